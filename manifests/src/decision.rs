@@ -1,0 +1,300 @@
+//! The words in which a bid or a refusal is told, on either side of the market.
+//!
+//! Every order a provider sees ends in one [`Decision`], which is stored, counted, shown to operators by `explain` and to the
+//! tenant who asks why nobody bid. A refusal is data: its [`Reason`] has a stable code and says what was needed and what was
+//! there.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::money::Rate;
+
+/// What came of looking at an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "decision", rename_all = "snake_case")]
+pub enum Decision {
+    /// The order fits and is worth it: bid this.
+    Bid {
+        /// The price.
+        rate: Rate,
+        /// How the price came about; the rates add up to `rate` before the tenant's limit is looked at.
+        items: Vec<LineItem>,
+        /// Where each replica would run.
+        placement: Placement,
+        /// What the tenant asked for that this provider does not check, in sentences.
+        warnings: Vec<String>,
+    },
+    /// The order is not for us.
+    Decline {
+        /// Why; the first thing that did not fit.
+        reason: Reason,
+    },
+}
+
+/// One line of a price.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineItem {
+    /// What is charged, as in the tariff: `cpu`, `memory`, `ephemeral`, `gpu nvidia/h100/80Gi/sxm`, `endpoint`, `minimum`.
+    pub what: String,
+    /// How much of it, with its unit: `1500 milli-cpu`, `2147483648 bytes`, `1 gpu`.
+    pub quantity: String,
+    /// What it adds to the rate.
+    pub rate: Rate,
+}
+
+/// Where the replicas of a group go, and which GPUs they take there.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Placement {
+    /// One entry a replica of a resource unit.
+    pub replicas: Vec<Replica>,
+}
+
+/// One replica of one resource unit of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replica {
+    /// The resource unit's id within the group.
+    pub unit: u32,
+    /// The node's name.
+    pub node: String,
+    /// What it takes there.
+    pub takes: Takes,
+}
+
+/// What one replica takes from its node.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Takes {
+    /// Thousandths of a core.
+    pub cpu_milli: u64,
+    /// Bytes of memory, volumes of class `ram` included.
+    pub memory_bytes: u64,
+    /// Bytes of node-local storage.
+    pub ephemeral_bytes: u64,
+    /// GPUs, all from this one pool; `None` when no GPU is asked for.
+    pub gpu: Option<GpuTake>,
+}
+
+/// GPUs of one model pool on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuTake {
+    /// The pool, as the node's `berth.dev/gpu` label names it: `h100-80Gi-sxm`.
+    pub pool: String,
+    /// How many devices.
+    pub count: u64,
+}
+
+impl Placement {
+    /// How many replicas of the unit go to each node.
+    #[must_use]
+    pub fn nodes_of(&self, unit: u32) -> BTreeMap<&str, u32> {
+        let mut nodes = BTreeMap::new();
+        for replica in self.replicas.iter().filter(|replica| replica.unit == unit) {
+            *nodes.entry(replica.node.as_str()).or_default() += 1;
+        }
+        nodes
+    }
+}
+
+/// Why an order was declined. The set is closed; [`Reason::code`] is stable and labels metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Reason {
+    /// The spec cannot be read, or does not hash to what the order says.
+    SpecInvalid {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The tenant wants something this provider does not offer at all.
+    Unsupported {
+        /// What, in words.
+        what: String,
+    },
+    /// A placement attribute that the policy makes binding is missing or different here.
+    Attributes {
+        /// Attribute and wanted value.
+        need: String,
+        /// What this provider says of itself.
+        have: String,
+    },
+    /// An auditor's signature is wanted that this provider does not have.
+    Signature {
+        /// The auditors that were named.
+        need: String,
+    },
+    /// No node has this GPU model.
+    ResourcesGpuModel {
+        /// The models that would do.
+        need: String,
+        /// The pools that are there.
+        have: String,
+    },
+    /// Nodes have the model but not enough free devices on one node.
+    ResourcesGpuCount {
+        /// Devices that one replica needs.
+        need: u64,
+        /// The most that one node has free.
+        have: u64,
+    },
+    /// No node has enough free processor time.
+    ResourcesCpu {
+        /// Thousandths of a core that one replica needs.
+        need: u64,
+        /// The most that one node has free.
+        have: u64,
+    },
+    /// No node has enough free memory.
+    ResourcesMemory {
+        /// Bytes that one replica needs.
+        need: u64,
+        /// The most that one node has free.
+        have: u64,
+    },
+    /// No node has enough free node-local storage.
+    ResourcesStorage {
+        /// Bytes that one replica needs.
+        need: u64,
+        /// The most that one node has free.
+        have: u64,
+    },
+    /// The storage class is not offered.
+    ResourcesStorageClass {
+        /// The class.
+        need: String,
+        /// The classes that are offered.
+        have: String,
+    },
+    /// Each resource is there, but not together on one node for every replica.
+    NodeFragmentation {
+        /// The resource unit whose replica found no node.
+        unit: u32,
+        /// How many of its replicas were placed before.
+        placed: u32,
+        /// How many are wanted.
+        wanted: u32,
+    },
+    /// A leased IP is wanted and none is free.
+    IpUnavailable,
+    /// Our price is above what the tenant pays.
+    PriceAboveMax {
+        /// Our price.
+        need: Rate,
+        /// The tenant's limit.
+        have: Rate,
+    },
+    /// The tariff has no price for a storage class.
+    PriceClassMissing {
+        /// The class.
+        class: String,
+    },
+    /// The tariff has no price for a GPU model.
+    PriceGpuMissing {
+        /// The pool.
+        pool: String,
+    },
+    /// The notice the tenant wants is longer than we promise.
+    ReclaimTooLong {
+        /// Seconds wanted.
+        need: u32,
+        /// Seconds promised.
+        have: u32,
+    },
+    /// The policy refuses this tenant.
+    TenantDenied,
+    /// A rule of the operator's policy refuses the order.
+    Policy {
+        /// The rule's name.
+        rule: String,
+    },
+    /// Inventory is not known well enough to promise anything.
+    InventoryUnknown {
+        /// What is missing.
+        problem: String,
+    },
+    /// The order expired before we could decide.
+    Expired,
+    /// This provider takes no new orders at the moment.
+    Maintenance,
+}
+
+impl Reason {
+    /// The stable code that names the reason in metrics, in the store and to tenants.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::SpecInvalid { .. } => "spec_invalid",
+            Self::Unsupported { .. } => "unsupported",
+            Self::Attributes { .. } => "attributes",
+            Self::Signature { .. } => "signature",
+            Self::ResourcesGpuModel { .. } => "resources_gpu_model",
+            Self::ResourcesGpuCount { .. } => "resources_gpu_count",
+            Self::ResourcesCpu { .. } => "resources_cpu",
+            Self::ResourcesMemory { .. } => "resources_memory",
+            Self::ResourcesStorage { .. } => "resources_storage",
+            Self::ResourcesStorageClass { .. } => "resources_storage_class",
+            Self::NodeFragmentation { .. } => "node_fragmentation",
+            Self::IpUnavailable => "ip_unavailable",
+            Self::PriceAboveMax { .. } => "price_above_max",
+            Self::PriceClassMissing { .. } => "price_class_missing",
+            Self::PriceGpuMissing { .. } => "price_gpu_missing",
+            Self::ReclaimTooLong { .. } => "reclaim_too_long",
+            Self::TenantDenied => "tenant_denied",
+            Self::Policy { .. } => "policy",
+            Self::InventoryUnknown { .. } => "inventory_unknown",
+            Self::Expired => "expired",
+            Self::Maintenance => "maintenance",
+        }
+    }
+}
+
+/// One sentence that says what was needed and what was there.
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SpecInvalid { problem } => write!(f, "the order's spec cannot be used: {problem}"),
+            Self::Unsupported { what } => write!(f, "{what} is not offered here"),
+            Self::Attributes { need, have } => write!(f, "attribute {need} is required; here it is {have}"),
+            Self::Signature { need } => write!(f, "an audit by {need} is required; there is none"),
+            Self::ResourcesGpuModel { need, have } => {
+                write!(f, "a GPU of model {need} is needed; the nodes have {have}")
+            }
+            Self::ResourcesGpuCount { need, have } => {
+                write!(f, "{need} GPUs on one node are needed; the most free on one node is {have}")
+            }
+            Self::ResourcesCpu { need, have } => {
+                write!(f, "{need} thousandths of a core are needed on one node; the most free is {have}")
+            }
+            Self::ResourcesMemory { need, have } => {
+                write!(f, "{need} bytes of memory are needed on one node; the most free is {have}")
+            }
+            Self::ResourcesStorage { need, have } => {
+                write!(f, "{need} bytes of node storage are needed on one node; the most free is {have}")
+            }
+            Self::ResourcesStorageClass { need, have } => {
+                write!(f, "storage class {need} is needed; offered are {have}")
+            }
+            Self::NodeFragmentation { unit, placed, wanted } => write!(
+                f,
+                "no single node has everything that a replica of unit {unit} needs: {placed} of {wanted} replicas could be placed"
+            ),
+            Self::IpUnavailable => f.write_str("a leased IP is needed; none is free"),
+            Self::PriceAboveMax { need, have } => {
+                write!(f, "the price is {need}; the order pays at most {have}")
+            }
+            Self::PriceClassMissing { class } => {
+                write!(f, "storage class {class} has no price in the tariff")
+            }
+            Self::PriceGpuMissing { pool } => write!(f, "GPU {pool} has no price in the tariff"),
+            Self::ReclaimTooLong { need, have } => {
+                write!(f, "a notice of {need} seconds is required; {have} seconds are promised here")
+            }
+            Self::TenantDenied => f.write_str("the provider's policy refuses this tenant"),
+            Self::Policy { rule } => write!(f, "the provider's rule \"{rule}\" refuses this order"),
+            Self::InventoryUnknown { problem } => {
+                write!(f, "the provider does not know its own inventory well enough: {problem}")
+            }
+            Self::Expired => f.write_str("the order expired before it was looked at"),
+            Self::Maintenance => f.write_str("the provider takes no new orders at the moment"),
+        }
+    }
+}

@@ -5,5 +5,11 @@
 //! of [`order`], a provider's answer in those of [`decision`], money in those of [`money`].
 
 pub mod decision;
+pub mod digest;
+pub mod group;
+pub mod manifest;
 pub mod money;
 pub mod order;
+pub mod price;
+pub mod problem;
+pub mod resources;

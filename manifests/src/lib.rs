@@ -6,6 +6,7 @@
 
 pub mod decision;
 pub mod digest;
+pub mod gpu;
 pub mod group;
 pub mod manifest;
 pub mod money;

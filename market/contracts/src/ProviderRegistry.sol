@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
+import {IParams} from "./interfaces/IParams.sol";
+import {IProviderRegistry} from "./interfaces/IProviderRegistry.sol";
+
+/// @title Who sells: provider records, stake and bonds. The manual is IProviderRegistry.
+contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
+    using SafeERC20 for IERC20;
+    using SafeCast for uint256;
+
+    uint40 private constant UNBONDING = 7 days;
+    uint40 private constant PAYOUT_DELAY = 24 hours;
+    uint256 private constant MAX_URI = 256;
+
+    /// Slot by slot: money; operator; payout with the time of a change; the change; three of description.
+    struct Record {
+        uint88 stake;
+        uint88 locked;
+        uint40 unbondAt;
+        uint16 active;
+        ProviderState state;
+        address operator;
+        address payout;
+        uint40 payoutChangeAt;
+        address pendingPayout;
+        bytes32 attrsHash;
+        bytes32 spkiHash;
+        string uri;
+    }
+
+    IERC20 private immutable _token;
+    IParams private immutable _params;
+    address private immutable _deployer;
+
+    /// @inheritdoc IProviderRegistry
+    address public market;
+    mapping(address owner => Record) private _records;
+    mapping(address operator => address owner) private _ownerOf;
+
+    modifier onlyMarket() {
+        require(msg.sender == market, NotAllowed());
+        _;
+    }
+
+    constructor(IERC20 token_, IParams params) {
+        _token = token_;
+        _params = params;
+        _deployer = msg.sender;
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function setMarket(address market_) external {
+        require(msg.sender == _deployer, NotAllowed());
+        require(market == address(0), MarketAlreadySet());
+        require(market_ != address(0), ZeroAddress());
+        market = market_;
+        emit MarketSet(market_);
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function register(
+        address operator,
+        address payout,
+        bytes32 attrsHash,
+        string calldata uri,
+        bytes32 spkiHash,
+        uint256 stake
+    ) external nonReentrant {
+        Record storage r = _records[msg.sender];
+        require(r.state == ProviderState.None, IdTaken());
+        require(payout != address(0), ZeroAddress());
+        uint256 need = _params.values().minStake;
+        require(stake >= need, StakeTooLow(stake, need));
+
+        r.stake = stake.toUint88();
+        r.state = ProviderState.Active;
+        r.payout = payout;
+        _appoint(r, operator);
+        _describe(r, attrsHash, uri, spkiHash);
+        emit ProviderRegistered(msg.sender, operator, attrsHash, uri, spkiHash);
+        // forge-lint: disable-next-line(unsafe-typecast) block time fits 40 bits
+        emit PayoutChanged(msg.sender, payout, uint40(block.timestamp));
+        emit StakeChanged(msg.sender, r.stake, 0, 0);
+        _pull(stake);
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function setOperator(address operator) external {
+        Record storage r = _own();
+        delete _ownerOf[r.operator];
+        _appoint(r, operator);
+        emit ProviderUpdated(msg.sender, operator, r.attrsHash, r.uri, r.spkiHash);
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function setPayout(address payout) external {
+        Record storage r = _own();
+        require(payout != address(0), ZeroAddress());
+        r.payout = _payoutNow(r);
+        r.pendingPayout = payout;
+        // forge-lint: disable-next-line(unsafe-typecast) block time fits 40 bits
+        r.payoutChangeAt = uint40(block.timestamp) + PAYOUT_DELAY;
+        emit PayoutChanged(msg.sender, payout, r.payoutChangeAt);
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function update(bytes32 attrsHash, string calldata uri, bytes32 spkiHash) external {
+        Record storage r = _own();
+        _describe(r, attrsHash, uri, spkiHash);
+        emit ProviderUpdated(msg.sender, r.operator, attrsHash, uri, spkiHash);
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function addStake(address owner, uint256 amount) external nonReentrant {
+        Record storage r = _records[owner];
+        require(r.state == ProviderState.Active, ProviderInactive());
+        r.stake += amount.toUint88();
+        emit StakeChanged(owner, r.stake, r.locked, r.unbondAt);
+        _pull(amount);
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function requestUnstake() external {
+        Record storage r = _own();
+        // forge-lint: disable-next-line(unsafe-typecast) block time fits 40 bits
+        r.unbondAt = uint40(block.timestamp) + UNBONDING;
+        emit StakeChanged(msg.sender, r.stake, r.locked, r.unbondAt);
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function unstake(uint256 amount) external nonReentrant {
+        Record storage r = _own();
+        require(r.unbondAt != 0 && block.timestamp >= r.unbondAt, StillBonded(r.unbondAt));
+        uint256 kept = r.state == ProviderState.Retired ? 0 : _params.values().minStake;
+        if (kept < r.locked) kept = r.locked;
+        uint256 free = r.stake > kept ? r.stake - kept : 0;
+        require(amount <= free, StakeTooLow(free, amount));
+
+        r.stake -= amount.toUint88();
+        r.unbondAt = 0;
+        emit StakeChanged(msg.sender, r.stake, r.locked, 0);
+        _token.safeTransfer(msg.sender, amount);
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function retire() external {
+        Record storage r = _own();
+        require(r.state == ProviderState.Active, ProviderInactive());
+        r.state = ProviderState.Retired;
+        emit ProviderRetired(msg.sender);
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function lockBond(address owner, uint256 amount) external onlyMarket {
+        Record storage r = _records[owner];
+        require(r.state == ProviderState.Active, ProviderInactive());
+        uint256 free = r.stake - r.locked;
+        require(amount <= free, StakeTooLow(free, amount));
+        r.locked += amount.toUint88();
+        r.active += 1;
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function releaseBond(address owner, bytes32 orderId, uint256 bond, uint256 penalty, uint8 reason)
+        external
+        onlyMarket
+    {
+        Record storage r = _records[owner];
+        r.locked -= bond.toUint88();
+        r.active -= 1;
+        if (penalty == 0) return;
+        require(penalty <= bond, StakeTooLow(bond, penalty));
+        r.stake -= penalty.toUint88();
+        emit Slashed(owner, orderId, penalty, reason);
+        emit StakeChanged(owner, r.stake, r.locked, r.unbondAt);
+        _token.safeTransfer(market, penalty);
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function token() external view returns (address) {
+        return address(_token);
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function provider(address owner) external view returns (ProviderView memory) {
+        Record storage r = _records[owner];
+        bool waits = r.payoutChangeAt > block.timestamp;
+        return ProviderView({
+            state: r.state,
+            operator: r.operator,
+            payout: _payoutNow(r),
+            pendingPayout: waits ? r.pendingPayout : address(0),
+            payoutChangeAt: waits ? r.payoutChangeAt : 0,
+            attrsHash: r.attrsHash,
+            spkiHash: r.spkiHash,
+            uri: r.uri,
+            stake: r.stake,
+            locked: r.locked,
+            unbondAt: r.unbondAt,
+            active: r.active
+        });
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function bidderOf(address operator) external view returns (address owner, bool active) {
+        owner = _ownerOf[operator];
+        active = _records[owner].state == ProviderState.Active;
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function isKeyOf(address owner, address key) external view returns (bool) {
+        return key == owner || key == _records[owner].operator;
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function payoutOf(address owner) external view returns (address) {
+        return _payoutNow(_records[owner]);
+    }
+
+    function _own() private view returns (Record storage r) {
+        r = _records[msg.sender];
+        require(r.state != ProviderState.None, NotAllowed());
+    }
+
+    function _appoint(Record storage r, address operator) private {
+        require(operator != address(0), ZeroAddress());
+        require(_ownerOf[operator] == address(0), OperatorTaken(operator));
+        _ownerOf[operator] = msg.sender;
+        r.operator = operator;
+    }
+
+    function _describe(Record storage r, bytes32 attrsHash, string calldata uri, bytes32 spkiHash) private {
+        require(bytes(uri).length != 0 && bytes(uri).length <= MAX_URI, BadUri());
+        r.attrsHash = attrsHash;
+        r.spkiHash = spkiHash;
+        r.uri = uri;
+    }
+
+    function _payoutNow(Record storage r) private view returns (address) {
+        uint40 changeAt = r.payoutChangeAt;
+        return changeAt != 0 && block.timestamp >= changeAt ? r.pendingPayout : r.payout;
+    }
+
+    function _pull(uint256 amount) private {
+        uint256 before = _token.balanceOf(address(this));
+        _token.safeTransferFrom(msg.sender, address(this), amount);
+        require(_token.balanceOf(address(this)) - before == amount, AmountMismatch());
+    }
+}

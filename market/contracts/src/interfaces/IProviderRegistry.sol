@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+/// @title Who sells: provider records, stake and bonds
+/// @notice A provider is the address that registered (the owner, a cold key). It names an operator key that bids and
+/// closes, and a payout address that alone receives money. A bond is the part of the stake that a live lease locks;
+/// only the Market locks, releases and slashes, and it is named once.
+///
+/// Deployed third: `ProviderRegistry(IERC20 token, IParams params)`; after the Market stands, the deployer calls
+/// `setMarket` once. `token` must be the Market's token.
+///
+/// WARNING for readers: `uri` and `spkiHash` are what the provider says of itself. Connect to `uri` only over TLS and
+/// only if the SHA-256 of the certificate's SubjectPublicKeyInfo equals `spkiHash`.
+interface IProviderRegistry {
+    /// @notice Retired is final: no new leases, existing ones run to their end, stake can be taken out.
+    enum ProviderState {
+        None,
+        Active,
+        Retired
+    }
+
+    /// @param state None, Active or Retired.
+    /// @param operator The key that bids and closes.
+    /// @param payout Where money goes now; a change that has become due is counted in.
+    /// @param pendingPayout Where money goes from `payoutChangeAt` on; zero when no change waits.
+    /// @param payoutChangeAt Unix seconds; zero when no change waits.
+    /// @param attrsHash keccak256 of the provider's attributes document.
+    /// @param spkiHash SHA-256 of the SubjectPublicKeyInfo of the gateway's certificate.
+    /// @param uri Where the gateway is, such as `https://host:8443`.
+    /// @param stake Token units held here for the provider.
+    /// @param locked Token units of `stake` that bonds of live leases hold.
+    /// @param unbondAt Unix seconds from which `unstake` works; zero when nothing was requested.
+    /// @param active Number of live leases.
+    struct ProviderView {
+        ProviderState state;
+        address operator;
+        address payout;
+        address pendingPayout;
+        uint40 payoutChangeAt;
+        bytes32 attrsHash;
+        bytes32 spkiHash;
+        string uri;
+        uint88 stake;
+        uint88 locked;
+        uint40 unbondAt;
+        uint16 active;
+    }
+
+    /// @notice A provider registered.
+    event ProviderRegistered(
+        address indexed provider, address indexed operator, bytes32 attrsHash, string uri, bytes32 spkiHash
+    );
+    /// @notice Operator, attributes, URI or certificate changed; the event carries the whole record as it is now.
+    event ProviderUpdated(
+        address indexed provider, address indexed operator, bytes32 attrsHash, string uri, bytes32 spkiHash
+    );
+    /// @notice No new leases from now on.
+    event ProviderRetired(address indexed provider);
+    /// @notice Money of `provider` goes to `payout` from `effectiveAt` (unix seconds) on.
+    event PayoutChanged(address indexed provider, address indexed payout, uint40 effectiveAt);
+    /// @notice Stake was added, requested back, taken out or slashed. Locking and releasing say nothing here: they
+    /// follow from LeaseCreated and LeaseClosed.
+    event StakeChanged(address indexed provider, uint88 stake, uint88 locked, uint40 unbondAt);
+    /// @notice The provider left lease `orderId` before the notice it had promised; `amount` token units went to the
+    /// tenant's account.
+    event Slashed(address indexed provider, bytes32 indexed orderId, uint256 amount, uint8 reason);
+    /// @notice The only contract that may lock bonds.
+    event MarketSet(address indexed market);
+
+    /// @notice The caller may not do this: not the Market, not the deployer, or no registered provider.
+    error NotAllowed();
+    /// @notice The caller is registered already.
+    error IdTaken();
+    /// @notice The Market was named before; it stays.
+    error MarketAlreadySet();
+    /// @notice The key is the operator of some provider already; one key bids for one provider.
+    error OperatorTaken(address operator);
+    /// @notice The provider is retired or was never registered.
+    error ProviderInactive();
+    /// @notice `free` token units are not locked, `need` are needed.
+    error StakeTooLow(uint256 free, uint256 need);
+    /// @notice Nothing can be taken out before `unbondAt`; zero: call `requestUnstake` first.
+    error StillBonded(uint40 unbondAt);
+    /// @notice The URI is empty or longer than 256 bytes.
+    error BadUri();
+    /// @notice The zero address is no key and no purse.
+    error ZeroAddress();
+    /// @notice The token moved another amount than asked.
+    error AmountMismatch();
+
+    // --- provider's owner key ---
+
+    /// @notice Makes the caller a provider. `stake` token units (at least Params.minStake) are pulled from the caller,
+    /// who has approved this contract before. Operator and payout may be the caller's own address.
+    /// Reverts: IdTaken, OperatorTaken, ZeroAddress, BadUri, StakeTooLow, AmountMismatch.
+    function register(
+        address operator,
+        address payout,
+        bytes32 attrsHash,
+        string calldata uri,
+        bytes32 spkiHash,
+        uint256 stake
+    ) external;
+
+    /// @notice Names another operator key at once; the old one can do nothing from then on.
+    function setOperator(address operator) external;
+
+    /// @notice Names another payout address. It takes effect 24 hours later, so that a stolen owner key is seen before
+    /// it earns; a second call replaces a change that still waits, and starts the 24 hours again.
+    function setPayout(address payout) external;
+
+    /// @notice Replaces attributes, URI and certificate at once. Gateways change their certificate after this is mined.
+    function update(bytes32 attrsHash, string calldata uri, bytes32 spkiHash) external;
+
+    /// @notice Starts the seven days after which `unstake` works. The stake serves as bond meanwhile.
+    function requestUnstake() external;
+
+    /// @notice Pays `amount` token units of unlocked stake to the caller and ends the request. An active provider must
+    /// keep Params.minStake; a retired one may take all that no live lease locks.
+    /// Reverts: StillBonded, StakeTooLow.
+    function unstake(uint256 amount) external;
+
+    /// @notice Takes no new leases, for ever. Live leases go on and can be closed by the same keys.
+    function retire() external;
+
+    // --- anyone ---
+
+    /// @notice Adds `amount` token units of the caller to the stake of `provider`.
+    function addStake(address provider, uint256 amount) external;
+
+    // --- Market ---
+
+    /// @notice The deployer names the Market, once.
+    function setMarket(address market) external;
+
+    /// @notice Market only. Locks `amount` for a lease. Reverts: ProviderInactive, StakeTooLow.
+    function lockBond(address provider, uint256 amount) external;
+
+    /// @notice Market only. Ends one lease and frees its bond of `bond`, of which `penalty` is paid to the Market.
+    function releaseBond(address provider, bytes32 orderId, uint256 bond, uint256 penalty, uint8 reason)
+        external;
+
+    // --- views ---
+
+    /// @notice The settlement token in which stake is held.
+    function token() external view returns (address);
+    /// @notice The only bond locker; zero until `setMarket`.
+    function market() external view returns (address);
+    /// @notice The whole record; state None for an unknown address.
+    function provider(address owner) external view returns (ProviderView memory);
+    /// @notice The provider for whom `operator` bids, zero if none, and whether that provider is active.
+    function bidderOf(address operator) external view returns (address provider, bool active);
+    /// @notice Whether `key` acts for `provider`: its owner or its operator key.
+    function isKeyOf(address provider, address key) external view returns (bool);
+    /// @notice Where money of `provider` goes now; zero for an unknown address.
+    function payoutOf(address provider) external view returns (address);
+}

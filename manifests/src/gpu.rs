@@ -120,7 +120,7 @@ impl Gpu {
         let mut model = match row {
             Some(row) => row.model.to_owned(),
             None if name.is_telling() => name.slug,
-            None => format!("unknown-{:04x}{:04x}", pci.vendor, pci.device),
+            None => format!("{UNKNOWN}{:04x}{:04x}", pci.vendor, pci.device),
         };
         let interface = name
             .interface
@@ -156,6 +156,19 @@ impl Gpu {
         self.interface
     }
 
+    /// Whether it is named only by its PCI ids.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.model.starts_with(UNKNOWN)
+    }
+
+    /// The name with its vendor, in parts: `nvidia/h100/80Gi/sxm`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        let interface = self.interface.map_or_else(String::new, |interface| format!("/{interface}"));
+        format!("{VENDOR}/{}/{}Gi{interface}", self.model, self.ram_gib)
+    }
+
     /// Whether it is a slice of a card. Only a request that names the profile gets one.
     #[must_use]
     pub fn is_mig(&self) -> bool {
@@ -164,6 +177,7 @@ impl Gpu {
 }
 
 const MIG: &str = ".mig-";
+const UNKNOWN: &str = "unknown-";
 
 impl fmt::Display for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -429,7 +443,7 @@ impl Name {
     /// A model as a tenant wrote it. Slices and unknown cards are asked for by their exact slug.
     fn of_request(model: &str) -> Self {
         let lower = model.to_ascii_lowercase();
-        if lower.contains(MIG) || lower.starts_with("unknown-") {
+        if lower.contains(MIG) || lower.starts_with(UNKNOWN) {
             return Self { slug: lower, ..Self::default() };
         }
         Self::read(&lower)

@@ -1,0 +1,116 @@
+//! What is free now: nodes with processor, memory, node-local storage and GPUs, minus what is promised.
+//!
+//! Amounts are unsigned and never wrap: a promise larger than what is left either is refused ([`Capacity::take`]) or leaves
+//! nothing ([`Capacity::take_saturating`]), so that sources that contradict each other make capacity smaller, never larger.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use manifests::decision::{Placement, Takes};
+use manifests::gpu::Gpu;
+use serde::{Deserialize, Serialize};
+
+/// What a cluster has left for new orders.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Capacity {
+    /// The nodes by name.
+    pub nodes: BTreeMap<String, Node>,
+    /// Classes in which persistent volumes are offered.
+    #[serde(default)]
+    pub storage_classes: BTreeSet<String>,
+    /// Why nothing can be promised at the moment, such as a watch that has not caught up; `None` when the rest is sound.
+    #[serde(default)]
+    pub problem: Option<String>,
+}
+
+/// What one node has left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Node {
+    /// Whether it takes new pods: ready, not cordoned, without a taint that keeps tenants away.
+    pub schedulable: bool,
+    /// Whether its runtime can give a pod a user namespace of its own.
+    #[serde(default)]
+    pub user_namespaces: bool,
+    /// Processor architecture as Kubernetes names it: `amd64`, `arm64`.
+    #[serde(default = "amd64")]
+    pub arch: String,
+    /// Thousandths of a core.
+    pub cpu_milli: u64,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Bytes of node-local storage.
+    pub ephemeral_bytes: u64,
+    /// Healthy GPUs that nobody holds, by pool.
+    #[serde(default)]
+    pub gpus: BTreeMap<Gpu, u64>,
+}
+
+fn amd64() -> String {
+    "amd64".to_owned()
+}
+
+/// A promise is larger than what is left.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("node {node} has {have} of {what} left, {need} are taken")]
+pub struct Overcommit {
+    /// Where.
+    pub node: String,
+    /// Of what: `cpu_milli`, `memory_bytes`, `ephemeral_bytes` or a GPU pool.
+    pub what: String,
+    /// How much was to be taken.
+    pub need: u64,
+    /// How much was left.
+    pub have: u64,
+}
+
+impl Capacity {
+    /// Takes a whole placement; on an error nothing is taken.
+    ///
+    /// # Errors
+    /// [`Overcommit`] names the first thing of which less is left than taken. A node that is not there has nothing left.
+    pub fn take(&mut self, placement: &Placement) -> Result<(), Overcommit> {
+        let mut left = self.clone();
+        for replica in &placement.replicas {
+            left.take_replica(&replica.node, &replica.takes)?;
+        }
+        *self = left;
+        Ok(())
+    }
+
+    fn take_replica(&mut self, name: &str, takes: &Takes) -> Result<(), Overcommit> {
+        let short =
+            |what: &str, need, have| Overcommit { node: name.to_owned(), what: what.to_owned(), need, have };
+        let Takes { cpu_milli, memory_bytes, ephemeral_bytes, gpu } = takes;
+        let node = self.nodes.get_mut(name).ok_or_else(|| short("cpu_milli", *cpu_milli, 0))?;
+        for (what, left, need) in [
+            ("cpu_milli", &mut node.cpu_milli, *cpu_milli),
+            ("memory_bytes", &mut node.memory_bytes, *memory_bytes),
+            ("ephemeral_bytes", &mut node.ephemeral_bytes, *ephemeral_bytes),
+        ] {
+            *left = left.checked_sub(need).ok_or_else(|| short(what, need, *left))?;
+        }
+        if let Some(gpu) = gpu {
+            let mut none = 0;
+            let left =
+                gpu.pool.parse().ok().and_then(|pool: Gpu| node.gpus.get_mut(&pool)).unwrap_or(&mut none);
+            *left = left.checked_sub(gpu.count).ok_or_else(|| short(&gpu.pool, gpu.count, *left))?;
+        }
+        Ok(())
+    }
+
+    /// Takes a placement as far as there is something to take; nothing goes below zero.
+    pub fn take_saturating(&mut self, placement: &Placement) {
+        for replica in &placement.replicas {
+            let Some(node) = self.nodes.get_mut(&replica.node) else { continue };
+            let Takes { cpu_milli, memory_bytes, ephemeral_bytes, gpu } = &replica.takes;
+            node.cpu_milli = node.cpu_milli.saturating_sub(*cpu_milli);
+            node.memory_bytes = node.memory_bytes.saturating_sub(*memory_bytes);
+            node.ephemeral_bytes = node.ephemeral_bytes.saturating_sub(*ephemeral_bytes);
+            let Some(gpu) = gpu else { continue };
+            if let Some(left) = gpu.pool.parse().ok().and_then(|pool: Gpu| node.gpus.get_mut(&pool)) {
+                *left = left.saturating_sub(gpu.count);
+            }
+        }
+    }
+}

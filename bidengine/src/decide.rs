@@ -1,0 +1,111 @@
+//! The decision: every check in its order, from the cheapest to the price.
+
+use manifests::decision::{Decision, LineItem, Placement, Reason};
+use manifests::group::{OrderSpec, Requirements, spec_hash};
+use manifests::money::Rate;
+use manifests::order::{Order, OrderKind};
+use serde::{Deserialize, Serialize};
+
+use crate::capacity::Capacity;
+use crate::demand::{Demand, demands};
+use crate::place::place_all;
+use crate::policy::Policy;
+use crate::tariff::Tariff;
+
+/// Everything a decision depends on, to be stored with it and replayed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Inputs {
+    /// The order.
+    pub order: Order,
+    /// What was free, reservations taken off.
+    pub capacity: Capacity,
+    /// What things cost.
+    pub tariff: Tariff,
+    /// The operator's rules.
+    pub policy: Policy,
+    /// Unix seconds of chain time.
+    pub now: u64,
+}
+
+impl Inputs {
+    /// The same answer that [`decide`] gave for these inputs.
+    #[must_use]
+    pub fn decide(&self) -> Decision {
+        decide(&self.order, &self.capacity, &self.tariff, &self.policy, self.now)
+    }
+}
+
+/// Whether to bid on an order, at what price and on which nodes. `now` is in unix seconds of chain time.
+#[must_use]
+pub fn decide(order: &Order, capacity: &Capacity, tariff: &Tariff, policy: &Policy, now: u64) -> Decision {
+    match bid(order, capacity, tariff, policy, now) {
+        Ok(Offer { rate, items, placement, warnings }) => Decision::Bid { rate, items, placement, warnings },
+        Err(reason) => Decision::Decline { reason },
+    }
+}
+
+struct Offer {
+    rate: Rate,
+    items: Vec<LineItem>,
+    placement: Placement,
+    warnings: Vec<String>,
+}
+
+fn bid(
+    order: &Order,
+    capacity: &Capacity,
+    tariff: &Tariff,
+    policy: &Policy,
+    now: u64,
+) -> Result<Offer, Reason> {
+    match order.kind {
+        OrderKind::Service => {}
+    }
+    if order.expires_at <= now {
+        return Err(Reason::Expired);
+    }
+    policy.admit(order)?;
+    if spec_hash(&order.spec) != order.spec_hash {
+        return Err(Reason::SpecInvalid {
+            problem: "its hash is not the one that the order names".to_owned(),
+        });
+    }
+    let spec = OrderSpec::from_bytes(&order.spec)
+        .map_err(|error| Reason::SpecInvalid { problem: error.to_string() })?;
+    let demands = demands(&spec).map_err(|problem| Reason::SpecInvalid { problem })?;
+    refuse_unsupported(&spec.requirements, &demands, capacity)?;
+    let warnings = policy.compare(&spec.requirements)?;
+    if let Some(problem) = &capacity.problem {
+        return Err(Reason::InventoryUnknown { problem: problem.clone() });
+    }
+    let placement = place_all(&demands, capacity, tariff)?;
+    let (rate, items) = tariff.price_all(&demands, &placement)?;
+    if rate > order.max_rate || rate == Rate::MAX {
+        return Err(Reason::PriceAboveMax { need: rate, have: order.max_rate });
+    }
+    Ok(Offer { rate, items, placement, warnings })
+}
+
+/// What no lease can have yet.
+fn refuse_unsupported(
+    requirements: &Requirements,
+    demands: &[Demand],
+    capacity: &Capacity,
+) -> Result<(), Reason> {
+    let tee = requirements.attributes.iter().flatten().find(|attribute| attribute.key == "tee/type");
+    if let Some(tee) = tee {
+        return Err(Reason::Unsupported { what: format!("a trusted execution environment ({})", tee.value) });
+    }
+    if demands.iter().any(|demand| demand.leased_ips > 0) {
+        return Err(Reason::IpUnavailable);
+    }
+    for (class, _) in demands.iter().flat_map(|demand| &demand.persistent) {
+        if !capacity.storage_classes.contains(class) {
+            let offered: Vec<&str> = capacity.storage_classes.iter().map(String::as_str).collect();
+            let have = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
+            return Err(Reason::ResourcesStorageClass { need: class.clone(), have });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,222 @@
+//! Fits every replica of a group onto nodes, or says the first thing that does not fit.
+//!
+//! Best fit, large replicas first: a replica goes where the least is left over, so that big holes stay whole; GPUs are
+//! taken from the node with the fewest that still suffice, and replicas without GPUs stay off nodes that have GPUs to sell.
+//! Ties go to the first name, so the same inputs give the same nodes. All replicas of a unit get the same GPU model.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use manifests::decision::{GpuTake, Placement, Reason, Replica, Takes};
+use manifests::gpu::Gpu;
+use manifests::group::OrderSpec;
+
+use crate::capacity::{Capacity, Node};
+use crate::demand::{Demand, demands};
+use crate::tariff::Tariff;
+
+/// Where the replicas of a spec would run. Of the GPU models that would do, the cheapest of the tariff that fits is taken;
+/// a model without a price is not offered.
+///
+/// # Errors
+/// The first reason why not, with what was needed and what was there.
+pub fn place(spec: &OrderSpec, capacity: &Capacity, tariff: &Tariff) -> Result<Placement, Reason> {
+    let demands = demands(spec).map_err(|problem| Reason::SpecInvalid { problem })?;
+    place_all(&demands, capacity, tariff)
+}
+
+pub(crate) fn place_all(
+    demands: &[Demand],
+    capacity: &Capacity,
+    tariff: &Tariff,
+) -> Result<Placement, Reason> {
+    let mut order: Vec<&Demand> = demands.iter().collect();
+    order.sort_by_key(|demand| (Reverse((demand.gpus, demand.cpu_milli, demand.memory_bytes)), demand.unit));
+    let mut room = Room::new(capacity);
+    let mut replicas = Vec::new();
+    for demand in order {
+        replicas.extend(place_unit(demand, &mut room, tariff)?);
+    }
+    replicas.sort_by_key(|replica| replica.unit);
+    Ok(Placement { replicas })
+}
+
+/// Places all replicas of one unit, in the first of its pools in which all of them fit.
+fn place_unit(demand: &Demand, room: &mut Room<'_>, tariff: &Tariff) -> Result<Vec<Replica>, Reason> {
+    let mut most_placed = 0;
+    for pool in offered_pools(demand, room, tariff)? {
+        let mut attempt = room.clone();
+        match place_replicas(demand, pool, &mut attempt) {
+            Ok(replicas) => {
+                *room = attempt;
+                return Ok(replicas);
+            }
+            Err(placed) => most_placed = most_placed.max(placed),
+        }
+    }
+    Err(why_not(demand, room, tariff, most_placed))
+}
+
+/// The pools that the unit could take its GPUs from, cheapest first; one entry of `None` when it wants no GPU.
+fn offered_pools<'a>(
+    demand: &Demand,
+    room: &Room<'a>,
+    tariff: &Tariff,
+) -> Result<Vec<Option<&'a Gpu>>, Reason> {
+    let Some(request) = &demand.gpu else { return Ok(vec![None]) };
+    let there: BTreeSet<&Gpu> = room.nodes.iter().flat_map(|slot| slot.node.gpus.keys()).collect();
+    let matching: Vec<&Gpu> = there.iter().copied().filter(|gpu| request.matches(gpu)).collect();
+    let Some(first) = matching.first() else {
+        let have: Vec<String> = there.iter().map(ToString::to_string).collect();
+        let have = if have.is_empty() { "none".to_owned() } else { have.join(", ") };
+        return Err(Reason::ResourcesGpuModel { need: request.to_string(), have });
+    };
+    let mut priced: Vec<_> = matching.iter().filter_map(|gpu| Some((tariff.gpu_price(gpu)?, *gpu))).collect();
+    if priced.is_empty() {
+        return Err(Reason::PriceGpuMissing { pool: first.to_string() });
+    }
+    priced.sort();
+    Ok(priced.into_iter().map(|(_, gpu)| Some(gpu)).collect())
+}
+
+/// Places the replicas one by one; on failure says how many found a node.
+fn place_replicas<'a>(
+    demand: &Demand,
+    pool: Option<&'a Gpu>,
+    room: &mut Room<'a>,
+) -> Result<Vec<Replica>, u32> {
+    let mut takes = demand.takes();
+    takes.gpu = pool.map(|pool| GpuTake { pool: pool.to_string(), count: demand.gpus });
+    let mut replicas = Vec::new();
+    for placed in 0..demand.count {
+        let best = room
+            .nodes
+            .iter_mut()
+            .filter(|slot| slot.fits(demand, &takes, pool))
+            .min_by_key(|slot| slot.leftover(&takes, pool))
+            .ok_or(placed)?;
+        best.take(&takes, pool);
+        replicas.push(Replica { unit: demand.unit, node: best.name.to_owned(), takes: takes.clone() });
+    }
+    Ok(replicas)
+}
+
+/// The first thing that no node has enough of for one replica; when each is there, that they are not there together.
+fn why_not(demand: &Demand, room: &Room<'_>, tariff: &Tariff, placed: u32) -> Reason {
+    let fragmented = Reason::NodeFragmentation { unit: demand.unit, placed, wanted: demand.count };
+    if placed > 0 {
+        return fragmented;
+    }
+    let mut nodes: Vec<&Slot<'_>> = room.nodes.iter().filter(|slot| slot.takes_pods(demand)).collect();
+    if let (true, Some(arch)) = (nodes.is_empty(), &demand.arch) {
+        return Reason::Unsupported { what: format!("a processor of architecture {arch}") };
+    }
+    if let Some(request) = &demand.gpu {
+        let most_gpus = |slot: &Slot<'_>| {
+            let offered =
+                slot.node.gpus.keys().filter(|gpu| request.matches(gpu) && tariff.gpu_price(gpu).is_some());
+            offered.map(|gpu| slot.free_gpus(gpu)).max().unwrap_or(0)
+        };
+        let have = nodes.iter().map(|slot| most_gpus(slot)).max().unwrap_or(0);
+        if have < demand.gpus {
+            return Reason::ResourcesGpuCount { need: demand.gpus, have };
+        }
+        nodes.retain(|slot| most_gpus(slot) >= demand.gpus);
+    }
+    let Takes { cpu_milli, memory_bytes, ephemeral_bytes, gpu: _ } = demand.takes();
+    let most_cpu = nodes.iter().map(|slot| slot.free_cpu()).max().unwrap_or(0);
+    let most_memory = nodes.iter().map(|slot| slot.free_memory()).max().unwrap_or(0);
+    let most_ephemeral = nodes.iter().map(|slot| slot.free_ephemeral()).max().unwrap_or(0);
+    match (most_cpu, most_memory, most_ephemeral) {
+        (have, _, _) if have < cpu_milli => Reason::ResourcesCpu { need: cpu_milli, have },
+        (_, have, _) if have < memory_bytes => Reason::ResourcesMemory { need: memory_bytes, have },
+        (_, _, have) if have < ephemeral_bytes => Reason::ResourcesStorage { need: ephemeral_bytes, have },
+        _ => fragmented,
+    }
+}
+
+/// What is left on the nodes while a group is being placed.
+#[derive(Clone)]
+struct Room<'a> {
+    nodes: Vec<Slot<'a>>,
+}
+
+/// One node and what this group already takes there.
+#[derive(Clone)]
+struct Slot<'a> {
+    name: &'a str,
+    node: &'a Node,
+    cpu_milli: u64,
+    memory_bytes: u64,
+    ephemeral_bytes: u64,
+    gpus: BTreeMap<&'a Gpu, u64>,
+}
+
+impl<'a> Room<'a> {
+    fn new(capacity: &'a Capacity) -> Self {
+        let slot = |(name, node): (&'a String, &'a Node)| Slot {
+            name,
+            node,
+            cpu_milli: 0,
+            memory_bytes: 0,
+            ephemeral_bytes: 0,
+            gpus: BTreeMap::new(),
+        };
+        Self { nodes: capacity.nodes.iter().filter(|(_, node)| node.schedulable).map(slot).collect() }
+    }
+}
+
+impl<'a> Slot<'a> {
+    fn free_cpu(&self) -> u64 {
+        self.node.cpu_milli.saturating_sub(self.cpu_milli)
+    }
+
+    fn free_memory(&self) -> u64 {
+        self.node.memory_bytes.saturating_sub(self.memory_bytes)
+    }
+
+    fn free_ephemeral(&self) -> u64 {
+        self.node.ephemeral_bytes.saturating_sub(self.ephemeral_bytes)
+    }
+
+    fn free_gpus(&self, pool: &Gpu) -> u64 {
+        let free = self.node.gpus.get(pool).copied().unwrap_or(0);
+        free.saturating_sub(self.gpus.get(pool).copied().unwrap_or(0))
+    }
+
+    fn takes_pods(&self, demand: &Demand) -> bool {
+        demand.arch.as_ref().is_none_or(|arch| *arch == self.node.arch)
+    }
+
+    fn fits(&self, demand: &Demand, takes: &Takes, pool: Option<&Gpu>) -> bool {
+        self.takes_pods(demand)
+            && self.free_cpu() >= takes.cpu_milli
+            && self.free_memory() >= takes.memory_bytes
+            && self.free_ephemeral() >= takes.ephemeral_bytes
+            && pool.is_none_or(|pool| self.free_gpus(pool) >= demand.gpus)
+    }
+
+    /// How much would be left over, the scarcest first: GPUs, then processor and memory in sixteenths of a core and of
+    /// 4 GiB a core, so that neither outweighs the other on ordinary nodes.
+    fn leftover(&self, takes: &Takes, pool: Option<&Gpu>) -> (u64, u64) {
+        const CPU_STEP: u64 = 1000 / 16;
+        const MEMORY_STEP: u64 = (4 << 30) / 16;
+        let gpus = match pool {
+            Some(pool) => self.free_gpus(pool),
+            None => self.node.gpus.keys().map(|gpu| self.free_gpus(gpu)).fold(0, u64::saturating_add),
+        };
+        let cpu = self.free_cpu().saturating_sub(takes.cpu_milli) / CPU_STEP;
+        let memory = self.free_memory().saturating_sub(takes.memory_bytes) / MEMORY_STEP;
+        (gpus, cpu.saturating_add(memory))
+    }
+
+    fn take(&mut self, takes: &Takes, pool: Option<&'a Gpu>) {
+        self.cpu_milli = self.cpu_milli.saturating_add(takes.cpu_milli);
+        self.memory_bytes = self.memory_bytes.saturating_add(takes.memory_bytes);
+        self.ephemeral_bytes = self.ephemeral_bytes.saturating_add(takes.ephemeral_bytes);
+        if let (Some(pool), Some(gpu)) = (pool, &takes.gpu) {
+            let taken = self.gpus.entry(pool).or_default();
+            *taken = taken.saturating_add(gpu.count);
+        }
+    }
+}

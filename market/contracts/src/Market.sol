@@ -73,10 +73,10 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
         uint24 bondSecs;
     }
 
-    /// One slot: what is owed, scaled, to accounts and leases; and fees in token units.
-    struct Liabilities {
-        uint128 owed;
+    /// One slot: fees in token units, and what payouts lost to rounding, scaled.
+    struct Kept {
         uint128 fees;
+        uint128 dust;
     }
 
     IERC20 private immutable _token;
@@ -88,7 +88,7 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
     mapping(bytes32 accountId => Deployment) private _deployments;
     mapping(bytes32 orderId => Order) private _orders;
     mapping(bytes32 orderId => mapping(address provider => Bid)) private _bids;
-    Liabilities private _liabilities;
+    Kept private _kept;
 
     constructor(IERC20 token_, IProviderRegistry registry_, IParams params_) {
         uint8 decimals = IERC20Metadata(address(token_)).decimals();
@@ -203,10 +203,8 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
         }
         if (paid == 0) return 0;
 
-        uint128 scaled = (paid * SCALE).toUint128();
-        a.bal -= scaled;
+        a.bal -= (paid * SCALE).toUint128();
         _deployments[accountId].account = a;
-        _liabilities.owed -= scaled;
         emit FundsChanged(accountId, msg.sender, -paid.toInt256(), a.until());
         _token.safeTransfer(msg.sender, paid);
     }
@@ -324,34 +322,26 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
     /// @inheritdoc IMarket
     function withdraw(bytes32[] calldata orderIds) external nonReentrant {
         require(orderIds.length <= MAX_BATCH, CapExceeded());
-        uint256 scaled;
-        uint256 fees;
+        Kept memory sums = _kept;
         uint256 due;
         address payee;
         for (uint256 i = 0; i < orderIds.length; i++) {
-            (uint256 net, uint256 fee, uint256 used, address provider) = _takeEarnings(orderIds[i]);
+            (uint256 net, address provider) = _takeEarnings(orderIds[i], sums);
             if (provider != payee) {
                 _pay(payee, due);
                 (payee, due) = (provider, 0);
             }
             due += net;
-            fees += fee;
-            scaled += used;
         }
-        if (scaled != 0) {
-            Liabilities memory owing = _liabilities;
-            owing.owed -= scaled.toUint128();
-            owing.fees += fees.toUint128();
-            _liabilities = owing;
-        }
+        _kept = sums;
         _pay(payee, due);
     }
 
     /// @inheritdoc IMarket
     function collectFees() external nonReentrant returns (uint256 amount) {
-        amount = _liabilities.fees;
+        amount = _kept.fees;
         if (amount == 0) return 0;
-        _liabilities.fees = 0;
+        _kept.fees = 0;
         address treasury = _params.treasury();
         emit FeesCollected(treasury, amount);
         _token.safeTransfer(treasury, amount);
@@ -461,13 +451,8 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IMarket
-    function liabilities() external view returns (uint256 owedScaled, uint256 fees) {
-        return (_liabilities.owed, _liabilities.fees);
-    }
-
-    /// @inheritdoc IMarket
-    function surplus() external view returns (uint256 scaled) {
-        return (_token.balanceOf(address(this)) - _liabilities.fees) * SCALE - _liabilities.owed;
+    function kept() external view returns (uint256 fees, uint256 dustScaled) {
+        return (_kept.fees, _kept.dust);
     }
 
     /// @inheritdoc IMarket
@@ -483,42 +468,38 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
 
     function _post(bytes32 orderId, OrderTerms calldata terms, bytes calldata spec) private {
         _onlyTenant(orderId);
+        uint80 maxRate = terms.maxRate;
+        uint40 expiresAt = terms.expiresAt;
         require(terms.kind == 0, UnsupportedKind(terms.kind));
         require(terms.mode == 0 && terms.deadline == 0, UnsupportedMode(terms.mode, terms.deadline));
         require(terms.reqBits == 0, UnsupportedCapabilities(terms.reqBits));
-        require(terms.maxRate != 0, RateZero());
+        require(maxRate != 0, RateZero());
         require(spec.length != 0 && spec.length <= MAX_SPEC, CapExceeded());
         IParams.Values memory p = _params.values();
         require(
-            terms.expiresAt >= block.timestamp + p.minOrderDuration
-                && terms.expiresAt <= block.timestamp + p.maxOrderDuration,
+            expiresAt >= block.timestamp + p.minOrderDuration
+                && expiresAt <= block.timestamp + p.maxOrderDuration,
             DurationOutOfBounds()
         );
         Escrow.Account memory a = _settled(orderId.account());
-        _requireRunway(a.bal, (uint256(a.rateSum) + terms.maxRate) * p.minRunway);
+        _requireRunway(a.bal, (uint256(a.rateSum) + maxRate) * p.minRunway);
 
+        bytes32 specHash = keccak256(spec);
         Order storage o = _orders[orderId];
         require(o.state == OrderState.None, IdTaken());
-        bytes32 specHash = keccak256(spec);
         o.state = OrderState.Open;
-        o.expiresAt = terms.expiresAt;
-        o.maxRate = terms.maxRate;
+        o.expiresAt = expiresAt;
+        o.maxRate = maxRate;
         o.minReclaim = terms.minReclaim;
         o.reqBits = terms.reqBits;
         o.specHash = specHash;
-        _announce(orderId, specHash, terms, spec);
-    }
-
-    function _announce(bytes32 orderId, bytes32 specHash, OrderTerms calldata terms, bytes calldata spec)
-        private
-    {
         emit OrderCreated(
             orderId,
             terms.resourceClass,
             msg.sender,
             specHash,
-            terms.maxRate,
-            terms.expiresAt,
+            maxRate,
+            expiresAt,
             terms.minReclaim,
             terms.reqBits,
             terms.kind,
@@ -567,9 +548,7 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
             if (l.state == OrderState.Active) penalty = _billMinimum(a, l, b);
         } else if (reason <= LAST_PROVIDER_REASON) {
             penalty = forfeit = _forfeit(l, b, reason);
-            uint128 scaled = (forfeit * SCALE).toUint128();
-            a.bal += scaled;
-            if (forfeit != 0) _liabilities.owed += scaled;
+            a.bal += (forfeit * SCALE).toUint128();
         }
         _deployments[accountId].account = a;
 
@@ -614,17 +593,20 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
     }
 
     /// Moves the checkpoint to now, and says what that has earned. Less than a unit stays where it is.
-    function _takeEarnings(bytes32 orderId)
+    function _takeEarnings(bytes32 orderId, Kept memory sums)
         private
-        returns (uint256 net, uint256 fee, uint256 scaled, address provider)
+        returns (uint256 net, address provider)
     {
         Lease memory l = _requireLease(orderId);
         provider = l.provider;
         Bid storage b = _bids[orderId][provider];
         uint40 upTo = _billableUntil(orderId, l);
-        scaled = uint256(b.rate) * (upTo - l.checkpoint);
-        if (scaled < SCALE) return (0, 0, 0, provider);
+        uint256 scaled = uint256(b.rate) * (upTo - l.checkpoint);
+        if (scaled < SCALE) return (0, provider);
+        uint256 fee;
         (net, fee) = _split(scaled, b.feeBps);
+        sums.fees += fee.toUint128();
+        sums.dust += (scaled % SCALE).toUint128();
         _leaseSlot(orderId).checkpoint = upTo;
         emit Withdrawn(orderId, provider, net, fee, upTo);
     }
@@ -680,10 +662,8 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
     function _deposit(bytes32 accountId, uint256 amount) private {
         require(amount != 0, AmountMismatch());
         Escrow.Account memory a = _settled(accountId);
-        uint128 scaled = (amount * SCALE).toUint128();
-        a.bal += scaled;
+        a.bal += (amount * SCALE).toUint128();
         _deployments[accountId].account = a;
-        _liabilities.owed += scaled;
         emit FundsChanged(accountId, msg.sender, amount.toInt256(), a.until());
 
         uint256 before = _token.balanceOf(address(this));

@@ -16,8 +16,9 @@ pragma solidity 0.8.37;
 /// has the id of its order.
 ///
 /// Rounding. Money that leaves is rounded down to whole units, fees as well. What a payout loses by it (less than one
-/// unit) stays here for good; `surplus` shows the sum. So, in whole: deposits + penalties = refunds + net + fees + dust
-/// + what accounts hold + what leases have earned and not withdrawn; and the contract can always pay what it owes.
+/// unit) stays here for good; `kept` shows the sum. So, scaled and to the last part:
+/// deposits + penalties = refunds + net + fees + dust + balances of accounts + what leases have earned and not withdrawn,
+/// and without tokens sent here by mistake that is also what the token says this contract has.
 ///
 /// States. All views return derived states, as of the block they are called in: an order past its time is Expired and a
 /// lease whose account ran dry is Depleted although no transaction said so. `WrongState` carries the same numbers.
@@ -126,7 +127,8 @@ interface IMarket {
     }
 
     /// @param state Active, Reclaiming, Depleted or Closed; None if the order has no lease.
-    /// @param checkpoint Second up to which the provider was paid.
+    /// @param checkpoint Second up to which the provider was paid; a close before the minimum bill sets it back by the
+    /// seconds that were missing.
     /// @param billableUntil Second up to which the lease has earned by now.
     /// @param fundedUntil Second in which the account ends, or in which the lease ended.
     /// @param endedAt Zero while the lease is live in storage.
@@ -402,13 +404,9 @@ interface IMarket {
         view
         returns (uint256 net, uint256 fee, uint256 scaled, uint40 upTo);
 
-    /// @notice What the contract owes: `owedScaled` to accounts and for earnings not withdrawn yet, together, scaled;
-    /// `fees` token units to the treasury.
-    function liabilities() external view returns (uint256 owedScaled, uint256 fees);
-
-    /// @notice What the contract holds above its liabilities, scaled: the dust of all payouts, and whatever was sent
-    /// here without a deposit.
-    function surplus() external view returns (uint256 scaled);
+    /// @notice What belongs to no account and no lease: `fees` token units for the treasury, and `dustScaled`, what all
+    /// payouts together lost to rounding, scaled.
+    function kept() external view returns (uint256 fees, uint256 dustScaled);
 
     /// @notice keccak256(abi.encode(rate, reclaim, minBill, expiresAt)), each as a 32-byte word.
     function termsHashOf(uint80 rate, uint32 reclaim, uint16 minBill, uint40 expiresAt)

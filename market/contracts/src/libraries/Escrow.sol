@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
-
 /// @title Accrual by the second
 /// @notice One account pays many leases with one number: the sum of their rates. Nothing here loops, and nothing is
 /// rounded except the second in which the money ends, which is rounded down. `bal` and rates are in token units × S;
 /// S is the Market's `SCALE`.
 library Escrow {
-    using SafeCast for uint256;
-
     /// @notice The account exists.
     uint8 internal constant EXISTS = 1;
     /// @notice The money ended at `settledAt`; all leases of the account ended with it, for good.
@@ -57,8 +53,10 @@ library Escrow {
             t = end;
             a.flags |= DEPLETED;
         }
-        // The product is at most `bal`, by the definition of `until`.
-        a.bal -= (uint256(a.rateSum) * (t - a.settledAt)).toUint128();
+        // t is at most settledAt + bal / rateSum, so the product is at most `bal`; block time never runs backwards.
+        unchecked {
+            a.bal -= uint128(a.rateSum) * (t - a.settledAt);
+        }
         a.settledAt = t;
     }
 

@@ -1,9 +1,9 @@
 //! The manifest: what a tenant sends to the provider that won its order, and what runs there.
 //!
 //! The types mirror the canonical JSON field by field, so a value of `null`, an empty list and an absent key stay three
-//! different things: the digest bound on chain covers exactly these bytes. A manifest made by `parse` or
-//! `Manifest::from_json` keeps the language's rules; one put together by hand can be held to them with
-//! `Manifest::validate`.
+//! different things: the digest bound on chain covers exactly these bytes. A manifest made by [`crate::parse`] or
+//! [`Manifest::from_json`] keeps the language's rules; one put together by hand can be held to them with
+//! [`Manifest::validate`].
 
 use std::fmt;
 

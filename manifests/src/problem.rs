@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use crate::yaml::Mark;
+
 /// A reason to refuse a document: the kind for programs, the place and a sentence with the remedy for people.
 ///
 /// Never carries the content of `env` or `credentials`.
@@ -19,6 +21,12 @@ pub struct Problem {
     pub column: u32,
     /// What is wrong and what would be right.
     pub message: String,
+}
+
+impl Problem {
+    pub(crate) fn at(kind: ErrorKind, path: String, mark: Mark, message: String) -> Self {
+        Problem { kind, path, line: mark.line, column: mark.column, message }
+    }
 }
 
 impl fmt::Display for Problem {
@@ -47,6 +55,12 @@ pub struct Warning {
     pub column: u32,
     /// What is odd and what happens with it.
     pub message: String,
+}
+
+impl Warning {
+    pub(crate) fn at(path: String, mark: Mark, message: String) -> Self {
+        Warning { path, line: mark.line, column: mark.column, message }
+    }
 }
 
 impl fmt::Display for Warning {

@@ -1,1 +1,35 @@
-//! Placeholder.
+//! The provider's daemon: it watches the market, bids what its cluster can carry, runs what it won, and collects the money.
+//!
+//! In reading order:
+//!
+//! - [`cli`] names the verbs; [`config`] turns file and environment into settings; [`run`] wires the parts; [`check`] tries
+//!   them without running; [`explain`] tells why an order was bid on or declined.
+//! - [`task`] is the one shape of loop, [`lifecycle`] starts and stops them, [`clock`] is the time they see,
+//!   [`telemetry`] and [`metrics`] are what operators see, [`failpoint`] is where tests make the daemon die.
+//! - [`store`] is the memory: every loop starts from its tables and can be killed at any line.
+//! - [`follower`] writes what the chain says; [`bidder`] answers open orders; [`outbox`] says to the chain what the store
+//!   holds as intents.
+//! - [`inventory`] knows what the cluster has free; [`leases`] makes the cluster run what was won and bills it;
+//!   [`gateway`] serves tenants.
+//!
+//! Loops take no input but the store, a snapshot of the inventory and the clock. Nudges carry no data; they only shorten the
+//! wait.
+
+pub mod bidder;
+pub mod check;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod explain;
+pub mod failpoint;
+pub mod follower;
+pub mod gateway;
+pub mod inventory;
+pub mod leases;
+pub mod lifecycle;
+pub mod metrics;
+pub mod outbox;
+pub mod run;
+pub mod store;
+pub mod task;
+pub mod telemetry;

@@ -1,2 +1,23 @@
-//! Placeholder.
-fn main() {}
+//! `berth-provider`: parse, run, print what went wrong, answer with an exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use provider::cli::Cli;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        return fail("another TLS provider was installed before ours; this is a defect of ours");
+    }
+    match Cli::parse().run().await {
+        Ok(code) => code,
+        Err(error) => fail(&format!("{error:#}")),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the last word of a failed verb, also when no log was started")]
+fn fail(sentence: &str) -> ExitCode {
+    eprintln!("berth-provider: {sentence}");
+    ExitCode::FAILURE
+}

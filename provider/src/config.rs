@@ -1,0 +1,348 @@
+//! Settings: a YAML file and the environment → [`Config`], with every problem told at once.
+//!
+//! Each key of the file can be overridden by an environment variable named after its path: `chain.rpc` by `BERTH_CHAIN_RPC`,
+//! `escrow.withdrawEvery` by `BERTH_ESCROW_WITHDRAW_EVERY`. Secrets are never in here: keys and passwords are files, named by
+//! path. The shipped `berth-provider.example.yaml` shows every key.
+
+mod read;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use manifests::money::Amount;
+use manifests::order::Address;
+
+use read::{Problems, Section};
+
+/// Everything the daemon is told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The chain and the market on it.
+    pub chain: Chain,
+    /// The operator key, which bids, closes and withdraws.
+    pub wallet: Wallet,
+    /// `provider`: the owner address under which the provider is registered. Required. Another one than the registered
+    /// one means that no bid is accepted.
+    pub provider: Address,
+    /// `database`: URL of the database, such as `sqlite:///var/lib/berth/provider.db`. Required. It is created if missing;
+    /// losing it loses manifests and the memory of what was sent, not money.
+    pub database: String,
+    /// `dataKeyFile`: file of the key under which env values and registry credentials are encrypted. Required. Created with
+    /// mode 0600 if missing; without it stored manifests cannot be read again.
+    pub data_key_file: PathBuf,
+    /// The Kubernetes cluster.
+    pub cluster: Cluster,
+    /// How tenants' services are reached.
+    pub ingress: Ingress,
+    /// Where tenants reach us.
+    pub gateway: Gateway,
+    /// Where Prometheus reaches us.
+    pub metrics: Metrics,
+    /// When money is collected.
+    pub escrow: Escrow,
+    /// What a bid promises besides its price.
+    pub bids: Bids,
+    /// `manifestTimeout`: how long a won lease may wait for its manifest. Default 10m. After it the lease is closed with
+    /// reason 103 and its capacity is free again.
+    pub manifest_timeout: Duration,
+}
+
+/// `chain`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chain {
+    /// `chain.rpc`: URL of a JSON-RPC endpoint. Required.
+    pub rpc: String,
+    /// `chain.chainId`: the chain's id. Required. An endpoint on another chain is refused.
+    pub chain_id: u64,
+    /// `chain.market`: address of the Market contract. Required.
+    pub market: Address,
+    /// `chain.startBlock`: where following begins in a new database. Default 0. The block in which the Market was deployed
+    /// saves reading what came before.
+    pub start_block: u64,
+    /// `chain.pollInterval`: how often the head is asked for. Default 250ms. Longer saves requests and delays every bid.
+    pub poll_interval: Duration,
+    /// `chain.confirmations`
+    pub confirmations: Confirmations,
+}
+
+/// `chain.confirmations`: how deep a fact must lie before it is acted on. Bids need no depth: they name the order's terms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Confirmations {
+    /// `chain.confirmations.start`: blocks above a lease before its workload starts. Default 1.
+    pub start: u64,
+    /// `chain.confirmations.teardown`: blocks above a lease's end before its workload is deleted. Default 2.
+    pub teardown: u64,
+}
+
+/// `wallet`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wallet {
+    /// `wallet.keystore`: the operator key as an encrypted keystore file (version 3). Required.
+    pub keystore: PathBuf,
+    /// `wallet.passwordFile`: file with the keystore's password. Required.
+    pub password_file: PathBuf,
+}
+
+/// `cluster`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cluster {
+    /// `cluster.kubeconfig`: how to reach the API server. Default: the pod's own service account, or `KUBECONFIG`.
+    pub kubeconfig: Option<PathBuf>,
+    /// `cluster.namespace`: where the agents publish their nodes. Default `berth`.
+    pub namespace: String,
+    /// `cluster.nodeSelector`: label selector of the nodes whose capacity is sold. Default empty: every ready node that
+    /// takes ordinary pods.
+    pub node_selector: String,
+}
+
+/// `ingress`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ingress {
+    /// `ingress.domain`: services without a host of their own are reached under a name below it. Required. Its wildcard
+    /// must lead to the cluster's Gateway.
+    pub domain: String,
+    /// `ingress.gateway`
+    pub gateway: GatewayRef,
+    /// `ingress.sources`: networks (CIDR) from which the Gateway's proxies reach pods. Default empty: pods in the Gateway's
+    /// namespace.
+    pub sources: Vec<String>,
+}
+
+/// `ingress.gateway`: the Gateway (Gateway API) that routes are attached to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GatewayRef {
+    /// `ingress.gateway.name`: Required.
+    pub name: String,
+    /// `ingress.gateway.namespace`: Required.
+    pub namespace: String,
+    /// `ingress.gateway.section`: the listener. Default: every listener that admits the route.
+    pub section: Option<String>,
+}
+
+/// `gateway`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gateway {
+    /// `gateway.listen`: address and port for tenants. Default 0.0.0.0:8443.
+    pub listen: SocketAddr,
+    /// `gateway.publicUri`: how tenants reach it, as in the registry, such as `https://provider.example:8443`. Required.
+    pub public_uri: String,
+    /// `gateway.tlsDir`: folder with `tls.key` and `tls.crt`. Required. A key is made if there is none; its hash belongs in
+    /// the registry, so keep the folder.
+    pub tls_dir: PathBuf,
+}
+
+/// `metrics`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metrics {
+    /// `metrics.listen`: address and port of `/metrics`. Default 0.0.0.0:9090.
+    pub listen: SocketAddr,
+}
+
+/// `escrow`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Escrow {
+    /// `escrow.withdrawEvery`: the longest time between two withdrawals of a lease. Default 24h.
+    pub withdraw_every: Duration,
+    /// `escrow.withdrawAbove`: dollars earned by a lease at which it is withdrawn earlier. Default 10.
+    pub withdraw_above: Amount,
+    /// `escrow.margin`: how long before an account runs dry its leases are withdrawn. Default 10m.
+    pub margin: Duration,
+    /// `escrow.checkInterval`: how often leases are looked at. Default 10s.
+    pub check_interval: Duration,
+}
+
+/// `bids`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bids {
+    /// `bids.validFor`: how long a bid can be accepted and its capacity is held. Default 5m. Never beyond the order's own
+    /// expiry.
+    pub valid_for: Duration,
+    /// `bids.reclaim`: the notice promised before leaving a lease. Default 1h. Orders that want more are declined.
+    pub reclaim: Duration,
+    /// `bids.minBill`: time that is paid even if the tenant leaves earlier. Default 0s, at most 1h.
+    pub min_bill: Duration,
+}
+
+impl Config {
+    /// Reads the file at `path` and the process's environment.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not YAML, or with a list of everything that is wrong in it.
+    pub fn load(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| {
+            format!("failed to read the configuration {}: name another with --config", path.display())
+        })?;
+        Self::parse(&text, |name| std::env::var(name).ok())
+            .with_context(|| format!("the configuration {} cannot be used", path.display()))
+    }
+
+    /// Reads settings from YAML text, with `env` looked up for overrides.
+    ///
+    /// # Errors
+    /// One that lists everything that is wrong, each with its key's path.
+    pub fn parse(text: &str, env: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+        let problems = Problems::default();
+        let mut root = Section::root(text, &env, &problems)?;
+        let config = Self::read(&mut root);
+        root.finish();
+        match (problems.into_sentences(), config) {
+            (sentences, Some(config)) if sentences.is_empty() => Ok(config),
+            (sentences, _) => bail!("{}", sentences.join("; ")),
+        }
+    }
+
+    /// Reads every key before it gives up on any, so that all problems are found.
+    fn read(root: &mut Section<'_>) -> Option<Self> {
+        let (chain, wallet) = (Chain::read(root), Wallet::read(root));
+        let provider = root.required("provider", "an address such as 0x… with 40 hex digits");
+        let database = root.text("database", "a URL such as sqlite:///var/lib/berth/provider.db");
+        let data_key_file = root.path("dataKeyFile", "the path of a file");
+        let (cluster, ingress) = (Cluster::read(root), Ingress::read(root));
+        let (gateway, metrics) = (Gateway::read(root), Metrics::read(root));
+        let (escrow, bids) = (Escrow::read(root), Bids::read(root));
+        let manifest_timeout = root.duration("manifestTimeout", Duration::from_secs(600));
+        Some(Self {
+            chain: chain?,
+            wallet: wallet?,
+            provider: provider?,
+            database: database?,
+            data_key_file: data_key_file?,
+            cluster: cluster?,
+            ingress: ingress?,
+            gateway: gateway?,
+            metrics: metrics?,
+            escrow: escrow?,
+            bids: bids?,
+            manifest_timeout: manifest_timeout?,
+        })
+    }
+}
+
+impl Chain {
+    fn read(root: &mut Section<'_>) -> Option<Self> {
+        let mut chain = root.section("chain");
+        let rpc = chain.text("rpc", "a URL such as http://127.0.0.1:8545");
+        let chain_id = chain.required("chainId", "the chain's number");
+        let market = chain.required("market", "the Market contract's address");
+        let start_block = chain.or("startBlock", "a block height", 0);
+        let poll_interval = chain.duration("pollInterval", Duration::from_millis(250));
+        let mut depth = chain.section("confirmations");
+        let start = depth.or("start", "a number of blocks", 1);
+        let teardown = depth.or("teardown", "a number of blocks", 2);
+        depth.finish();
+        chain.finish();
+        Some(Self {
+            rpc: rpc?,
+            chain_id: chain_id?,
+            market: market?,
+            start_block: start_block?,
+            poll_interval: poll_interval?,
+            confirmations: Confirmations { start: start?, teardown: teardown? },
+        })
+    }
+}
+
+impl Wallet {
+    fn read(root: &mut Section<'_>) -> Option<Self> {
+        let mut wallet = root.section("wallet");
+        let keystore = wallet.path("keystore", "the path of an encrypted keystore file");
+        let password_file = wallet.path("passwordFile", "the path of the file with the keystore's password");
+        wallet.finish();
+        Some(Self { keystore: keystore?, password_file: password_file? })
+    }
+}
+
+impl Cluster {
+    fn read(root: &mut Section<'_>) -> Option<Self> {
+        let mut cluster = root.section("cluster");
+        let kubeconfig = cluster.optional("kubeconfig", "the path of a kubeconfig file");
+        let namespace = cluster.or("namespace", "a namespace's name", "berth".to_owned());
+        let node_selector =
+            cluster.or("nodeSelector", "a label selector such as berth.dev/sell=true", String::new());
+        cluster.finish();
+        Some(Self { kubeconfig: kubeconfig?, namespace: namespace?, node_selector: node_selector? })
+    }
+}
+
+impl Ingress {
+    fn read(root: &mut Section<'_>) -> Option<Self> {
+        let mut ingress = root.section("ingress");
+        let domain = ingress.text("domain", "a DNS name such as apps.provider.example");
+        let mut gateway = ingress.section("gateway");
+        let name = gateway.text("name", "the name of a Gateway");
+        let namespace = gateway.text("namespace", "the namespace of that Gateway");
+        let section = gateway.optional("section", "the name of one of its listeners");
+        gateway.finish();
+        let sources = ingress.list("sources", "networks such as [10.0.0.0/8]", is_cidr);
+        ingress.finish();
+        Some(Self {
+            domain: domain?,
+            gateway: GatewayRef { name: name?, namespace: namespace?, section: section? },
+            sources: sources?,
+        })
+    }
+}
+
+fn is_cidr(text: &str) -> bool {
+    let Some((address, bits)) = text.split_once('/') else { return false };
+    match (address.parse(), bits.parse::<u8>()) {
+        (Ok(std::net::IpAddr::V4(_)), Ok(bits)) => bits <= 32,
+        (Ok(std::net::IpAddr::V6(_)), Ok(bits)) => bits <= 128,
+        _ => false,
+    }
+}
+
+impl Gateway {
+    fn read(root: &mut Section<'_>) -> Option<Self> {
+        let mut gateway = root.section("gateway");
+        let listen =
+            gateway.or("listen", "an address and port such as 0.0.0.0:8443", ([0, 0, 0, 0], 8443).into());
+        let public_uri = gateway.text("publicUri", "a URL such as https://provider.example:8443");
+        let tls_dir = gateway.path("tlsDir", "the path of a folder");
+        gateway.finish();
+        Some(Self { listen: listen?, public_uri: public_uri?, tls_dir: tls_dir? })
+    }
+}
+
+impl Metrics {
+    fn read(root: &mut Section<'_>) -> Option<Self> {
+        let mut metrics = root.section("metrics");
+        let listen =
+            metrics.or("listen", "an address and port such as 0.0.0.0:9090", ([0, 0, 0, 0], 9090).into());
+        metrics.finish();
+        Some(Self { listen: listen? })
+    }
+}
+
+impl Escrow {
+    fn read(root: &mut Section<'_>) -> Option<Self> {
+        let mut escrow = root.section("escrow");
+        let withdraw_every = escrow.duration("withdrawEvery", Duration::from_secs(24 * 3600));
+        let withdraw_above = escrow.dollars("withdrawAbove", Amount(10_000_000));
+        let margin = escrow.duration("margin", Duration::from_secs(600));
+        let check_interval = escrow.duration("checkInterval", Duration::from_secs(10));
+        escrow.finish();
+        Some(Self {
+            withdraw_every: withdraw_every?,
+            withdraw_above: withdraw_above?,
+            margin: margin?,
+            check_interval: check_interval?,
+        })
+    }
+}
+
+impl Bids {
+    fn read(root: &mut Section<'_>) -> Option<Self> {
+        let mut bids = root.section("bids");
+        let valid_for = bids.duration("validFor", Duration::from_secs(300));
+        let reclaim = bids.duration("reclaim", Duration::from_secs(3600));
+        let min_bill = bids.duration("minBill", Duration::ZERO);
+        if min_bill.is_some_and(|time| time > Duration::from_secs(3600)) {
+            bids.problem("minBill", "is above 1h, the most that the market allows");
+        }
+        bids.finish();
+        Some(Self { valid_for: valid_for?, reclaim: reclaim?, min_bill: min_bill? })
+    }
+}

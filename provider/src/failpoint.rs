@@ -1,0 +1,138 @@
+//! Named places at which the daemon can be made to die, to prove that the next start goes on from there.
+//!
+//! They act only in a build with the feature `fail-points` and only when `BERTH_FAIL_POINT=name` or `name:nth` is set; the
+//! process then aborts at the nth time it gets there, without unwinding, as if it had been killed.
+
+/// The places, in the order in which a lease meets them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point {
+    /// An order was written to the store, nobody was nudged yet.
+    OrderStored,
+    /// A decision was made and nothing of it is stored yet.
+    DecisionMade,
+    /// Decision, reservation and intent are stored.
+    DecisionStored,
+    /// A signed bid is stored and not sent.
+    BidSigned,
+    /// A bid was sent and the store does not know.
+    BidSent,
+    /// A bid is mined and the store does not know.
+    BidMined,
+    /// The chain's word that our bid stands was written to the store.
+    BidStored,
+    /// A won lease was written to the store.
+    LeaseStored,
+    /// A manifest was accepted and stored.
+    ManifestStored,
+    /// The cluster has the objects of a lease and the store does not know.
+    WorkloadApplied,
+    /// The store knows what the cluster runs for a lease.
+    StatusStored,
+    /// The wish to withdraw is stored.
+    WithdrawIntended,
+    /// A signed withdrawal is stored and not sent.
+    WithdrawSigned,
+    /// A withdrawal was sent and the store does not know.
+    WithdrawSent,
+    /// A withdrawal is mined and the store does not know.
+    WithdrawMined,
+    /// The wish to close a lease is stored.
+    CloseIntended,
+    /// The end of a lease was written to the store.
+    LeaseClosedStored,
+    /// The cluster has nothing of a closed lease any more and the store does not know.
+    WorkloadPruned,
+    /// The reservation of a closed lease was released.
+    ReservationReleased,
+}
+
+impl Point {
+    /// All of them.
+    pub const ALL: [Self; 19] = [
+        Self::OrderStored,
+        Self::DecisionMade,
+        Self::DecisionStored,
+        Self::BidSigned,
+        Self::BidSent,
+        Self::BidMined,
+        Self::BidStored,
+        Self::LeaseStored,
+        Self::ManifestStored,
+        Self::WorkloadApplied,
+        Self::StatusStored,
+        Self::WithdrawIntended,
+        Self::WithdrawSigned,
+        Self::WithdrawSent,
+        Self::WithdrawMined,
+        Self::CloseIntended,
+        Self::LeaseClosedStored,
+        Self::WorkloadPruned,
+        Self::ReservationReleased,
+    ];
+
+    /// The name by which `BERTH_FAIL_POINT` chooses it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OrderStored => "order_stored",
+            Self::DecisionMade => "decision_made",
+            Self::DecisionStored => "decision_stored",
+            Self::BidSigned => "bid_signed",
+            Self::BidSent => "bid_sent",
+            Self::BidMined => "bid_mined",
+            Self::BidStored => "bid_stored",
+            Self::LeaseStored => "lease_stored",
+            Self::ManifestStored => "manifest_stored",
+            Self::WorkloadApplied => "workload_applied",
+            Self::StatusStored => "status_stored",
+            Self::WithdrawIntended => "withdraw_intended",
+            Self::WithdrawSigned => "withdraw_signed",
+            Self::WithdrawSent => "withdraw_sent",
+            Self::WithdrawMined => "withdraw_mined",
+            Self::CloseIntended => "close_intended",
+            Self::LeaseClosedStored => "lease_closed_stored",
+            Self::WorkloadPruned => "workload_pruned",
+            Self::ReservationReleased => "reservation_released",
+        }
+    }
+}
+
+/// Says that the daemon got to a place. Does nothing in a build without fail points.
+#[cfg(not(feature = "fail-points"))]
+#[inline]
+pub fn reach(_point: Point) {}
+
+/// Says that the daemon got to a place, and dies there if that was asked for.
+#[cfg(feature = "fail-points")]
+pub fn reach(point: Point) {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    static WANTED: OnceLock<Option<(String, u64)>> = OnceLock::new();
+    static TIMES: AtomicU64 = AtomicU64::new(0);
+
+    let wanted = WANTED.get_or_init(|| {
+        let text = std::env::var("BERTH_FAIL_POINT").ok()?;
+        let (name, nth) = text.split_once(':').unwrap_or((&text, "1"));
+        Some((name.to_owned(), nth.parse().ok()?))
+    });
+    if let Some((name, nth)) = wanted
+        && name == point.name()
+        && TIMES.fetch_add(1, Ordering::SeqCst) + 1 == *nth
+    {
+        tracing::error!(point = name, "dying here, as BERTH_FAIL_POINT asks");
+        std::process::abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_point_has_a_name_of_its_own() {
+        let names: BTreeSet<_> = Point::ALL.iter().map(|point| point.name()).collect();
+        assert_eq!(names.len(), Point::ALL.len());
+    }
+}

@@ -1,0 +1,3 @@
+//! What the cluster has free.
+
+pub mod agent;

@@ -1,0 +1,1 @@
+//! What a lease needs, in order.

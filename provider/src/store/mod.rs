@@ -1,0 +1,299 @@
+//! The daemon's memory: one SQLite database with one writer.
+//!
+//! Every loop starts from these tables and can be killed at any line. Each table has one writer:
+//!
+//! | table | written by | read by |
+//! |---|---|---|
+//! | identity | [`Store::open`], [`Store::belongs_to`] | the same |
+//! | blocks, events, accounts, orders, bids, leases, providers | `follower`, through [`Store::advance`] | everyone |
+//! | decisions, reservations | `bidder` | `explain`, `inventory`, `gateway`, metrics |
+//! | intents | `bidder` (bids), `leases::escrow` (money, closes) create; `outbox` moves them on | metrics |
+//! | attempts, nonces | `outbox`, as the sender's journal | the same |
+//! | manifests | `gateway` | `leases::reconcile` |
+//! | lease_status | `leases::reconcile` | `gateway`, `bidder` (teardown frees reservations), metrics |
+//! | gpu_allocations | `leases::reconcile` | `gateway`, metrics |
+//! | gateway_nonces | `gateway` | the same |
+//!
+//! Blocks, events and their folds commit together, and so do a decision, its reservation and its intent. Env values and
+//! registry credentials exist here only sealed. Queries are written out near the function that needs them, in the subset
+//! of SQL that Postgres shares.
+
+mod accounts;
+mod chain;
+mod decisions;
+mod devices;
+mod fold;
+mod intents;
+mod leases;
+mod manifests;
+mod nonces;
+mod reservations;
+mod rows;
+mod seal;
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::manifests::order::Address;
+use anyhow::{Context, bail};
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Row, Sqlite, SqlitePool, Transaction};
+
+pub use accounts::{AccountRow, ProviderRow};
+pub use chain::{Advance, Event};
+pub use decisions::DecisionRow;
+pub use devices::GpuAllocation;
+pub use intents::NewIntent;
+pub use leases::{Health, LeaseRow, LeaseState, LeaseStatus};
+pub use manifests::StoredManifest;
+pub use nonces::NonceUse;
+pub use reservations::{ReservationRow, ReservationState};
+pub use rows::{BidRow, BidState, OrderRow, OrderState};
+pub use seal::Sealer;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
+
+/// The word whose sealed form tells whether the data key is the one the database was written with.
+const KEY_CHECK: &str = "data key check";
+
+/// How long a statement waits for another process that holds the database.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// A handle to the database; clones share it.
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// One connection: writers queue here instead of failing with "busy".
+    writer: SqlitePool,
+    reader: SqlitePool,
+    sealer: Arc<Sealer>,
+}
+
+/// What a database belongs to. Another market's facts or another provider's bids never mix with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The chain.
+    pub chain_id: u64,
+    /// The Market contract.
+    pub market: Address,
+    /// The provider that bids.
+    pub provider: Address,
+}
+
+impl Store {
+    /// Opens the database at `url` (`sqlite:///var/lib/berth/provider.db`), creates it if it is missing, and brings its
+    /// tables up to this program's version.
+    ///
+    /// # Errors
+    /// When the URL names another engine, the file cannot be opened, the database was written by a newer program, or
+    /// `sealer` holds another key than the one the database was written with.
+    pub async fn open(url: &str, sealer: Sealer) -> anyhow::Result<Self> {
+        let options = options(url)?;
+        let writer =
+            SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.with_context(
+                || format!("failed to open the database {url}: its folder must exist and be writable"),
+            )?;
+        migrate(&writer).await?;
+        let reader = SqlitePoolOptions::new()
+            .max_connections(4)
+            .connect_with(options)
+            .await
+            .with_context(|| format!("failed to open the database {url} for reading"))?;
+        let store = Self { writer, reader, sealer: Arc::new(sealer) };
+        store.check_key().await?;
+        Ok(store)
+    }
+
+    /// A database that lives as long as the handle, for tests.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub async fn in_memory() -> anyhow::Result<Self> {
+        let options = SqliteConnectOptions::from_str("sqlite::memory:")?.foreign_keys(true);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options)
+            .await?;
+        migrate(&pool).await?;
+        let store = Self { writer: pool.clone(), reader: pool, sealer: Arc::new(Sealer::new(&[0x5a; 32])) };
+        store.check_key().await?;
+        Ok(store)
+    }
+
+    /// Brings the tables of the database at `url` up to this program's version, and says how many migrations that took.
+    ///
+    /// # Errors
+    /// As [`Store::open`], without a look at the key.
+    pub async fn migrate(url: &str) -> anyhow::Result<usize> {
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options(url)?)
+            .await
+            .with_context(|| format!("failed to open the database {url}"))?;
+        let before = applied(&pool).await;
+        migrate(&pool).await?;
+        let after = applied(&pool).await;
+        pool.close().await;
+        Ok(after.saturating_sub(before))
+    }
+
+    /// Binds a new database to a chain, market and provider, or makes sure that this is the one it was bound to.
+    ///
+    /// # Errors
+    /// When the database belongs to another.
+    pub async fn belongs_to(&self, identity: Identity) -> anyhow::Result<()> {
+        let Identity { chain_id, market, provider } = identity;
+        let mut tx = self.begin().await?;
+        for (key, value) in [
+            ("chain id", chain_id.to_string()),
+            ("market", market.to_string()),
+            ("provider", provider.to_string()),
+        ] {
+            let stored = remember(&mut tx, key, &value).await?;
+            if stored != value {
+                bail!(
+                    "the database belongs to {key} {stored}, but the configuration says {value}: use another database, or \
+                     correct the configuration"
+                );
+            }
+        }
+        tx.commit().await.context("failed to bind the database")
+    }
+
+    async fn check_key(&self) -> anyhow::Result<()> {
+        let sealed = hex::encode(self.sealer.seal(KEY_CHECK, KEY_CHECK.as_bytes())?);
+        let mut tx = self.begin().await?;
+        let stored = hex::decode(remember(&mut tx, KEY_CHECK, &sealed).await?)
+            .context("the database's key check is damaged: restore the database from a backup")?;
+        tx.commit().await.context("failed to store the key check")?;
+        if self.sealer.open(KEY_CHECK, &stored).is_none() {
+            bail!(
+                "the data key is not the one this database was written with: point dataKeyFile at the right file, or start \
+                 with a new database"
+            );
+        }
+        Ok(())
+    }
+
+    async fn begin(&self) -> anyhow::Result<Transaction<'static, Sqlite>> {
+        self.writer.begin_with("begin immediate").await.context("failed to begin a transaction")
+    }
+}
+
+/// Writes the value unless the key has one, and returns what stands there.
+async fn remember(tx: &mut Transaction<'_, Sqlite>, key: &str, value: &str) -> anyhow::Result<String> {
+    sqlx::query("insert into identity (key, value) values ($1, $2) on conflict (key) do nothing")
+        .bind(key)
+        .bind(value)
+        .execute(&mut **tx)
+        .await
+        .with_context(|| format!("failed to store the database's {key}"))?;
+    let row = sqlx::query("select value from identity where key = $1").bind(key).fetch_one(&mut **tx).await?;
+    Ok(row.try_get("value")?)
+}
+
+fn options(url: &str) -> anyhow::Result<SqliteConnectOptions> {
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        bail!(
+            "the database URL names Postgres, which this version cannot use yet: use sqlite:///path/to/provider.db"
+        );
+    }
+    if !url.starts_with("sqlite:") {
+        bail!("the database URL must begin with sqlite: (for example sqlite:///var/lib/berth/provider.db)");
+    }
+    Ok(SqliteConnectOptions::from_str(url)
+        .with_context(|| format!("the database URL {url} cannot be read"))?
+        .create_if_missing(true)
+        .foreign_keys(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // A sent transaction must be remembered even if the machine loses power.
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY))
+}
+
+async fn migrate(pool: &SqlitePool) -> anyhow::Result<()> {
+    match MIGRATIONS.run(pool).await {
+        Ok(()) => Ok(()),
+        Err(MigrateError::VersionMissing(version)) => bail!(
+            "the database was written by a newer berth-provider (it has migration {version}): run that version, or restore a \
+             backup from before the upgrade"
+        ),
+        Err(MigrateError::VersionMismatch(version)) => bail!(
+            "migration {version} of the database differs from this program's: run the berth-provider that wrote the database"
+        ),
+        Err(error) => Err(error).context("failed to migrate the database"),
+    }
+}
+
+async fn applied(pool: &SqlitePool) -> usize {
+    // The table is missing in a new database, and then nothing was applied.
+    sqlx::query("select count(*) as n from _sqlx_migrations where success")
+        .fetch_one(pool)
+        .await
+        .ok()
+        .and_then(|row| row.try_get::<i64, _>("n").ok())
+        .and_then(|n| usize::try_from(n).ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(folder: &tempfile::TempDir) -> String {
+        format!("sqlite://{}", folder.path().join("provider.db").display())
+    }
+
+    #[tokio::test]
+    async fn postgres_and_unknown_engines_are_refused_with_the_form_that_works() {
+        for url in ["postgres://localhost/berth", "mysql://localhost/berth"] {
+            let refused = Store::open(url, Sealer::new(&[1; 32])).await.expect_err("not supported");
+            assert!(refused.to_string().contains("sqlite:///"), "{refused}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_database_from_the_future_is_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let store = Store::open(&url(&folder), Sealer::new(&[1; 32])).await.expect("a new database");
+        sqlx::query(
+            "insert into _sqlx_migrations (version, description, success, checksum, execution_time) \
+             values (999, 'later', true, x'00', 0)",
+        )
+        .execute(&store.writer)
+        .await
+        .expect("inserted");
+        drop(store);
+        let refused = Store::open(&url(&folder), Sealer::new(&[1; 32])).await.expect_err("from the future");
+        assert!(refused.to_string().contains("newer berth-provider"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn another_data_key_is_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        drop(Store::open(&url(&folder), Sealer::new(&[1; 32])).await.expect("a new database"));
+        assert!(Store::open(&url(&folder), Sealer::new(&[1; 32])).await.is_ok());
+        let refused = Store::open(&url(&folder), Sealer::new(&[2; 32])).await.expect_err("another key");
+        assert!(refused.to_string().contains("data key"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_database_serves_one_market_and_one_provider() {
+        let store = Store::in_memory().await.expect("opens");
+        let ours = Identity { chain_id: 1, market: Address([1; 20]), provider: Address([2; 20]) };
+        store.belongs_to(ours).await.expect("bound");
+        store.belongs_to(ours).await.expect("the same");
+        let refused = store.belongs_to(Identity { chain_id: 2, ..ours }).await.expect_err("another chain");
+        assert!(refused.to_string().contains("chain id 1"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn migrating_twice_applies_nothing_the_second_time() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        assert!(Store::migrate(&url(&folder)).await.expect("migrates") > 0);
+        assert_eq!(Store::migrate(&url(&folder)).await.expect("migrates"), 0);
+    }
+}

@@ -1,0 +1,211 @@
+//! Capacity that is promised: held for a bid, then leased, then released.
+
+use anyhow::{Context, anyhow};
+use manifests::decision::Placement;
+use manifests::order::{Hash, OrderId};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Sqlite, Transaction};
+
+use super::Store;
+use super::rows::{json, maybe_text, number, sql, string, text, to_json};
+use crate::failpoint::{self, Point};
+
+/// Where a reservation stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReservationState {
+    /// A bid promised it.
+    Held,
+    /// A lease has it.
+    Leased,
+    /// It is free again.
+    Released,
+}
+
+impl ReservationState {
+    /// The word in tables and metrics.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Leased => "leased",
+            Self::Released => "released",
+        }
+    }
+
+    fn read(word: &str) -> anyhow::Result<Self> {
+        [Self::Held, Self::Leased, Self::Released]
+            .into_iter()
+            .find(|state| state.word() == word)
+            .ok_or_else(|| anyhow!("the database holds a reservation in state \"{word}\""))
+    }
+}
+
+/// What is promised for an order, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReservationRow {
+    /// The order, which names the lease too.
+    pub order: OrderId,
+    /// The terms it was promised on.
+    pub spec_hash: Hash,
+    /// Where it stands.
+    pub state: ReservationState,
+    /// Which nodes and GPU pools, a replica at a time.
+    pub placement: Placement,
+    /// Why it was released.
+    pub released_because: Option<String>,
+    /// Unix seconds of its last change.
+    pub updated_at: u64,
+}
+
+impl Store {
+    /// Everything that is promised at the moment: held and leased, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn reservations(&self) -> anyhow::Result<Vec<ReservationRow>> {
+        sqlx::query("select * from reservations where state <> 'released' order by created_at, order_id")
+            .fetch_all(&self.reader)
+            .await
+            .context("failed to read the reservations")?
+            .iter()
+            .map(read)
+            .collect()
+    }
+
+    /// What is or was promised for an order. For a lease it says to which nodes its pods are bound.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn reservation(&self, order: OrderId) -> anyhow::Result<Option<ReservationRow>> {
+        sqlx::query("select * from reservations where order_id = $1")
+            .bind(order.to_string())
+            .fetch_optional(&self.reader)
+            .await
+            .with_context(|| format!("failed to read the reservation of order {order}"))?
+            .map(|row| read(&row))
+            .transpose()
+    }
+
+    /// Turns what was held for a bid into what its lease has; also when it was released before, because a lease on chain
+    /// binds us whatever we thought. Returns whether that changed anything.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn lease_reservation(&self, order: OrderId, now: u64) -> anyhow::Result<bool> {
+        let changed = sqlx::query(
+            "update reservations set state = 'leased', released_because = null, updated_at = $2 \
+             where order_id = $1 and state <> 'leased'",
+        )
+        .bind(order.to_string())
+        .bind(sql(now)?)
+        .execute(&self.writer)
+        .await
+        .with_context(|| format!("failed to lease the reservation of order {order}"))?;
+        Ok(changed.rows_affected() > 0)
+    }
+
+    /// Frees what was promised for an order, and drops a bid for it that was not said to the chain yet. With `forget` the
+    /// decision is dropped too, so that the order is decided again should it come back. Returns whether anything was held.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn release_reservation(
+        &self,
+        order: OrderId,
+        because: &str,
+        forget: bool,
+        now: u64,
+    ) -> anyhow::Result<bool> {
+        let mut tx = self.begin().await?;
+        let changed = release(&mut tx, order, because, now).await?;
+        if forget {
+            sqlx::query("delete from decisions where order_id = $1")
+                .bind(order.to_string())
+                .execute(&mut *tx)
+                .await
+                .with_context(|| format!("failed to forget the decision on order {order}"))?;
+        }
+        tx.commit().await.with_context(|| format!("failed to release the reservation of order {order}"))?;
+        if changed {
+            failpoint::reach(Point::ReservationReleased);
+        }
+        Ok(changed)
+    }
+
+    /// Moves what is promised for an order to other nodes, after one was lost.
+    ///
+    /// # Errors
+    /// When the database refuses, or nothing is promised for the order.
+    pub async fn move_reservation(
+        &self,
+        order: OrderId,
+        placement: &Placement,
+        now: u64,
+    ) -> anyhow::Result<()> {
+        let changed = sqlx::query(
+            "update reservations set placement = $2, updated_at = $3 where order_id = $1 and state <> 'released'",
+        )
+        .bind(order.to_string())
+        .bind(to_json(placement)?)
+        .bind(sql(now)?)
+        .execute(&self.writer)
+        .await
+        .with_context(|| format!("failed to move the reservation of order {order}"))?;
+        if changed.rows_affected() == 0 {
+            return Err(anyhow!("nothing is reserved for order {order}, so there is nothing to move"));
+        }
+        Ok(())
+    }
+}
+
+pub(super) async fn hold(
+    tx: &mut Transaction<'static, Sqlite>,
+    order: OrderId,
+    spec_hash: Hash,
+    placement: &Placement,
+    now: u64,
+) -> anyhow::Result<()> {
+    sqlx::query(
+        "insert into reservations (order_id, spec_hash, state, placement, created_at, updated_at) \
+         values ($1, $2, 'held', $3, $4, $4) on conflict (order_id) do update set spec_hash = excluded.spec_hash, \
+         state = 'held', placement = excluded.placement, released_because = null, updated_at = excluded.updated_at",
+    )
+    .bind(order.to_string())
+    .bind(spec_hash.to_string())
+    .bind(to_json(placement)?)
+    .bind(sql(now)?)
+    .execute(&mut **tx)
+    .await
+    .with_context(|| format!("failed to reserve for order {order}"))?;
+    Ok(())
+}
+
+pub(super) async fn release(
+    tx: &mut Transaction<'static, Sqlite>,
+    order: OrderId,
+    because: &str,
+    now: u64,
+) -> anyhow::Result<bool> {
+    let changed = sqlx::query(
+        "update reservations set state = 'released', released_because = $2, updated_at = $3 \
+         where order_id = $1 and state <> 'released'",
+    )
+    .bind(order.to_string())
+    .bind(because)
+    .bind(sql(now)?)
+    .execute(&mut **tx)
+    .await
+    .with_context(|| format!("failed to release the reservation of order {order}"))?;
+    Ok(changed.rows_affected() > 0)
+}
+
+fn read(row: &SqliteRow) -> anyhow::Result<ReservationRow> {
+    Ok(ReservationRow {
+        order: text(row, "order_id")?,
+        spec_hash: text(row, "spec_hash")?,
+        state: ReservationState::read(&string(row, "state")?)?,
+        placement: json(row, "placement")?,
+        released_because: maybe_text(row, "released_because")?,
+        updated_at: number(row, "updated_at")?,
+    })
+}

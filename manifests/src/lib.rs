@@ -4,29 +4,19 @@
 //! go on chain; the manifest's digest binds what runs to what was ordered; an order, a bid and a lease are told in the words
 //! of [`order`], a provider's answer in those of [`decision`], money in those of [`money`].
 
-mod build;
 pub mod check;
 pub mod decision;
 pub mod digest;
-mod document;
-mod duration;
-mod expose;
 pub mod gpu;
 pub mod group;
 pub mod manifest;
 pub mod money;
 pub mod order;
-mod parse;
 pub mod price;
 pub mod problem;
-mod quantity;
-mod reader;
 pub mod resources;
 mod rules;
-mod ties;
-mod validate;
-mod version;
-mod yaml;
+mod sdl;
 
-pub use parse::{Deployment, MAX_DOCUMENT_BYTES, parse};
 pub use rules::MAX_MANIFEST_BYTES;
+pub use sdl::{Deployment, MAX_DOCUMENT_BYTES, parse};

@@ -4,8 +4,6 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::yaml::Mark;
-
 /// A reason to refuse a document: the kind for programs, the place and a sentence with the remedy for people.
 ///
 /// Never carries the content of `env` or `credentials`.
@@ -271,5 +269,37 @@ impl fmt::Display for ErrorKind {
 impl Serialize for ErrorKind {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
+    }
+}
+
+/// A place in the text, both from 1; the column counts characters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+}
+
+/// Text of the document between quotes, on one line and not too long.
+pub(crate) fn shown(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    push_escaped(&mut quoted, text);
+    quoted.push('"');
+    quoted
+}
+
+/// Longest text that a message repeats, in characters.
+const MAX_SHOWN: usize = 80;
+
+pub(crate) fn push_escaped(target: &mut String, text: &str) {
+    let mut characters = text.chars();
+    for character in characters.by_ref().take(MAX_SHOWN) {
+        if character.is_control() {
+            target.extend(character.escape_default());
+        } else {
+            target.push(character);
+        }
+    }
+    if characters.next().is_some() {
+        target.push('…');
     }
 }

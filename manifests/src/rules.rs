@@ -3,9 +3,7 @@
 use std::collections::HashSet;
 
 use crate::manifest::{Expose, Manifest, Service};
-use crate::problem::{ErrorKind, Problem};
-use crate::reader::shown;
-use crate::yaml::Mark;
+use crate::problem::{ErrorKind, Mark, Problem, shown};
 
 /// The largest manifest, in bytes of its JSON, that is made or taken.
 pub const MAX_MANIFEST_BYTES: usize = 8 << 20;

@@ -6,10 +6,10 @@
 use std::collections::HashSet;
 use std::fmt::Write;
 
-use crate::document::At;
-use crate::problem::{ErrorKind, Problem, Warning};
-use crate::quantity::{self, QuantityError};
-use crate::yaml::{Kind, Mark, NodeId, Tag, Tree};
+use super::document::At;
+use super::quantity::{self, QuantityError};
+use super::yaml::{Kind, NodeId, Tag, Tree};
+use crate::problem::{ErrorKind, Mark, Problem, Warning, push_escaped, shown};
 
 /// Deepest chain of mappings that merge one another.
 const MAX_MERGE_DEPTH: usize = 32;
@@ -382,31 +382,6 @@ impl<'t> Reader<'t> {
             }
         }
         path
-    }
-}
-
-/// Text of the document between quotes, on one line and not too long.
-pub(crate) fn shown(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    push_escaped(&mut quoted, text);
-    quoted.push('"');
-    quoted
-}
-
-/// Longest text that a message repeats, in characters.
-const MAX_SHOWN: usize = 80;
-
-fn push_escaped(target: &mut String, text: &str) {
-    let mut characters = text.chars();
-    for character in characters.by_ref().take(MAX_SHOWN) {
-        if character.is_control() {
-            target.extend(character.escape_default());
-        } else {
-            target.push(character);
-        }
-    }
-    if characters.next().is_some() {
-        target.push('…');
     }
 }
 

@@ -11,20 +11,13 @@ use std::sync::Once;
 
 use libyaml_safer::{Event, EventData, Parser, ScalarStyle};
 
-use crate::problem::{ErrorKind, Problem};
+use crate::problem::{ErrorKind, Mark, Problem};
 
 /// Deepest nesting that is read; the language itself needs nine levels.
 const MAX_DEPTH: usize = 256;
 
 /// Most `%TAG` lines that are read: the parser looks each one up among all others.
 const MAX_TAG_DIRECTIVES: usize = 64;
-
-/// A place in the text, both from 1; the column counts characters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Mark {
-    pub(crate) line: u32,
-    pub(crate) column: u32,
-}
 
 /// A node of a [`Tree`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::document::{Coin, Compute, Deploy, Document, Level, Placement, Service};
-use crate::expose::{self, EndpointNumbers, Exposed};
+use super::document::{Coin, Compute, Deploy, Document, Level, Placement, Service};
+use super::expose::{self, EndpointNumbers, Exposed};
+use super::ties;
 use crate::group::{GroupSpec, Requirements, ResourceUnit, SignedBy};
 use crate::manifest::{self, Credentials, EnvVar, Group, Manifest, Mount, Params, Permissions, Tee, TeeKind};
 use crate::price::{Decimal, Price};
-use crate::problem::{ErrorKind, Problem};
-use crate::reader::shown;
+use crate::problem::{ErrorKind, Problem, shown};
 use crate::resources::{Attribute, Cpu, Endpoint, Gpu, Memory, Quantity, Resources, Volume};
 use crate::rules::MAX_MANIFEST_BYTES;
-use crate::ties;
 
 /// What is deployed, resolved as far as it can be.
 #[derive(Default)]
@@ -220,7 +219,7 @@ impl PlannedService<'_, '_> {
 
     fn params(&self) -> Option<Params> {
         let params = self.service.params.as_ref()?;
-        let mount = |(name, mount): (&&str, &crate::document::Mount<'_>)| Mount {
+        let mount = |(name, mount): (&&str, &super::document::Mount<'_>)| Mount {
             name: (*name).to_owned(),
             mount: mount.mount.value.to_owned(),
             read_only: mount.read_only,
@@ -295,7 +294,7 @@ fn volumes(compute: &Compute<'_>) -> Vec<Volume> {
         let persistent = volume.attributes.persistent;
         (*volume.size, persistent, if persistent == Some(true) { volume.name } else { "" })
     });
-    let stored = |volume: &crate::document::Volume<'_>| {
+    let stored = |volume: &super::document::Volume<'_>| {
         let class = volume.attributes.class.map(|class| Attribute::new("class", class));
         let persistent =
             volume.attributes.persistent.map(|value| Attribute::new("persistent", value.to_string()));

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::document::Level;
+use super::document::Level;
 
 /// Why a text selects no level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::ops::Deref;
 
+use crate::problem::Mark;
 use crate::resources::Attribute;
-use crate::yaml::Mark;
 
 /// A whole document. Maps are in ascending byte order of names, as the language visits them.
 #[derive(Debug)]

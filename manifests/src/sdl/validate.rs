@@ -6,15 +6,13 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
-use crate::build::{self, Plan, PlannedGroup, PlannedUnit};
-use crate::document::{Compute, Credentials, Deploy, Document, Level, Service};
-use crate::duration;
-use crate::parse::Deployment;
+use super::Deployment;
+use super::build::{self, Plan, PlannedGroup, PlannedUnit};
+use super::document::{Compute, Credentials, Deploy, Document, Level, Service};
+use super::duration;
 use crate::price::Decimal;
-use crate::problem::{ErrorKind, Problem, Warning};
-use crate::reader::shown;
+use crate::problem::{ErrorKind, Mark, Problem, Warning, shown};
 use crate::rules::{self, Part, Places};
-use crate::yaml::Mark;
 
 /// Checks a document and builds what it stands for.
 pub(crate) fn validate(

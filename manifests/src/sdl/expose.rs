@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::document::{Document, Expose, HttpOptions, Service, To};
+use super::document::{Document, Expose, HttpOptions, Service, To};
+use super::ties;
 use crate::manifest::{self, Proto};
-use crate::problem::{ErrorKind, Problem};
-use crate::reader::shown;
+use crate::problem::{ErrorKind, Mark, Problem, shown};
 use crate::resources::{Endpoint, EndpointKind};
-use crate::ties;
-use crate::yaml::Mark;
 
 /// Numbers of the leased-IP endpoints of a document.
 pub(crate) struct EndpointNumbers<'t>(BTreeMap<&'t str, u32>);

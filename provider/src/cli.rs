@@ -56,7 +56,7 @@ impl Cli {
             }
             Verb::Agent(args) => {
                 telemetry::start()?;
-                crate::inventory::agent::run(args).await.map(|()| ExitCode::SUCCESS)
+                crate::inventory::agent::run(args).await
             }
             Verb::Check => check::check(&Config::load(&config)?).await,
             Verb::Migrate => {

@@ -1,0 +1,280 @@
+//! What a node's agent tells the daemon: one ConfigMap a node in our namespace, written only by that node's agent.
+//!
+//! The record is JSON under one key. It has a version: a reader takes the versions it knows and ignores keys that it does not,
+//! so agents and daemon may be rolled out in any order within a version.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::ObjectMeta;
+use manifests::gpu::Gpu;
+use serde::{Deserialize, Serialize};
+
+use super::gpus::{Device, Driver, Health, Probe};
+use super::podresources::Allocation;
+
+/// The version of the record that is written and read here.
+pub const VERSION: u32 = 1;
+
+/// The label by which the records are found, with [`LABEL_VALUE`].
+pub const LABEL: &str = "berth.dev/record";
+
+/// See [`LABEL`].
+pub const LABEL_VALUE: &str = "node";
+
+/// The key in the ConfigMap's data.
+const KEY: &str = "record.json";
+
+/// Records older than so many of their own periods say nothing any more.
+const PERIODS: u64 = 3;
+
+/// One node as its agent saw it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct NodeRecord {
+    /// Which form the record has.
+    pub version: u32,
+    /// The node's name in the cluster.
+    pub node: String,
+    /// When NVML was last asked, in unix seconds of the node's clock.
+    pub observed_at: u64,
+    /// How often it is asked, in seconds.
+    pub period_s: u64,
+    /// The driver, or why there is none.
+    pub driver: Driver,
+    /// Every GPU that was seen since the agent started.
+    pub devices: Vec<DeviceRecord>,
+    /// Which containers hold which GPUs; `None` when the kubelet could not be asked, which is not "none do".
+    pub allocations: Option<Vec<Allocation>>,
+    /// What could not be found out, a sentence each.
+    pub problems: Vec<String>,
+}
+
+/// One GPU of a node.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct DeviceRecord {
+    /// `GPU-` and a UUID, the same as in [`Allocation::uuids`].
+    pub uuid: String,
+    /// Model, memory as sold and interface: the pool that the device belongs to, such as `h100-80Gi-sxm`.
+    pub gpu: Gpu,
+    /// The product's name as NVML gives it.
+    pub name: String,
+    /// Memory as NVML counts it, in MiB.
+    pub memory_mib: u64,
+    /// PCI vendor and device, such as `10de:2330`.
+    pub pci: String,
+    /// The PCI address.
+    pub bus: String,
+    /// The N of `/dev/nvidiaN`, if NVML tells.
+    pub minor: Option<u32>,
+    /// Whether it is cut into MIG slices.
+    pub mig: bool,
+    /// How it is doing.
+    pub health: Health,
+}
+
+impl NodeRecord {
+    /// Puts together what was seen.
+    #[must_use]
+    pub fn new(
+        node: &str,
+        observed_at: u64,
+        period_s: u64,
+        probe: &Probe,
+        held: anyhow::Result<Vec<Allocation>>,
+    ) -> Self {
+        let Probe { driver, devices, problems } = probe.clone();
+        let mut problems = problems;
+        let allocations = held.map_err(|error| problems.push(format!("{error:#}"))).ok();
+        let devices = devices.into_iter().map(DeviceRecord::from).collect();
+        let node = node.to_owned();
+        Self { version: VERSION, node, observed_at, period_s, driver, devices, allocations, problems }
+    }
+
+    /// Whether the record can still be relied on at this time. One from the future is taken as from now: clocks differ.
+    #[must_use]
+    pub fn is_fresh(&self, now: u64) -> bool {
+        now.saturating_sub(self.observed_at) <= self.period_s.saturating_mul(PERIODS)
+    }
+
+    /// The ConfigMap's name for a node.
+    #[must_use]
+    pub fn name(node: &str) -> String {
+        format!("berth-node-{node}")
+    }
+
+    /// The record as its ConfigMap.
+    ///
+    /// # Errors
+    /// None that is known: a record is plain data.
+    pub fn to_config_map(&self, namespace: &str) -> serde_json::Result<ConfigMap> {
+        Ok(ConfigMap {
+            metadata: ObjectMeta {
+                name: Some(Self::name(&self.node)),
+                namespace: Some(namespace.to_owned()),
+                labels: Some([(LABEL.to_owned(), LABEL_VALUE.to_owned())].into()),
+                ..ObjectMeta::default()
+            },
+            data: Some([(KEY.to_owned(), serde_json::to_string(self)?)].into()),
+            ..ConfigMap::default()
+        })
+    }
+
+    /// Reads a record from a ConfigMap.
+    ///
+    /// # Errors
+    /// The ConfigMap holds no record, one of another version, or one for another node than its name says: nodes must not speak
+    /// for each other.
+    pub fn from_config_map(map: &ConfigMap) -> Result<Self, RecordError> {
+        let name = map.metadata.name.clone().unwrap_or_default();
+        let wrong = |problem: String| RecordError { name: name.clone(), problem };
+        let text = map.data.as_ref().and_then(|data| data.get(KEY));
+        let text = text.ok_or_else(|| wrong(format!("it has no key {KEY}")))?;
+        let Version { version } = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        if version != VERSION {
+            return Err(wrong(format!("it has version {version}, and this program reads {VERSION}")));
+        }
+        let record: Self = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        if name != Self::name(&record.node) {
+            return Err(wrong(format!("it speaks for the node {}", record.node)));
+        }
+        Ok(record)
+    }
+}
+
+impl DeviceRecord {
+    /// Whether it can be given to a tenant as a whole, unless somebody has it already.
+    #[must_use]
+    pub fn is_offered(&self) -> bool {
+        self.health == Health::Healthy && !self.mig
+    }
+}
+
+impl From<Device> for DeviceRecord {
+    fn from(device: Device) -> Self {
+        let Device { uuid, name, memory_mib, pci, bus, minor, mig, health } = device;
+        Self {
+            gpu: Gpu::of_device(&name, memory_mib, pci),
+            pci: format!("{:04x}:{:04x}", pci.vendor, pci.device),
+            uuid,
+            name,
+            memory_mib,
+            bus,
+            minor,
+            mig,
+            health,
+        }
+    }
+}
+
+/// A ConfigMap that claims to be a node's record cannot be read as one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the node record {name} cannot be used: {problem}; is its agent of the same release as this program?"
+)]
+pub struct RecordError {
+    name: String,
+    problem: String,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use manifests::gpu::PciId;
+
+    fn record() -> NodeRecord {
+        let device = Device {
+            uuid: "GPU-1".to_owned(),
+            name: "NVIDIA H100 80GB HBM3".to_owned(),
+            memory_mib: 81_559,
+            pci: PciId::from_nvml(0x2330_10de, 0x16c1_10de),
+            bus: "00000000:1B:00.0".to_owned(),
+            minor: Some(0),
+            mig: false,
+            health: Health::Healthy,
+        };
+        let probe = Probe {
+            driver: Driver::Loaded { version: Some("570.133.20".to_owned()), cuda: Some("12.8".to_owned()) },
+            devices: vec![device],
+            problems: vec!["GPU 3 cannot be identified: it is shy".to_owned()],
+        };
+        NodeRecord::new("node-a", 1_000, 10, &probe, Ok(Vec::new()))
+    }
+
+    #[test]
+    fn record_survives_its_config_map() {
+        let record = record();
+        assert_eq!(record.devices[0].gpu.to_string(), "h100-80Gi-sxm");
+        assert_eq!(record.devices[0].pci, "10de:2330");
+        let map = record.to_config_map("berth").unwrap();
+        assert_eq!(map.metadata.name.as_deref(), Some("berth-node-node-a"));
+        assert_eq!(NodeRecord::from_config_map(&map).unwrap(), record);
+    }
+
+    #[test]
+    fn kubelet_that_was_not_asked_is_not_a_node_without_allocations() {
+        let probe =
+            Probe { driver: Driver::Absent { reason: "none".to_owned() }, devices: vec![], problems: vec![] };
+        let record = NodeRecord::new("node-a", 1_000, 10, &probe, Err(anyhow::anyhow!("no socket")));
+        assert_eq!(record.allocations, None);
+        assert_eq!(record.problems, ["no socket"]);
+        let map = record.to_config_map("berth").unwrap();
+        assert_eq!(NodeRecord::from_config_map(&map).unwrap(), record);
+    }
+
+    #[test]
+    fn record_goes_stale_after_three_periods() {
+        let record = record();
+        assert!(record.is_fresh(990) && record.is_fresh(1_030));
+        assert!(!record.is_fresh(1_031));
+    }
+
+    #[test]
+    fn sick_or_sliced_gpu_is_not_offered() {
+        let device = record().devices.remove(0);
+        assert!(device.is_offered());
+        assert!(!DeviceRecord { mig: true, ..device.clone() }.is_offered());
+        let reason = String::new();
+        assert!(
+            !DeviceRecord { health: Health::Unknown { reason: reason.clone() }, ..device.clone() }
+                .is_offered()
+        );
+        assert!(!DeviceRecord { health: Health::Unhealthy { reason }, ..device }.is_offered());
+    }
+
+    #[test]
+    fn record_that_is_not_ours_to_read_is_refused_with_the_reason() {
+        let record = record();
+        let refusal = |change: &dyn Fn(&mut ConfigMap)| {
+            let mut map = record.to_config_map("berth").unwrap();
+            change(&mut map);
+            NodeRecord::from_config_map(&map).unwrap_err().to_string()
+        };
+        let write = |text: &str| Some([(KEY.to_owned(), text.to_owned())].into());
+        for (change, complaint) in [
+            (&(|map: &mut ConfigMap| map.data = None) as &dyn Fn(&mut ConfigMap), "no key record.json"),
+            (&|map: &mut ConfigMap| map.data = write("{"), "EOF"),
+            (
+                &|map: &mut ConfigMap| map.data = write(r#"{"version": 2, "gpus": []}"#),
+                "version 2, and this program reads 1",
+            ),
+            (
+                &|map: &mut ConfigMap| map.metadata.name = Some("berth-node-node-b".to_owned()),
+                "speaks for the node node-a",
+            ),
+        ] {
+            let refusal = refusal(change);
+            assert!(refusal.contains(complaint) && refusal.contains("berth-node-node-"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn key_of_a_later_release_is_passed_over() {
+        let mut map = record().to_config_map("berth").unwrap();
+        let text = map.data.as_ref().unwrap()[KEY].replacen('{', r#"{"fabric": "nvswitch", "#, 1);
+        map.data = Some([(KEY.to_owned(), text)].into());
+        assert_eq!(NodeRecord::from_config_map(&map).unwrap(), record());
+    }
+}

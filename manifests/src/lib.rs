@@ -11,6 +11,7 @@ pub mod gpu;
 pub mod group;
 pub mod manifest;
 pub mod money;
+pub mod objects;
 pub mod order;
 pub mod price;
 pub mod problem;

@@ -85,6 +85,22 @@ pub enum PriceError {
     },
 }
 
+/// What a currency is worth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExchangeRate {
+    /// The currency as documents write it, such as `uakt`.
+    pub denom: String,
+    /// Dollars for a million of it: the price of 1 AKT for `uakt`.
+    pub dollars: Decimal,
+}
+
+impl ExchangeRate {
+    /// The currency that is a millionth of a dollar by definition.
+    pub fn uact() -> Self {
+        ExchangeRate { denom: "uact".to_owned(), dollars: Decimal(Decimal::ONE) }
+    }
+}
+
 impl GroupSpec {
     /// The currency of the group's prices; all units of a group have the same.
     pub fn denom(&self) -> Option<&str> {
@@ -96,21 +112,80 @@ impl GroupSpec {
     /// # Errors
     /// [`PriceError`] for a currency other than `uact`, and for a sum that does not fit a [`Rate`].
     pub fn max_rate_down(&self) -> Result<Rate, PriceError> {
-        if let Some(unit) = self.resources.iter().find(|unit| unit.price.denom != "uact") {
+        self.max_rate_down_at(&ExchangeRate::uact())
+    }
+
+    /// The same for prices in another currency, at what that currency is worth.
+    ///
+    /// # Errors
+    /// [`PriceError`] for a currency other than that one, and for a sum that does not fit a [`Rate`].
+    pub fn max_rate_down_at(&self, exchange: &ExchangeRate) -> Result<Rate, PriceError> {
+        if let Some(unit) = self.resources.iter().find(|unit| unit.price.denom != exchange.denom) {
             let denom = unit.price.denom.clone();
             return Err(PriceError::NeedsExchangeRate { group: self.name.clone(), denom });
         }
-        let too_large = || PriceError::TooLarge { group: self.name.clone() };
         let per_block = self.resources.iter().try_fold(0u128, |sum, unit| {
             unit.price.amount.0.checked_mul(u128::from(unit.count)).and_then(|amount| sum.checked_add(amount))
         });
-        Rate::new(rate_of_block_price_down(per_block.ok_or_else(too_large)?)).map_err(|_| too_large())
+        per_block
+            .and_then(|amount| rate_of_block_price_down(amount, exchange.dollars))
+            .and_then(|scaled| Rate::new(scaled).ok())
+            .ok_or_else(|| PriceError::TooLarge { group: self.name.clone() })
     }
 }
 
-/// A price of 10^-18 millionths of a dollar per block, as 10^-9 millionths per second.
+/// A price per block in units of 10^-18, as 10^-9 millionths of a dollar per second.
 ///
-/// `amount / 10^18 / 6.117 s * 10^9 = amount / (6117 * 10^6)`.
-fn rate_of_block_price_down(amount: u128) -> u128 {
-    amount / (6_117 * 1_000_000)
+/// `amount / 10^18 * dollars / 10^18 / 6.117 s * 10^9`, divided once at the end. `None` beyond 128 bits.
+fn rate_of_block_price_down(amount: u128, dollars: Decimal) -> Option<u128> {
+    multiply_divide_down(amount, dollars.0, 6_117 * 1_000_000 * Decimal::ONE)
+}
+
+/// `a * b / divisor` rounded down, with a product of any length. `None` if the result is beyond 128 bits.
+///
+/// The product is built from the bits of `b`, highest first, and only its quotient and remainder are kept.
+fn multiply_divide_down(a: u128, b: u128, divisor: u128) -> Option<u128> {
+    let (whole, part) = (a / divisor, a % divisor);
+    let (mut quotient, mut remainder) = (0u128, 0u128);
+    for bit in (0..u128::BITS).rev() {
+        quotient = quotient.checked_mul(2)?;
+        remainder *= 2;
+        if b >> bit & 1 == 1 {
+            quotient = quotient.checked_add(whole)?;
+            remainder += part;
+        }
+        quotient = quotient.checked_add(remainder / divisor)?;
+        remainder %= divisor;
+    }
+    Some(quotient)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_longer_than_128_bits_are_divided_exactly() {
+        let divisor = 6_117 * 1_000_000 * Decimal::ONE;
+        assert_eq!(multiply_divide_down(u128::MAX, divisor, divisor), Some(u128::MAX));
+        assert_eq!(multiply_divide_down(divisor, u128::MAX, divisor), Some(u128::MAX));
+        assert_eq!(multiply_divide_down(u128::MAX, divisor + 1, divisor), None);
+        assert_eq!(
+            multiply_divide_down(10u128.pow(36), 10u128.pow(35), 3 * 10u128.pow(36)),
+            Some(10u128.pow(35) / 3)
+        );
+        assert_eq!(multiply_divide_down(7, 3, 2), Some(10));
+        assert_eq!(multiply_divide_down(0, u128::MAX, divisor), Some(0));
+    }
+
+    #[test]
+    fn amounts_print_with_eighteen_digits_and_read_back() {
+        for text in ["\"12.500000000000000000\"", "\"0.000000000000000001\""] {
+            let amount: Decimal = serde_json::from_str(text).expect("it is an amount");
+            assert_eq!(serde_json::to_string(&amount).expect("it prints"), text);
+        }
+        for text in ["\"12.5\"", "\"12\"", "12", "\"-1.000000000000000000\"", "\".000000000000000000\""] {
+            assert!(serde_json::from_str::<Decimal>(text).is_err(), "{text}");
+        }
+    }
 }

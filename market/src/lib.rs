@@ -1,1 +1,27 @@
-//! Placeholder.
+//! The market's contracts, and how either side takes part: reading the chain, sending to it, and talking over a gateway.
+//!
+//! [`Chain`] is a checked connection; its methods in [`reader`] answer in the words of [`manifests::order`]. A [`call::Call`]
+//! is what can be asked of the contracts; a [`sender::Sender`] makes it happen once, remembering in a [`sender::Journal`] before
+//! it sends. [`wallet::Wallet`] holds the key. [`api`] and [`auth`] are the two ends' common words of the gateway, and
+//! [`client::GatewayClient`] is the tenant's end. No type of the Ethereum library leaves this crate.
+
+pub mod api;
+pub mod auth;
+mod bindings;
+pub mod call;
+mod chain;
+pub mod client;
+mod convert;
+pub mod deploy;
+mod events;
+mod node;
+pub mod reader;
+pub mod revert;
+pub mod rpc;
+pub mod sender;
+pub mod tls;
+pub mod wallet;
+
+pub use chain::{Chain, ConnectError, Contracts};
+pub use events::{EventError, Logged};
+pub use node::At;

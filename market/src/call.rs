@@ -1,0 +1,301 @@
+//! What can be asked of the contracts, as data: a caller stores it as an intent, a sender turns it into a transaction.
+
+use ethers_core::abi::AbiEncode;
+use ethers_core::types::U256;
+use manifests::money::{Amount, Rate};
+use manifests::order::{AccountId, Address, CloseReason, Hash, LeaseId, OrderId};
+use serde::{Deserialize, Serialize};
+
+use crate::bindings::{market, provider_registry, test_token};
+use crate::chain::Contracts;
+use crate::convert::h160;
+
+/// One call of a contract. It serialises to JSON with its name in `call`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "call", rename_all = "snake_case")]
+pub enum Call {
+    /// The tenant opens a deployment and its escrow account.
+    CreateDeployment {
+        /// A number that the tenant never used.
+        dseq: u64,
+        /// Digest of the manifest that may run.
+        manifest_hash: Hash,
+    },
+    /// The tenant binds another manifest.
+    UpdateManifest {
+        /// Whose.
+        account: AccountId,
+        /// The new digest.
+        manifest_hash: Hash,
+    },
+    /// Anyone lets the market move tokens, so that a deposit can follow.
+    ApproveMarket {
+        /// How many units.
+        amount: Amount,
+    },
+    /// Anyone lets the registry move tokens, so that a registration can follow.
+    ApproveRegistry {
+        /// How many units.
+        amount: Amount,
+    },
+    /// Anyone pays into an escrow account, from an allowance.
+    Deposit {
+        /// Which.
+        account: AccountId,
+        /// How much.
+        amount: Amount,
+    },
+    /// The tenant takes money back.
+    Refund {
+        /// From where.
+        account: AccountId,
+        /// How much; `None` takes all that can be taken.
+        amount: Option<Amount>,
+    },
+    /// The tenant posts the first order of a group.
+    CreateOrder {
+        /// Its name; `oseq` is 1.
+        order: OrderId,
+        /// What it asks for.
+        terms: OrderTerms,
+        /// The group spec without its price, as sorted-key JSON.
+        spec: String,
+    },
+    /// The tenant takes an order off the book.
+    CancelOrder {
+        /// Which.
+        order: OrderId,
+    },
+    /// Anyone closes an order that is past its time.
+    ExpireOrder {
+        /// Which.
+        order: OrderId,
+    },
+    /// The tenant accepts a bid.
+    AcceptBid {
+        /// For which order.
+        order: OrderId,
+        /// Whose.
+        provider: Address,
+        /// The hash of the terms that the tenant saw: [`crate::reader::terms_hash`].
+        terms_hash: Hash,
+    },
+    /// The provider bids, or betters its bid.
+    PlaceBid {
+        /// For which order.
+        order: OrderId,
+        /// The hash of the spec that was priced.
+        spec_hash: Hash,
+        /// What it asks.
+        rate: Rate,
+        /// Unix seconds until which it can be accepted.
+        expires_at: u64,
+        /// The notice, in seconds, that it promises.
+        reclaim: u32,
+        /// Seconds that are paid at least, at most 3600.
+        min_bill: u16,
+    },
+    /// The provider takes its bid back.
+    WithdrawBid {
+        /// For which order.
+        order: OrderId,
+    },
+    /// The provider gives notice.
+    StartReclaim {
+        /// Which lease.
+        lease: LeaseId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// Tenant or provider ends a lease.
+    CloseLease {
+        /// Which.
+        lease: LeaseId,
+        /// Why: 1–99 for tenants, 100–149 for providers.
+        reason: CloseReason,
+    },
+    /// Anyone closes a lease whose account ran dry.
+    Finalize {
+        /// Which.
+        lease: LeaseId,
+    },
+    /// Anyone has leases paid out to their providers.
+    Withdraw {
+        /// Which, at most 100.
+        leases: Vec<LeaseId>,
+    },
+    /// The signer becomes a provider; its stake is pulled from an allowance.
+    Register {
+        /// The key that bids and closes.
+        operator: Address,
+        /// Where money goes.
+        payout: Address,
+        /// keccak256 of the attributes document.
+        attrs_hash: Hash,
+        /// Where the gateway is: `https://host:port`.
+        uri: String,
+        /// SHA-256 of the gateway's public key.
+        spki_hash: Hash,
+        /// Token units.
+        stake: Amount,
+    },
+    /// A provider replaces what it says of itself.
+    UpdateProvider {
+        /// keccak256 of the attributes document.
+        attrs_hash: Hash,
+        /// Where the gateway is.
+        uri: String,
+        /// SHA-256 of the gateway's public key.
+        spki_hash: Hash,
+    },
+    /// Anyone makes test tokens, where the settlement token is the test token.
+    MintTestToken {
+        /// For whom.
+        to: Address,
+        /// How many units.
+        amount: Amount,
+    },
+}
+
+/// What an order asks for beside its spec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderTerms {
+    /// keccak256 of the class string: [`class_hash`].
+    pub class: Hash,
+    /// The most that is paid.
+    pub max_rate: Rate,
+    /// Unix seconds of chain time until which bids are taken and accepted.
+    pub expires_at: u64,
+    /// The least notice, in seconds, that bids must promise.
+    pub min_reclaim: u32,
+}
+
+/// The hash of a class string such as `cpu` or `gpu/nvidia/h100/80Gi`.
+#[must_use]
+pub fn class_hash(class: &str) -> Hash {
+    Hash(ethers_core::utils::keccak256(class))
+}
+
+/// keccak256, the hash of the chain: for specs and attributes documents.
+#[must_use]
+pub fn keccak256(bytes: &[u8]) -> Hash {
+    Hash(ethers_core::utils::keccak256(bytes))
+}
+
+/// A transaction without nonce and fees: whom it calls (`None` creates a contract) and with what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Payload {
+    pub(crate) to: Option<Address>,
+    pub(crate) data: Vec<u8>,
+}
+
+impl Call {
+    pub(crate) fn payload(&self, contracts: &Contracts) -> Payload {
+        let to_market = |data| Payload { to: Some(contracts.market), data };
+        let to_registry = |data| Payload { to: Some(contracts.registry), data };
+        let to_token = |data| Payload { to: Some(contracts.token), data };
+        let word = |id: &OrderId| id.to_word().0;
+        match self {
+            Self::CreateDeployment { dseq, manifest_hash } => to_market(
+                market::CreateDeploymentCall { dseq: *dseq, manifest_hash: manifest_hash.0 }.encode(),
+            ),
+            Self::UpdateManifest { account, manifest_hash } => to_market(
+                market::UpdateManifestCall {
+                    account_id: account.to_word().0,
+                    manifest_hash: manifest_hash.0,
+                }
+                .encode(),
+            ),
+            Self::ApproveMarket { amount } => to_token(approve(contracts.market, *amount)),
+            Self::ApproveRegistry { amount } => to_token(approve(contracts.registry, *amount)),
+            Self::Deposit { account, amount } => to_market(
+                market::DepositCall { account_id: account.to_word().0, amount: amount.0.into() }.encode(),
+            ),
+            Self::Refund { account, amount } => {
+                let amount = amount.map_or(U256::MAX, |amount| amount.0.into());
+                to_market(market::RefundCall { account_id: account.to_word().0, amount }.encode())
+            }
+            Self::CreateOrder { order, terms, spec } => to_market(
+                market::CreateOrderCall {
+                    order_id: word(order),
+                    terms: market::OrderTerms {
+                        resource_class: terms.class.0,
+                        max_rate: terms.max_rate.scaled(),
+                        expires_at: terms.expires_at,
+                        min_reclaim: terms.min_reclaim,
+                        req_bits: 0,
+                        kind: 0,
+                        mode: 0,
+                        deadline: 0,
+                    },
+                    spec: spec.clone().into_bytes().into(),
+                }
+                .encode(),
+            ),
+            Self::CancelOrder { order } => {
+                to_market(market::CancelOrderCall { order_id: word(order) }.encode())
+            }
+            Self::ExpireOrder { order } => {
+                to_market(market::ExpireOrderCall { order_id: word(order) }.encode())
+            }
+            Self::AcceptBid { order, provider, terms_hash } => to_market(
+                market::AcceptBidCall {
+                    order_id: word(order),
+                    provider: h160(*provider),
+                    terms_hash: terms_hash.0,
+                }
+                .encode(),
+            ),
+            Self::PlaceBid { order, spec_hash, rate, expires_at, reclaim, min_bill } => to_market(
+                market::PlaceBidCall {
+                    order_id: word(order),
+                    spec_hash: spec_hash.0,
+                    rate: rate.scaled(),
+                    expires_at: *expires_at,
+                    reclaim: *reclaim,
+                    min_bill: *min_bill,
+                }
+                .encode(),
+            ),
+            Self::WithdrawBid { order } => {
+                to_market(market::WithdrawBidCall { order_id: word(order) }.encode())
+            }
+            Self::StartReclaim { lease, reason } => {
+                to_market(market::StartReclaimCall { order_id: word(lease), reason: reason.0 }.encode())
+            }
+            Self::CloseLease { lease, reason } => {
+                to_market(market::CloseLeaseCall { order_id: word(lease), reason: reason.0 }.encode())
+            }
+            Self::Finalize { lease } => to_market(market::FinalizeCall { order_id: word(lease) }.encode()),
+            Self::Withdraw { leases } => {
+                to_market(market::WithdrawCall { order_ids: leases.iter().map(word).collect() }.encode())
+            }
+            Self::Register { operator, payout, attrs_hash, uri, spki_hash, stake } => to_registry(
+                provider_registry::RegisterCall {
+                    operator: h160(*operator),
+                    payout: h160(*payout),
+                    attrs_hash: attrs_hash.0,
+                    uri: uri.clone(),
+                    spki_hash: spki_hash.0,
+                    stake: stake.0.into(),
+                }
+                .encode(),
+            ),
+            Self::UpdateProvider { attrs_hash, uri, spki_hash } => to_registry(
+                provider_registry::UpdateCall {
+                    attrs_hash: attrs_hash.0,
+                    uri: uri.clone(),
+                    spki_hash: spki_hash.0,
+                }
+                .encode(),
+            ),
+            Self::MintTestToken { to, amount } => {
+                to_token(test_token::MintCall { to: h160(*to), amount: amount.0.into() }.encode())
+            }
+        }
+    }
+}
+
+fn approve(spender: Address, amount: Amount) -> Vec<u8> {
+    test_token::ApproveCall { spender: h160(spender), value: amount.0.into() }.encode()
+}

@@ -1,0 +1,167 @@
+//! The questions that are put to a node, with their answers in our words.
+
+use ethers_core::types::{Bytes, FeeHistory, H160, H256, Log, U64, U256};
+use manifests::order::{Address, BlockRef, Hash};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::convert;
+use crate::rpc::{Rpc, RpcError};
+
+/// The state in which a question is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum At {
+    /// After the newest block.
+    #[default]
+    Latest,
+    /// After the newest block and what waits to be mined.
+    Pending,
+    /// After the block with this hash; a node that does not have it refuses.
+    Block(Hash),
+}
+
+impl At {
+    fn to_json(self) -> Value {
+        match self {
+            Self::Latest => json!("latest"),
+            Self::Pending => json!("pending"),
+            Self::Block(hash) => json!({ "blockHash": hash }),
+        }
+    }
+}
+
+/// What became of a mined transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Receipt {
+    pub(crate) hash: Hash,
+    pub(crate) block: u64,
+    pub(crate) block_hash: Hash,
+    pub(crate) success: bool,
+    pub(crate) gas_used: u64,
+    /// Wei per gas.
+    pub(crate) gas_price: u128,
+    pub(crate) created: Option<Address>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawReceipt {
+    transaction_hash: H256,
+    block_number: U64,
+    block_hash: H256,
+    status: U64,
+    gas_used: U256,
+    effective_gas_price: U256,
+    contract_address: Option<H160>,
+}
+
+#[derive(Deserialize)]
+struct RawBlock {
+    number: U64,
+    hash: H256,
+    #[serde(rename = "parentHash")]
+    parent: H256,
+    timestamp: U256,
+}
+
+/// A call as a node wants it, without nonce and fees.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Probe<'a> {
+    pub(crate) from: Option<Address>,
+    pub(crate) to: Option<Address>,
+    pub(crate) data: &'a [u8],
+}
+
+impl Probe<'_> {
+    fn to_json(self) -> Value {
+        let mut call = json!({ "data": Bytes::from(self.data.to_vec()) });
+        if let Some(from) = self.from {
+            call["from"] = json!(from);
+        }
+        if let Some(to) = self.to {
+            call["to"] = json!(to);
+        }
+        call
+    }
+}
+
+impl Rpc {
+    pub(crate) async fn chain_id(&self) -> Result<u64, RpcError> {
+        Ok(self.call::<_, U256>("eth_chainId", json!([])).await?.low_u64())
+    }
+
+    pub(crate) async fn code_size(&self, address: Address) -> Result<usize, RpcError> {
+        Ok(self.call::<_, Bytes>("eth_getCode", json!([address, "latest"])).await?.len())
+    }
+
+    pub(crate) async fn block(&self, number: Option<u64>) -> Result<Option<BlockRef>, RpcError> {
+        let tag = number.map_or_else(|| "latest".to_owned(), |number| format!("{number:#x}"));
+        Ok(self
+            .call::<_, Option<RawBlock>>("eth_getBlockByNumber", json!([tag, false]))
+            .await?
+            .as_ref()
+            .map(block_ref))
+    }
+
+    pub(crate) async fn block_by_hash(&self, hash: Hash) -> Result<Option<BlockRef>, RpcError> {
+        Ok(self
+            .call::<_, Option<RawBlock>>("eth_getBlockByHash", json!([hash, false]))
+            .await?
+            .as_ref()
+            .map(block_ref))
+    }
+
+    pub(crate) async fn logs(&self, filter: &Value) -> Result<Vec<Log>, RpcError> {
+        self.call("eth_getLogs", json!([filter])).await
+    }
+
+    pub(crate) async fn eth_call(&self, probe: Probe<'_>, at: At) -> Result<Vec<u8>, RpcError> {
+        Ok(self.call::<_, Bytes>("eth_call", json!([probe.to_json(), at.to_json()])).await?.to_vec())
+    }
+
+    pub(crate) async fn estimate_gas(&self, probe: Probe<'_>, at: At) -> Result<u64, RpcError> {
+        let gas: U256 = self.call("eth_estimateGas", json!([probe.to_json(), at.to_json()])).await?;
+        Ok(u64::try_from(gas).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) async fn fee_history(&self, blocks: u64, percentile: f64) -> Result<FeeHistory, RpcError> {
+        self.call("eth_feeHistory", json!([format!("{blocks:#x}"), "latest", [percentile]])).await
+    }
+
+    pub(crate) async fn nonce(&self, address: Address, at: At) -> Result<u64, RpcError> {
+        let count: U256 = self.call("eth_getTransactionCount", json!([address, at.to_json()])).await?;
+        Ok(u64::try_from(count).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) async fn native_balance(&self, address: Address) -> Result<u128, RpcError> {
+        let wei: U256 = self.call("eth_getBalance", json!([address, "latest"])).await?;
+        Ok(u128::try_from(wei).unwrap_or(u128::MAX))
+    }
+
+    pub(crate) async fn send_raw(&self, raw: &[u8]) -> Result<Hash, RpcError> {
+        Ok(convert::hash(self.call("eth_sendRawTransaction", json!([Bytes::from(raw.to_vec())])).await?))
+    }
+
+    pub(crate) async fn receipt(&self, hash: Hash) -> Result<Option<Receipt>, RpcError> {
+        let raw: Option<RawReceipt> = self.call("eth_getTransactionReceipt", json!([hash])).await?;
+        Ok(raw.map(|raw| Receipt {
+            hash: convert::hash(raw.transaction_hash),
+            block: raw.block_number.as_u64(),
+            block_hash: convert::hash(raw.block_hash),
+            success: raw.status.as_u64() == 1,
+            gas_used: u64::try_from(raw.gas_used).unwrap_or(u64::MAX),
+            gas_price: u128::try_from(raw.effective_gas_price).unwrap_or(u128::MAX),
+            created: raw.contract_address.map(convert::address),
+        }))
+    }
+}
+
+fn block_ref(raw: &RawBlock) -> BlockRef {
+    let RawBlock { number, hash, parent, timestamp } = *raw;
+    BlockRef {
+        number: number.as_u64(),
+        hash: convert::hash(hash),
+        parent: convert::hash(parent),
+        timestamp: u64::try_from(timestamp).unwrap_or(u64::MAX),
+    }
+}

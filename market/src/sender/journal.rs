@@ -1,0 +1,134 @@
+//! What a sender remembers before it lets go of a transaction, so that after any stop it knows what may be out there.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+
+use manifests::order::{Address, Hash};
+use serde::{Deserialize, Serialize};
+
+use super::Outcome;
+
+/// One signed transaction that was, or is about to be, broadcast.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The caller's name of the effect that is wanted; several attempts may serve one.
+    pub intent: String,
+    /// The account that signed.
+    pub key: Address,
+    /// Its place in the account's sequence. One nonce serves one intent; only one of its attempts can be mined.
+    pub nonce: u64,
+    /// Its hash, known before it is sent.
+    pub hash: Hash,
+    /// The signed bytes. Sending them again is harmless.
+    #[serde(with = "hex_text")]
+    pub raw: Vec<u8>,
+    /// The most it pays, wei per gas.
+    pub max_fee: u128,
+    /// The most it pays beyond the base fee, wei per gas.
+    pub max_tip: u128,
+}
+
+/// How a nonce ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// One of our attempts was mined. The intent is finished with this outcome.
+    Settled(Outcome),
+    /// None of our attempts can be mined any more: the node refused all before any could travel, or another transaction took
+    /// the nonce. The intent is still wanted and gets another nonce.
+    Void,
+}
+
+/// The memory of a sender; a store implements it. Every method returns only after what it was given is durable.
+///
+/// The sender relies on this: an attempt is remembered before its first broadcast; it stays live until its nonce is settled;
+/// and settling with [`Verdict::Settled`] stores the outcome of the intent in the same step, so that an intent whose outcome
+/// is unknown may be sent again.
+pub trait Journal: Send + Sync {
+    /// The outcome of the intent, if it was settled.
+    fn outcome(&self, intent: &str) -> impl Future<Output = anyhow::Result<Option<Outcome>>> + Send;
+
+    /// All attempts of this key whose nonce is not settled, in the order in which they were remembered.
+    fn live(&self, key: Address) -> impl Future<Output = anyhow::Result<Vec<Attempt>>> + Send;
+
+    /// Remembers an attempt that is about to be broadcast.
+    fn remember(&self, attempt: &Attempt) -> impl Future<Output = anyhow::Result<()>> + Send;
+
+    /// Ends a nonce of a key: its attempts are no longer live. `intent` is what it served.
+    fn settle(
+        &self,
+        key: Address,
+        nonce: u64,
+        intent: &str,
+        verdict: &Verdict,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send;
+}
+
+/// A journal that ends with the process: for tools and tests whose chain ends with them, never where money stays.
+#[derive(Debug, Default)]
+pub struct MemoryJournal {
+    state: Mutex<Memory>,
+}
+
+/// The state of a journal, for journals that keep it whole in memory or in one file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Attempts whose nonce is not settled.
+    pub live: Vec<Attempt>,
+    /// Outcomes by intent.
+    pub outcomes: BTreeMap<String, Outcome>,
+}
+
+impl Memory {
+    /// The attempts of a key.
+    #[must_use]
+    pub fn live_of(&self, key: Address) -> Vec<Attempt> {
+        self.live.iter().filter(|attempt| attempt.key == key).cloned().collect()
+    }
+
+    /// Ends a nonce, as [`Journal::settle`] says.
+    pub fn settle(&mut self, key: Address, nonce: u64, intent: &str, verdict: &Verdict) {
+        self.live.retain(|attempt| attempt.key != key || attempt.nonce != nonce);
+        if let Verdict::Settled(outcome) = verdict {
+            self.outcomes.insert(intent.to_owned(), outcome.clone());
+        }
+    }
+}
+
+impl Journal for MemoryJournal {
+    async fn outcome(&self, intent: &str) -> anyhow::Result<Option<Outcome>> {
+        Ok(self.lock().outcomes.get(intent).cloned())
+    }
+
+    async fn live(&self, key: Address) -> anyhow::Result<Vec<Attempt>> {
+        Ok(self.lock().live_of(key))
+    }
+
+    async fn remember(&self, attempt: &Attempt) -> anyhow::Result<()> {
+        self.lock().live.push(attempt.clone());
+        Ok(())
+    }
+
+    async fn settle(&self, key: Address, nonce: u64, intent: &str, verdict: &Verdict) -> anyhow::Result<()> {
+        self.lock().settle(key, nonce, intent, verdict);
+        Ok(())
+    }
+}
+
+impl MemoryJournal {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+mod hex_text {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        hex::decode(String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}

@@ -154,7 +154,7 @@ fn a_manifest_that_asks_for_more_than_was_ordered_is_refused_by_name() {
 fn a_manifest_that_asks_for_something_else_is_refused_by_name() {
     let kind = |resource: &str| Difference::Kind { resource: resource.to_owned() };
     let gpu = mismatch(|m| {
-        m.0[0].services[0].resources.gpu.attributes[0] = Attribute::new("vendor/nvidia/model/h100", "true")
+        m.0[0].services[0].resources.gpu.attributes[0] = Attribute::new("vendor/nvidia/model/h100", "true");
     });
     assert_eq!(gpu.difference, kind("gpu"));
     let arch = mismatch(|m| m.0[0].services[0].resources.cpu.attributes.clear());

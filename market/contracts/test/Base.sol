@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Market} from "../src/Market.sol";
-import {Params} from "../src/Params.sol";
-import {ProviderRegistry} from "../src/ProviderRegistry.sol";
 import {TestToken} from "../src/TestToken.sol";
 import {IMarket} from "../src/interfaces/IMarket.sol";
 import {IParams} from "../src/interfaces/IParams.sol";
+import {IProviderRegistry} from "../src/interfaces/IProviderRegistry.sol";
 import {Vm} from "./Vm.sol";
 
 /// @notice A market with one tenant and one provider, and the verbs in which the tests are told.
@@ -35,19 +33,47 @@ abstract contract Base {
     address internal immutable treasury = vm.addr(0x61);
 
     TestToken internal token;
-    Params internal params;
-    ProviderRegistry internal registry;
-    Market internal market;
+    IParams internal params;
+    IProviderRegistry internal registry;
+    IMarket internal market;
 
     function setUp() public virtual {
         vm.warp(1_900_000_000);
         token = new TestToken();
-        params = new Params(governor, treasury);
-        registry = new ProviderRegistry(token, params);
-        market = new Market(token, registry, params);
-        registry.setMarket(address(market));
+        params = IParams(deploy("Params.sol:Params", abi.encode(governor, treasury)));
+        standOn(token);
         register(provider, operator, payout, STAKE);
         mint(tenant, 1_000_000 * UNIT);
+    }
+
+    // --- deployment ---
+
+    /// Puts a contract on chain as forge built it for the chain; its constructor's error comes through.
+    function deploy(string memory what, bytes memory args) internal returns (address made) {
+        bytes memory code = bytes.concat(vm.getCode(what), args);
+        assembly ("memory-safe") {
+            made := create(0, add(code, 0x20), mload(code))
+            if iszero(made) {
+                returndatacopy(0, 0, returndatasize())
+                revert(0, returndatasize())
+            }
+        }
+    }
+
+    function deployRegistry() internal returns (IProviderRegistry) {
+        return IProviderRegistry(deploy("ProviderRegistry.sol:ProviderRegistry", abi.encode(token, params)));
+    }
+
+    function deployMarket() internal returns (IMarket) {
+        return IMarket(deploy("Market.sol:Market", abi.encode(token, registry, params)));
+    }
+
+    /// A market and a registry of their own for another token.
+    function standOn(TestToken other) internal {
+        token = other;
+        registry = deployRegistry();
+        market = deployMarket();
+        registry.setMarket(address(market));
     }
 
     // --- verbs ---
@@ -185,6 +211,10 @@ abstract contract Base {
     function one(bytes32 orderId) internal pure returns (bytes32[] memory list) {
         list = new bytes32[](1);
         list[0] = orderId;
+    }
+
+    function accountOf(bytes32 orderId) internal pure returns (bytes32) {
+        return bytes32((uint256(orderId) >> 32) << 32);
     }
 
     // --- expectations ---

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Multicall} from "@openzeppelin/contracts/utils/Multicall.sol";
 import {IMarket} from "../src/interfaces/IMarket.sol";
 import {Base} from "./Base.sol";
 
@@ -55,7 +56,7 @@ contract GasTest is Base {
         calls[0] = abi.encodeCall(market.deposit, (account, 10 * UNIT));
         calls[1] = abi.encodeCall(market.createOrder, (orderIdOf(account, 1), terms(), spec()));
         vm.prank(tenant);
-        market.multicall(calls);
+        Multicall(address(market)).multicall(calls);
         costs("create order and deposit", 140_000);
     }
 

@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+import {IProviderRegistry} from "../src/interfaces/IProviderRegistry.sol";
+import {Base} from "./Base.sol";
+import {HookToken} from "./tokens/HookToken.sol";
+import {SkimToken} from "./tokens/SkimToken.sol";
+
+contract ProviderRegistryTest is Base {
+    address private immutable owner = vm.addr(0x300);
+    address private immutable key = vm.addr(0x301);
+    address private immutable purse = vm.addr(0x302);
+    bytes32 private constant ATTRS = keccak256("attrs");
+    bytes32 private constant SPKI = keccak256("spki");
+    uint88 private constant MIN_STAKE = 100e6;
+
+    // --- register ---
+
+    function test_register_keeps_the_whole_record_and_takes_the_stake() public {
+        mint(owner, MIN_STAKE);
+        expectRegistryEvent();
+        emit IProviderRegistry.ProviderRegistered(owner, key, ATTRS, URI, SPKI);
+        expectRegistryEvent();
+        emit IProviderRegistry.PayoutChanged(owner, purse, time());
+        expectRegistryEvent();
+        emit IProviderRegistry.StakeChanged(owner, MIN_STAKE, 0, 0);
+        vm.prank(owner);
+        registry.register(key, purse, ATTRS, URI, SPKI, MIN_STAKE);
+
+        IProviderRegistry.ProviderView memory v = registry.provider(owner);
+        vm.assertEq(uint256(v.state), uint256(IProviderRegistry.ProviderState.Active), "state");
+        vm.assertEq(v.operator, key, "operator");
+        vm.assertEq(v.payout, purse, "payout");
+        vm.assertEq(v.pendingPayout, address(0), "pendingPayout");
+        vm.assertEq(v.attrsHash, ATTRS, "attrsHash");
+        vm.assertEq(v.spkiHash, SPKI, "spkiHash");
+        vm.assertEq(v.uri, URI, "uri");
+        vm.assertEq(v.stake, MIN_STAKE, "stake");
+        vm.assertEq(v.locked, 0, "locked");
+        vm.assertEq(v.active, 0, "active");
+        vm.assertEq(token.balanceOf(address(registry)), STAKE + MIN_STAKE, "stake is held here");
+        (address found, bool active) = registry.bidderOf(key);
+        vm.assertEq(found, owner, "bidder");
+        vm.assertTrue(active, "active bidder");
+    }
+
+    function test_one_address_registers_once() public {
+        mint(provider, MIN_STAKE);
+        expectRevert(IProviderRegistry.IdTaken.selector);
+        vm.prank(provider);
+        registry.register(key, purse, ATTRS, URI, SPKI, MIN_STAKE);
+    }
+
+    function test_a_retired_provider_does_not_register_again() public {
+        vm.prank(provider);
+        registry.retire();
+        expectRevert(IProviderRegistry.IdTaken.selector);
+        vm.prank(provider);
+        registry.register(key, purse, ATTRS, URI, SPKI, MIN_STAKE);
+    }
+
+    function test_one_key_bids_for_one_provider() public {
+        mint(owner, MIN_STAKE);
+        vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.OperatorTaken.selector, operator));
+        vm.prank(owner);
+        registry.register(operator, purse, ATTRS, URI, SPKI, MIN_STAKE);
+    }
+
+    function test_nobody_is_no_key_and_no_purse() public {
+        mint(owner, MIN_STAKE);
+        vm.startPrank(owner);
+        expectRevert(IProviderRegistry.ZeroAddress.selector);
+        registry.register(address(0), purse, ATTRS, URI, SPKI, MIN_STAKE);
+        expectRevert(IProviderRegistry.ZeroAddress.selector);
+        registry.register(key, address(0), ATTRS, URI, SPKI, MIN_STAKE);
+    }
+
+    function test_a_uri_has_between_1_and_256_bytes() public {
+        mint(owner, MIN_STAKE);
+        vm.startPrank(owner);
+        expectRevert(IProviderRegistry.BadUri.selector);
+        registry.register(key, purse, ATTRS, "", SPKI, MIN_STAKE);
+        expectRevert(IProviderRegistry.BadUri.selector);
+        registry.register(key, purse, ATTRS, string(new bytes(257)), SPKI, MIN_STAKE);
+        registry.register(key, purse, ATTRS, string(new bytes(256)), SPKI, MIN_STAKE);
+    }
+
+    function test_less_than_the_least_stake_is_refused() public {
+        mint(owner, MIN_STAKE);
+        vm.expectRevert(
+            abi.encodeWithSelector(IProviderRegistry.StakeTooLow.selector, MIN_STAKE - 1, MIN_STAKE)
+        );
+        vm.prank(owner);
+        registry.register(key, purse, ATTRS, URI, SPKI, MIN_STAKE - 1);
+    }
+
+    // --- keys and description ---
+
+    function test_a_new_operator_replaces_the_old_at_once() public {
+        expectRegistryEvent();
+        emit IProviderRegistry.ProviderUpdated(provider, key, ATTRS, URI, SPKI);
+        vm.prank(provider);
+        registry.setOperator(key);
+        (address found,) = registry.bidderOf(operator);
+        vm.assertEq(found, address(0), "old key");
+        (found,) = registry.bidderOf(key);
+        vm.assertEq(found, provider, "new key");
+        vm.assertTrue(registry.isKeyOf(provider, key), "acts");
+        vm.assertTrue(!registry.isKeyOf(provider, operator), "acts no more");
+        vm.assertTrue(registry.isKeyOf(provider, provider), "the owner acts");
+    }
+
+    function test_setting_the_same_operator_again_changes_nothing() public {
+        vm.prank(provider);
+        registry.setOperator(operator);
+        (address found,) = registry.bidderOf(operator);
+        vm.assertEq(found, provider, "bidder");
+    }
+
+    function test_another_providers_operator_is_refused() public {
+        register(owner, key, purse, STAKE);
+        vm.startPrank(provider);
+        vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.OperatorTaken.selector, key));
+        registry.setOperator(key);
+        expectRevert(IProviderRegistry.ZeroAddress.selector);
+        registry.setOperator(address(0));
+    }
+
+    function test_update_replaces_the_description() public {
+        expectRegistryEvent();
+        emit IProviderRegistry.ProviderUpdated(provider, operator, "a", "https://b", "c");
+        vm.prank(provider);
+        registry.update("a", "https://b", "c");
+        IProviderRegistry.ProviderView memory v = registry.provider(provider);
+        vm.assertEq(v.attrsHash, "a", "attrsHash");
+        vm.assertEq(v.uri, "https://b", "uri");
+        vm.assertEq(v.spkiHash, "c", "spkiHash");
+        expectRevert(IProviderRegistry.BadUri.selector);
+        vm.prank(provider);
+        registry.update("a", "", "c");
+    }
+
+    function test_who_is_not_registered_changes_nothing() public {
+        vm.startPrank(stranger);
+        expectRevert(IProviderRegistry.NotAllowed.selector);
+        registry.setOperator(key);
+        expectRevert(IProviderRegistry.NotAllowed.selector);
+        registry.setPayout(purse);
+        expectRevert(IProviderRegistry.NotAllowed.selector);
+        registry.update("a", URI, "c");
+        expectRevert(IProviderRegistry.NotAllowed.selector);
+        registry.requestUnstake();
+        expectRevert(IProviderRegistry.NotAllowed.selector);
+        registry.unstake(1);
+        expectRevert(IProviderRegistry.NotAllowed.selector);
+        registry.retire();
+    }
+
+    // --- payout ---
+
+    function test_a_new_payout_address_waits_a_day() public {
+        expectRegistryEvent();
+        emit IProviderRegistry.PayoutChanged(provider, purse, time() + 24 hours);
+        vm.prank(provider);
+        registry.setPayout(purse);
+        skip(24 hours - 1);
+        vm.assertEq(registry.payoutOf(provider), payout, "still the old one");
+        vm.assertEq(registry.provider(provider).pendingPayout, purse, "waits");
+        vm.assertEq(registry.provider(provider).payoutChangeAt, time() + 1, "due");
+        skip(1);
+        vm.assertEq(registry.payoutOf(provider), purse, "the new one");
+        vm.assertEq(registry.provider(provider).payout, purse, "view");
+        vm.assertEq(registry.provider(provider).pendingPayout, address(0), "nothing waits");
+        vm.assertEq(registry.provider(provider).payoutChangeAt, 0, "nothing due");
+    }
+
+    function test_a_second_change_replaces_the_one_that_waits() public {
+        vm.startPrank(provider);
+        registry.setPayout(purse);
+        skip(23 hours);
+        registry.setPayout(payout);
+        skip(2 hours);
+        vm.assertEq(registry.payoutOf(provider), payout, "the stolen change never took effect");
+    }
+
+    function test_a_change_after_one_that_took_effect_starts_from_it() public {
+        vm.startPrank(provider);
+        registry.setPayout(purse);
+        skip(2 days);
+        registry.setPayout(stranger);
+        vm.assertEq(registry.payoutOf(provider), purse, "until the next is due");
+        skip(1 days);
+        vm.assertEq(registry.payoutOf(provider), stranger, "the next");
+    }
+
+    function test_money_does_not_go_to_nobody() public {
+        expectRevert(IProviderRegistry.ZeroAddress.selector);
+        vm.prank(provider);
+        registry.setPayout(address(0));
+    }
+
+    // --- stake ---
+
+    function test_anyone_adds_stake() public {
+        mint(stranger, 5);
+        expectRegistryEvent();
+        emit IProviderRegistry.StakeChanged(provider, uint88(STAKE + 5), 0, 0);
+        vm.prank(stranger);
+        registry.addStake(provider, 5);
+        vm.assertEq(registry.provider(provider).stake, STAKE + 5, "stake");
+        vm.assertEq(token.balanceOf(address(registry)), STAKE + 5, "held");
+    }
+
+    function test_no_stake_for_who_is_not_active() public {
+        mint(stranger, 5);
+        vm.prank(provider);
+        registry.retire();
+        vm.startPrank(stranger);
+        expectRevert(IProviderRegistry.ProviderInactive.selector);
+        registry.addStake(provider, 5);
+        expectRevert(IProviderRegistry.ProviderInactive.selector);
+        registry.addStake(stranger, 5);
+    }
+
+    function test_stake_comes_out_after_seven_days_down_to_the_least() public {
+        vm.startPrank(provider);
+        vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.StillBonded.selector, 0));
+        registry.unstake(1);
+        expectRegistryEvent();
+        emit IProviderRegistry.StakeChanged(provider, uint88(STAKE), 0, time() + 7 days);
+        registry.requestUnstake();
+        skip(7 days - 1);
+        vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.StillBonded.selector, time() + 1));
+        registry.unstake(1);
+        skip(1);
+        uint256 most = STAKE - MIN_STAKE;
+        vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.StakeTooLow.selector, most, most + 1));
+        registry.unstake(most + 1);
+        expectRegistryEvent();
+        emit IProviderRegistry.StakeChanged(provider, MIN_STAKE, 0, 0);
+        registry.unstake(most);
+        vm.assertEq(token.balanceOf(provider), most, "paid to the owner");
+        vm.assertEq(token.balanceOf(address(registry)), MIN_STAKE, "kept");
+        vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.StillBonded.selector, 0));
+        registry.unstake(0);
+    }
+
+    function test_a_retired_provider_takes_all_that_no_lease_locks() public {
+        bytes32 id = leaseFrom(1, 1000 * UNIT);
+        uint256 bond = market.lease(id).bond;
+        vm.startPrank(provider);
+        expectRegistryEvent();
+        emit IProviderRegistry.ProviderRetired(provider);
+        registry.retire();
+        registry.requestUnstake();
+        skip(7 days);
+        vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.StakeTooLow.selector, STAKE - bond, STAKE));
+        registry.unstake(STAKE);
+        registry.unstake(STAKE - bond);
+        market.closeLease(id, 102);
+        registry.requestUnstake();
+        skip(7 days);
+        registry.unstake(bond);
+        vm.assertEq(token.balanceOf(provider), STAKE, "all of it");
+    }
+
+    function test_nobody_retires_twice() public {
+        vm.startPrank(provider);
+        registry.retire();
+        expectRevert(IProviderRegistry.ProviderInactive.selector);
+        registry.retire();
+    }
+
+    // --- bonds ---
+
+    function test_only_the_market_moves_bonds() public {
+        vm.startPrank(stranger);
+        expectRevert(IProviderRegistry.NotAllowed.selector);
+        registry.lockBond(provider, 1);
+        expectRevert(IProviderRegistry.NotAllowed.selector);
+        registry.releaseBond(provider, 0, 0, 0, 100);
+    }
+
+    function test_a_bond_is_locked_out_of_free_stake_and_released() public {
+        vm.startPrank(address(market));
+        registry.lockBond(provider, STAKE - 1);
+        vm.assertEq(registry.provider(provider).locked, STAKE - 1, "locked");
+        vm.assertEq(registry.provider(provider).active, 1, "active");
+        vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.StakeTooLow.selector, 1, 2));
+        registry.lockBond(provider, 2);
+        registry.releaseBond(provider, 0, STAKE - 1, 0, 1);
+        vm.assertEq(registry.provider(provider).locked, 0, "released");
+        vm.assertEq(registry.provider(provider).active, 0, "no lease");
+        vm.assertEq(registry.provider(provider).stake, STAKE, "whole");
+    }
+
+    function test_a_penalty_leaves_the_stake_for_the_market() public {
+        vm.startPrank(address(market));
+        registry.lockBond(provider, 100);
+        expectRegistryEvent();
+        emit IProviderRegistry.Slashed(provider, "order", 60, 101);
+        expectRegistryEvent();
+        emit IProviderRegistry.StakeChanged(provider, uint88(STAKE - 60), 0, 0);
+        registry.releaseBond(provider, "order", 100, 60, 101);
+        vm.assertEq(token.balanceOf(address(market)), 60, "the market holds it");
+        vm.assertEq(token.balanceOf(address(registry)), STAKE - 60, "the registry the rest");
+    }
+
+    function test_a_penalty_never_exceeds_the_bond() public {
+        vm.startPrank(address(market));
+        registry.lockBond(provider, 100);
+        vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.StakeTooLow.selector, 100, 101));
+        registry.releaseBond(provider, "order", 100, 101, 101);
+    }
+
+    function test_a_retired_provider_gets_no_new_bond() public {
+        vm.prank(provider);
+        registry.retire();
+        expectRevert(IProviderRegistry.ProviderInactive.selector);
+        vm.prank(address(market));
+        registry.lockBond(provider, 1);
+        (address found, bool active) = registry.bidderOf(operator);
+        vm.assertEq(found, provider, "bidder");
+        vm.assertTrue(!active, "inactive");
+    }
+
+    // --- set-up ---
+
+    function test_the_market_is_named_once_by_the_deployer() public {
+        IProviderRegistry fresh = deployRegistry();
+        expectRevert(IProviderRegistry.NotAllowed.selector);
+        vm.prank(stranger);
+        fresh.setMarket(stranger);
+        expectRevert(IProviderRegistry.ZeroAddress.selector);
+        fresh.setMarket(address(0));
+        vm.expectEmit(true, true, true, true, address(fresh));
+        emit IProviderRegistry.MarketSet(address(market));
+        fresh.setMarket(address(market));
+        vm.assertEq(fresh.market(), address(market), "market");
+        expectRevert(IProviderRegistry.MarketAlreadySet.selector);
+        fresh.setMarket(stranger);
+    }
+
+    function test_an_unknown_provider_is_nobody() public view {
+        IProviderRegistry.ProviderView memory v = registry.provider(stranger);
+        vm.assertEq(uint256(v.state), uint256(IProviderRegistry.ProviderState.None), "state");
+        vm.assertEq(registry.payoutOf(stranger), address(0), "payout");
+        vm.assertEq(registry.token(), address(token), "token");
+    }
+
+    // --- tokens that misbehave ---
+
+    function test_a_token_that_keeps_some_of_a_transfer_brings_no_stake() public {
+        SkimToken bad = new SkimToken();
+        standOn(bad);
+        mint(owner, STAKE);
+        bad.skim();
+        expectRevert(IProviderRegistry.AmountMismatch.selector);
+        vm.prank(owner);
+        registry.register(key, purse, ATTRS, URI, SPKI, STAKE);
+    }
+
+    function test_a_token_that_calls_back_does_not_get_in() public {
+        HookToken bad = new HookToken();
+        standOn(bad);
+        mint(owner, STAKE);
+        bad.arm(address(registry), abi.encodeCall(registry.addStake, (owner, 1)));
+        vm.prank(owner);
+        registry.register(key, purse, ATTRS, URI, SPKI, STAKE);
+        vm.assertEq(
+            keccak256(bad.answer()),
+            keccak256(abi.encodePacked(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector)),
+            "turned away by the guard"
+        );
+    }
+}

@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The bench.
+
+pub mod device_plugin;

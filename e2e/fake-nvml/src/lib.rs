@@ -44,12 +44,14 @@
 //! its own path has its own state.
 
 mod exports;
+mod file;
 mod machine;
 pub mod script;
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
+pub use file::ScriptFile;
 pub use script::{Device, Health, Script};
 
 /// Name under which programs ask the loader for NVML.

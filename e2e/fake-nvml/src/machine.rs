@@ -3,13 +3,12 @@
 //! Handles are numbers, not addresses, so a wrong one is answered with "invalid argument" instead of a crash.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nvml_wrapper_sys::bindings::*;
 
+use crate::file::ScriptFile;
 use crate::script::{Device, Health, MigSlice, Script};
 
 /// What a call of NVML answers: done, or a number that is not 0.
@@ -184,7 +183,7 @@ impl Machine {
     }
 
     fn script(&self) -> Answer<&Script> {
-        let script = self.file.as_ref().and_then(|file| file.script.as_ref());
+        let script = self.file.as_ref().and_then(ScriptFile::script);
         let script = script.ok_or(nvmlReturn_enum_NVML_ERROR_UNKNOWN)?;
         if script.init == 0 { Ok(script) } else { Err(script.init) }
     }
@@ -211,12 +210,12 @@ impl Machine {
 
     fn refresh(&mut self) {
         let Some(file) = &mut self.file else { return };
-        let before = file.script.clone();
+        let before = file.script().cloned();
         if !file.refresh() {
             return;
         }
         // What a machine already suffered from when it was first looked at is no event.
-        let (Some(before), Some(now)) = (before, &file.script) else { return };
+        let (Some(before), Some(now)) = (before, file.script()) else { return };
         for device in &now.devices {
             let was = before.device(&device.uuid).map(|device| device.health);
             if let Health::Xid(xid) = device.health
@@ -225,61 +224,5 @@ impl Machine {
                 self.xids.push((device.uuid.clone(), xid));
             }
         }
-    }
-}
-
-/// A script and the file it came from.
-struct ScriptFile {
-    path: PathBuf,
-    stamp: Option<Stamp>,
-    script: Option<Script>,
-}
-
-/// What changes when a file is written or replaced.
-#[derive(Clone, Copy, PartialEq)]
-struct Stamp {
-    inode: u64,
-    length: u64,
-    seconds: i64,
-    nanoseconds: i64,
-}
-
-impl ScriptFile {
-    fn new(path: PathBuf) -> Self {
-        Self { path, stamp: None, script: None }
-    }
-
-    /// Reads the file again when it changed; whether there is a new script.
-    fn refresh(&mut self) -> bool {
-        let stamp = Stamp::of(&self.path);
-        if stamp == self.stamp && (stamp.is_some() || self.script.is_some()) {
-            return false;
-        }
-        self.stamp = stamp;
-        let text = fs::read_to_string(&self.path).map_err(|error| error.to_string());
-        match text.and_then(|text| Script::parse(&text)) {
-            Ok(script) => {
-                self.script = Some(script);
-                true
-            }
-            Err(error) => {
-                let then =
-                    if self.script.is_some() { "the last good script holds" } else { "there is no machine" };
-                eprintln!("fake NVML: cannot use {}: {error}; {then}", self.path.display());
-                false
-            }
-        }
-    }
-}
-
-impl Stamp {
-    fn of(path: &Path) -> Option<Self> {
-        let metadata = fs::metadata(path).ok()?;
-        Some(Self {
-            inode: metadata.ino(),
-            length: metadata.len(),
-            seconds: metadata.mtime(),
-            nanoseconds: metadata.mtime_nsec(),
-        })
     }
 }

@@ -313,9 +313,10 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// Something the Market or the registry said in a log.
+/// Something the Market or the registry said in a log. It serialises with its name outside, because an inner tag cannot be
+/// read back beside numbers of 128 bits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "fact", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Fact {
     /// A deployment was opened with the digest of its manifest.
     DeploymentCreated {
@@ -473,6 +474,26 @@ mod tests {
         let word = id().account().to_word();
         assert_eq!(&word.0[28..], &[0; 4]);
         assert_eq!(AccountId::from_word(id().to_word()), id().account());
+    }
+
+    #[test]
+    fn facts_with_large_numbers_survive_json() {
+        let order = Order {
+            id: id(),
+            class: Hash([1; 32]),
+            spec_hash: Hash([2; 32]),
+            max_rate: Rate::MAX,
+            expires_at: 1,
+            min_reclaim: 2,
+            req_bits: u128::MAX >> 32,
+            kind: OrderKind::Service,
+            spec: b"{}".to_vec(),
+        };
+        let funds = Fact::FundsChanged { account: id().account(), delta: -1, funded_until: 3 };
+        for fact in [Fact::OrderCreated(order), funds] {
+            let json = serde_json::to_string(&fact).expect("json");
+            assert_eq!(serde_json::from_str::<Fact>(&json).expect("read back"), fact);
+        }
     }
 
     #[test]

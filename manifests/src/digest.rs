@@ -4,12 +4,10 @@
 //! read; *canonical* has the keys of every object in ascending byte order and is what gets hashed. Both escape strings the
 //! same way: beside what JSON demands, `<`, `>`, `&`, U+2028 and U+2029 are written as `\u` escapes.
 
-use std::io::{self, Write};
-
 use serde::Serialize;
-use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 use sha2::{Digest, Sha256};
 
+use crate::json::{self, Keys};
 use crate::manifest::Manifest;
 use crate::order::Hash;
 
@@ -31,42 +29,18 @@ impl Manifest {
     }
 }
 
-/// The plain encoding of a manifest, a group spec or a part of one.
-pub fn plain_json<T: Serialize>(value: &T) -> Vec<u8> {
-    encode(value)
+/// The plain encoding of a manifest, of group specs or of a part of them.
+///
+/// # Panics
+/// For a type that is not one of this crate's: only structs, lists, texts, whole numbers, booleans and options are written.
+pub fn plain_json<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+    json::write(value, Keys::Declared)
 }
 
-/// The canonical encoding of a manifest, an order's spec or a part of one.
-pub fn canonical_json<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut tree =
-        serde_json::to_value(value).expect("the types of this crate have string keys and finite numbers");
-    tree.sort_all_objects();
-    encode(&tree)
-}
-
-fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(1024);
-    value
-        .serialize(&mut Serializer::with_formatter(&mut bytes, Escaping))
-        .expect("writing to memory cannot fail, and the types of this crate have string keys");
-    bytes
-}
-
-/// Compact JSON with the additional escapes.
-struct Escaping;
-
-impl Formatter for Escaping {
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        let mut rest = fragment;
-        while let Some(at) = rest.find(['<', '>', '&', '\u{2028}', '\u{2029}']) {
-            let (before, from) = rest.split_at(at);
-            writer.write_all(before.as_bytes())?;
-            let mut characters = from.chars();
-            if let Some(character) = characters.next() {
-                write!(writer, "\\u{:04x}", u32::from(character))?;
-            }
-            rest = characters.as_str();
-        }
-        CompactFormatter.write_string_fragment(writer, rest)
-    }
+/// The canonical encoding of a manifest, of an order's spec or of a part of them.
+///
+/// # Panics
+/// As [`plain_json`].
+pub fn canonical_json<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+    json::write(value, Keys::Sorted)
 }

@@ -54,6 +54,7 @@ pub mod decision;
 pub mod digest;
 pub mod gpu;
 pub mod group;
+mod json;
 pub mod manifest;
 pub mod money;
 pub mod objects;

@@ -14,6 +14,9 @@ use crate::problem::{ErrorKind, Mark, Problem, Warning, push_escaped, shown};
 /// Deepest chain of mappings that merge one another.
 const MAX_MERGE_DEPTH: usize = 32;
 
+/// Most problems, and most warnings, that are told of one document.
+const MAX_TOLD: usize = 1000;
+
 /// A key of a mapping with its value.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry<'t> {
@@ -337,6 +340,9 @@ impl<'t> Reader<'t> {
     }
 
     pub(crate) fn problem(&mut self, kind: ErrorKind, mark: Mark, message: impl Into<String>) {
+        if self.problems.len() >= MAX_TOLD {
+            return;
+        }
         let path = self.path();
         self.problems.push(Problem {
             kind,
@@ -348,6 +354,9 @@ impl<'t> Reader<'t> {
     }
 
     pub(crate) fn warn(&mut self, mark: Mark, message: impl Into<String>) {
+        if self.warnings.len() >= MAX_TOLD {
+            return;
+        }
         let path = self.path();
         self.warnings.push(Warning { path, line: mark.line, column: mark.column, message: message.into() });
     }

@@ -1,0 +1,375 @@
+//! JSON as the language writes it: no white space, keys as the types have them or sorted, and a few more escapes.
+//!
+//! Made for the types of this crate: structs, lists, texts, whole numbers, booleans and options. Everything else is an
+//! error, because the canonical form says nothing about it.
+
+use std::fmt;
+
+use serde::ser::{self, Impossible, Serialize};
+
+/// The order of the keys of every object.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keys {
+    /// As the type declares them.
+    Declared,
+    /// In ascending byte order.
+    Sorted,
+}
+
+/// Writes a value of one of this crate's types.
+pub(crate) fn write<T: Serialize + ?Sized>(value: &T, keys: Keys) -> Vec<u8> {
+    let mut out = Vec::with_capacity(2048);
+    value
+        .serialize(&mut Writer { out: &mut out, keys })
+        .expect("the types of this crate are made of what is written here");
+    out
+}
+
+struct Writer<'o> {
+    out: &'o mut Vec<u8>,
+    keys: Keys,
+}
+
+/// A value that the canonical form does not know.
+#[derive(Debug)]
+struct NotWritten(String);
+
+impl fmt::Display for NotWritten {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} has no canonical form", self.0)
+    }
+}
+
+impl std::error::Error for NotWritten {}
+
+impl ser::Error for NotWritten {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        NotWritten(message.to_string())
+    }
+}
+
+impl Writer<'_> {
+    fn text(&mut self, text: &str) {
+        self.out.push(b'"');
+        let mut copied = 0;
+        for (at, byte) in text.bytes().enumerate() {
+            let escape: &[u8] = match byte {
+                b'"' => b"\\\"",
+                b'\\' => b"\\\\",
+                0x08 => b"\\b",
+                b'\t' => b"\\t",
+                b'\n' => b"\\n",
+                0x0c => b"\\f",
+                b'\r' => b"\\r",
+                b'<' => b"\\u003c",
+                b'>' => b"\\u003e",
+                b'&' => b"\\u0026",
+                0x00..0x20 => {
+                    self.out.extend_from_slice(&text.as_bytes()[copied..at]);
+                    self.out.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
+                    copied = at + 1;
+                    continue;
+                }
+                // The line separators U+2028 and U+2029 are the bytes e2 80 a8 and e2 80 a9.
+                0xa8 | 0xa9 if text.as_bytes()[..at].ends_with(&[0xe2, 0x80]) => {
+                    self.out.extend_from_slice(&text.as_bytes()[copied..at - 2]);
+                    self.out.extend_from_slice(if byte == 0xa8 { b"\\u2028" } else { b"\\u2029" });
+                    copied = at + 1;
+                    continue;
+                }
+                _ => continue,
+            };
+            self.out.extend_from_slice(&text.as_bytes()[copied..at]);
+            self.out.extend_from_slice(escape);
+            copied = at + 1;
+        }
+        self.out.extend_from_slice(&text.as_bytes()[copied..]);
+        self.out.push(b'"');
+    }
+
+    fn number(&mut self, number: u64) {
+        self.out.extend_from_slice(number.to_string().as_bytes());
+    }
+}
+
+type Outcome = Result<(), NotWritten>;
+
+fn not_written<T>(what: &str) -> Result<T, NotWritten> {
+    Err(NotWritten(what.to_owned()))
+}
+
+impl<'w, 'o> ser::Serializer for &'w mut Writer<'o> {
+    type Ok = ();
+    type Error = NotWritten;
+    type SerializeSeq = List<'w, 'o>;
+    type SerializeStruct = Object<'w, 'o>;
+    type SerializeTuple = Impossible<(), NotWritten>;
+    type SerializeTupleStruct = Impossible<(), NotWritten>;
+    type SerializeTupleVariant = Impossible<(), NotWritten>;
+    type SerializeMap = Impossible<(), NotWritten>;
+    type SerializeStructVariant = Impossible<(), NotWritten>;
+
+    fn serialize_bool(self, value: bool) -> Outcome {
+        self.out.extend_from_slice(if value { b"true" } else { b"false" });
+        Ok(())
+    }
+
+    fn serialize_u8(self, value: u8) -> Outcome {
+        self.serialize_u64(value.into())
+    }
+
+    fn serialize_u16(self, value: u16) -> Outcome {
+        self.serialize_u64(value.into())
+    }
+
+    fn serialize_u32(self, value: u32) -> Outcome {
+        self.serialize_u64(value.into())
+    }
+
+    fn serialize_u64(self, value: u64) -> Outcome {
+        self.number(value);
+        Ok(())
+    }
+
+    fn serialize_str(self, value: &str) -> Outcome {
+        self.text(value);
+        Ok(())
+    }
+
+    fn serialize_none(self) -> Outcome {
+        self.out.extend_from_slice(b"null");
+        Ok(())
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Outcome {
+        value.serialize(self)
+    }
+
+    fn serialize_unit_variant(self, _name: &'static str, _index: u32, variant: &'static str) -> Outcome {
+        self.serialize_str(variant)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _name: &'static str, value: &T) -> Outcome {
+        value.serialize(self)
+    }
+
+    fn serialize_seq(self, _length: Option<usize>) -> Result<Self::SerializeSeq, NotWritten> {
+        self.out.push(b'[');
+        Ok(List { writer: self, empty: true })
+    }
+
+    fn serialize_struct(
+        self,
+        _name: &'static str,
+        length: usize,
+    ) -> Result<Self::SerializeStruct, NotWritten> {
+        self.out.push(b'{');
+        let start = self.out.len();
+        Ok(Object { writer: self, start, fields: Vec::with_capacity(length) })
+    }
+
+    fn serialize_i8(self, _value: i8) -> Outcome {
+        not_written("a signed number")
+    }
+
+    fn serialize_i16(self, _value: i16) -> Outcome {
+        not_written("a signed number")
+    }
+
+    fn serialize_i32(self, _value: i32) -> Outcome {
+        not_written("a signed number")
+    }
+
+    fn serialize_i64(self, _value: i64) -> Outcome {
+        not_written("a signed number")
+    }
+
+    fn serialize_f32(self, _value: f32) -> Outcome {
+        not_written("a floating point number")
+    }
+
+    fn serialize_f64(self, _value: f64) -> Outcome {
+        not_written("a floating point number")
+    }
+
+    fn serialize_char(self, _value: char) -> Outcome {
+        not_written("a character")
+    }
+
+    fn serialize_bytes(self, _value: &[u8]) -> Outcome {
+        not_written("a byte string")
+    }
+
+    fn serialize_unit(self) -> Outcome {
+        not_written("a unit")
+    }
+
+    fn serialize_unit_struct(self, name: &'static str) -> Outcome {
+        not_written(name)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        name: &'static str,
+        _index: u32,
+        _variant: &'static str,
+        _value: &T,
+    ) -> Outcome {
+        not_written(name)
+    }
+
+    fn serialize_tuple(self, _length: usize) -> Result<Self::SerializeTuple, NotWritten> {
+        not_written("a tuple")
+    }
+
+    fn serialize_tuple_struct(
+        self,
+        name: &'static str,
+        _length: usize,
+    ) -> Result<Self::SerializeTupleStruct, NotWritten> {
+        not_written(name)
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        name: &'static str,
+        _index: u32,
+        _variant: &'static str,
+        _length: usize,
+    ) -> Result<Self::SerializeTupleVariant, NotWritten> {
+        not_written(name)
+    }
+
+    fn serialize_map(self, _length: Option<usize>) -> Result<Self::SerializeMap, NotWritten> {
+        not_written("a map")
+    }
+
+    fn serialize_struct_variant(
+        self,
+        name: &'static str,
+        _index: u32,
+        _variant: &'static str,
+        _length: usize,
+    ) -> Result<Self::SerializeStructVariant, NotWritten> {
+        not_written(name)
+    }
+}
+
+struct List<'w, 'o> {
+    writer: &'w mut Writer<'o>,
+    empty: bool,
+}
+
+impl ser::SerializeSeq for List<'_, '_> {
+    type Ok = ();
+    type Error = NotWritten;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Outcome {
+        if !std::mem::replace(&mut self.empty, false) {
+            self.writer.out.push(b',');
+        }
+        value.serialize(&mut *self.writer)
+    }
+
+    fn end(self) -> Outcome {
+        self.writer.out.push(b']');
+        Ok(())
+    }
+}
+
+struct Object<'w, 'o> {
+    writer: &'w mut Writer<'o>,
+    /// Where the first field begins in the output.
+    start: usize,
+    /// Keys, and where each field ends, its comma included.
+    fields: Vec<(&'static str, usize)>,
+}
+
+impl ser::SerializeStruct for Object<'_, '_> {
+    type Ok = ();
+    type Error = NotWritten;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Outcome {
+        self.writer.text(key);
+        self.writer.out.push(b':');
+        value.serialize(&mut *self.writer)?;
+        self.writer.out.push(b',');
+        self.fields.push((key, self.writer.out.len()));
+        Ok(())
+    }
+
+    fn end(self) -> Outcome {
+        let Object { writer, start, fields } = self;
+        if writer.keys == Keys::Sorted && !fields.is_sorted() {
+            let written = writer.out.split_off(start);
+            let starts = std::iter::once(start).chain(fields.iter().map(|(_, end)| *end));
+            let mut pieces: Vec<_> =
+                fields.iter().zip(starts).map(|((key, end), from)| (*key, from, *end)).collect();
+            pieces.sort_unstable();
+            for (_, from, end) in pieces {
+                writer.out.extend_from_slice(&written[from - start..end - start]);
+            }
+        }
+        match writer.out.last_mut() {
+            Some(last) if !fields.is_empty() => *last = b'}',
+            _ => writer.out.push(b'}'),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Serialize;
+
+    use super::{Keys, write};
+
+    #[derive(Serialize)]
+    struct Sample {
+        zebra: Option<u32>,
+        ant: Vec<Inner>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        left_out: Option<bool>,
+    }
+
+    #[derive(Serialize)]
+    struct Inner {
+        text: &'static str,
+        flag: bool,
+    }
+
+    fn text(value: &impl Serialize, keys: Keys) -> String {
+        String::from_utf8(write(value, keys)).expect("JSON is UTF-8")
+    }
+
+    #[test]
+    fn keys_stand_as_declared_or_sorted_at_every_level() {
+        let inner = |text| Inner { text, flag: true };
+        let sample = Sample { zebra: Some(1), ant: vec![inner("a"), inner("b")], left_out: None };
+        assert_eq!(
+            text(&sample, Keys::Declared),
+            r#"{"zebra":1,"ant":[{"text":"a","flag":true},{"text":"b","flag":true}]}"#
+        );
+        assert_eq!(
+            text(&sample, Keys::Sorted),
+            r#"{"ant":[{"flag":true,"text":"a"},{"flag":true,"text":"b"}],"zebra":1}"#
+        );
+        let nothing = Sample { zebra: None, ant: vec![], left_out: Some(false) };
+        assert_eq!(text(&nothing, Keys::Sorted), r#"{"ant":[],"left_out":false,"zebra":null}"#);
+    }
+
+    #[test]
+    fn texts_are_escaped_as_the_digest_demands() {
+        for (raw, escaped) in [
+            ("plain/é\u{7f}", "plain/é\u{7f}"),
+            ("\"\\", r#"\"\\"#),
+            ("\u{8}\t\n\u{c}\r", r"\b\t\n\f\r"),
+            ("\u{0}\u{1f}", r"\u0000\u001f"),
+            ("a<b>&c", r"a\u003cb\u003e\u0026c"),
+            ("x\u{2028}y\u{2029}", r"x\u2028y\u2029"),
+            ("\u{2027}\u{202a}¨\u{a9}", "\u{2027}\u{202a}¨\u{a9}"),
+        ] {
+            assert_eq!(text(&raw, Keys::Sorted), format!("\"{escaped}\""));
+        }
+    }
+}

@@ -91,7 +91,8 @@ pub async fn run(
     }
 }
 
-/// Serves one kubelet, until its socket is another one or ours was swept away.
+/// Serves one kubelet, until its socket is another one: a kubelet that starts sweeps the folder, our socket with it, and then
+/// listens anew.
 async fn serve(script: &mut ScriptFile, sockets: &Path, resource: &str) -> Result<()> {
     let kubelet = sockets.join(KUBELET);
     let began =
@@ -114,7 +115,7 @@ async fn serve(script: &mut ScriptFile, sockets: &Path, resource: &str) -> Resul
     let mut tasks = JoinSet::new();
     tasks.spawn(server);
     register(&kubelet, endpoint, resource).await?;
-    while identity(&kubelet).ok() == Some(began) && own.exists() {
+    while identity(&kubelet).ok() == Some(began) {
         if script.refresh() {
             announce.send_if_modified(|devices| {
                 let now = announced(script);

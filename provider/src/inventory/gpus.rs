@@ -624,6 +624,34 @@ mod tests {
         watched.until(|probe| (0..4).all(|index| reason(probe, index) == "healthy"));
     }
 
+    /// On a machine with GPUs: `cargo test -p provider --lib vendors -- --ignored --nocapture`
+    #[test]
+    #[ignore = "needs a GPU and the vendor's library"]
+    fn vendors_library_tells_of_gpus_that_can_be_named() {
+        let started = Instant::now();
+        let probe = probe(None);
+        println!("{probe:#?}\nin {:?}", started.elapsed());
+        assert!(matches!(&probe.driver, Driver::Loaded { version: Some(_), cuda: Some(_) }));
+        assert!(!probe.devices.is_empty() && probe.problems.is_empty());
+        for device in &probe.devices {
+            assert!(device.uuid.starts_with("GPU-") && device.memory_mib > 1024);
+            assert_eq!(device.health, Health::Healthy);
+            let gpu = manifests::gpu::Gpu::of_device(&device.name, device.memory_mib, device.pci);
+            println!("{gpu}");
+            assert!(!gpu.model().starts_with("unknown"));
+        }
+
+        let watch = Watch { library: None, period: Duration::from_secs(1), reopen: Duration::from_secs(2) };
+        let (stop, mut looks) = (CancellationToken::new(), Vec::new());
+        watch.run(&stop, |look| {
+            looks.push(look);
+            if looks.len() == 5 {
+                stop.cancel();
+            }
+        });
+        assert!(looks.iter().all(|look| look.devices == probe.devices), "{looks:#?}");
+    }
+
     #[test]
     fn xid_of_the_gpu_counts_at_once_and_one_of_a_program_never() {
         let mut machine = Machine::new(|_| {});

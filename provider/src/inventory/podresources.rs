@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use serde::{Deserialize, Serialize};
 use tonic::transport::Endpoint;
 
@@ -59,7 +59,11 @@ pub async fn list(socket: &Path) -> anyhow::Result<Vec<Allocation>> {
     let path =
         socket.to_str().with_context(|| format!("the socket's path {} is not a text", socket.display()))?;
     let endpoint = Endpoint::try_from(format!("unix://{path}")).with_context(asked)?;
-    let channel = endpoint.connect_timeout(TIMEOUT).timeout(TIMEOUT).connect().await.with_context(asked)?;
+    let connected = endpoint.connect_timeout(TIMEOUT).timeout(TIMEOUT).connect().await;
+    // The layers between say nothing that the cause does not.
+    let channel = connected
+        .map_err(|error| anyhow!("{}", anyhow::Error::from(error).root_cause()))
+        .with_context(asked)?;
     let mut kubelet = PodResourcesListerClient::new(channel).max_decoding_message_size(LARGEST_ANSWER);
     let answer = kubelet.list(ListPodResourcesRequest {}).await.with_context(asked)?;
 
@@ -212,6 +216,7 @@ pub(super) mod tests {
     #[tokio::test]
     async fn kubelet_that_is_not_there_is_an_error_that_names_the_socket() {
         let error = list(Path::new("/nowhere/kubelet.sock")).await.expect_err("there is no such socket");
-        assert!(error.to_string().contains("/nowhere/kubelet.sock"), "{error}");
+        let sentence = "failed to ask the kubelet at /nowhere/kubelet.sock which pods hold GPUs: No such file or directory";
+        assert!(format!("{error:#}").starts_with(sentence), "{error:#}");
     }
 }

@@ -46,6 +46,9 @@ pub(super) fn volumes(service: &Service) -> Result<Volumes, RenderError> {
                     format!("{:?} cannot be mounted at: use an absolute path without a colon", mount.mount);
                 return Err(unsupported(service, what));
             }
+            if found.mounts.iter().any(|earlier| earlier.mount_path == mount.mount) {
+                return Err(unsupported(service, format!("two volumes are mounted at {:?}", mount.mount)));
+            }
             found.mounts.push(VolumeMount {
                 name: name.clone(),
                 mount_path: mount.mount.clone(),

@@ -2,7 +2,8 @@
 //!
 //! Best fit, large replicas first: a replica goes where the least is left over, so that big holes stay whole; GPUs are
 //! taken from the node with the fewest that still suffice, and replicas without GPUs stay off nodes that have GPUs to sell.
-//! Ties go to the first name, so the same inputs give the same nodes. All replicas of a unit get the same GPU model.
+//! All replicas of a unit get the same GPU model; of the models that would do, the group gets the cheapest ones that fit.
+//! Ties go to the first name, so the same inputs give the same nodes.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,13 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use manifests::decision::{GpuTake, Placement, Reason, Replica, Takes};
 use manifests::gpu::Gpu;
 use manifests::group::OrderSpec;
+use manifests::money::Rate;
 
 use crate::capacity::{Capacity, Node};
 use crate::demand::{Demand, demands};
 use crate::tariff::Tariff;
 
-/// Where the replicas of a spec would run. Of the GPU models that would do, the cheapest of the tariff that fits is taken;
-/// a model without a price is not offered.
+/// Where the replicas of a spec would run. A GPU model without a price is not offered.
 ///
 /// # Errors
 /// The first reason why not, with what was needed and what was there.
@@ -30,40 +31,40 @@ pub(crate) fn place_all(
     capacity: &Capacity,
     tariff: &Tariff,
 ) -> Result<Placement, Reason> {
-    let mut order: Vec<&Demand> = demands.iter().collect();
-    order.sort_by_key(|demand| (Reverse((demand.gpus, demand.cpu_milli, demand.memory_bytes)), demand.unit));
-    let mut room = Room::new(capacity);
-    let mut replicas = Vec::new();
-    for demand in order {
-        replicas.extend(place_unit(demand, &mut room, tariff)?);
-    }
-    replicas.sort_by_key(|replica| replica.unit);
-    Ok(Placement { replicas })
-}
+    let room = Room::new(capacity);
+    let mut demands: Vec<&Demand> = demands.iter().collect();
+    demands
+        .sort_by_key(|demand| (Reverse((demand.gpus, demand.cpu_milli, demand.memory_bytes)), demand.unit));
+    let offers: Vec<Vec<Offer<'_>>> =
+        demands.iter().map(|demand| offered_pools(demand, &room, tariff)).collect::<Result<_, _>>()?;
 
-/// Places all replicas of one unit, in the first of its pools in which all of them fit.
-fn place_unit(demand: &Demand, room: &mut Room<'_>, tariff: &Tariff) -> Result<Vec<Replica>, Reason> {
-    let mut most_placed = 0;
-    for pool in offered_pools(demand, room, tariff)? {
-        let mut attempt = room.clone();
-        match place_replicas(demand, pool, &mut attempt) {
-            Ok(replicas) => {
-                *room = attempt;
-                return Ok(replicas);
+    let mut furthest: Option<Stuck<'_>> = None;
+    for pools in cheapest_first(&offers) {
+        match place_units(&demands, &pools, room.clone()) {
+            Ok(mut replicas) => {
+                replicas.sort_by_key(|replica| replica.unit);
+                return Ok(Placement { replicas });
             }
-            Err(placed) => most_placed = most_placed.max(placed),
+            Err(stuck) if furthest.as_ref().is_none_or(|before| before.progress() < stuck.progress()) => {
+                furthest = Some(stuck);
+            }
+            Err(_) => {}
         }
     }
-    Err(why_not(demand, room, tariff, most_placed))
+    let stuck = furthest.expect("there is a choice of pools, if only of none for units without GPUs");
+    Err(why_not(demands[stuck.index], &stuck.room, tariff, stuck.placed))
 }
 
-/// The pools that the unit could take its GPUs from, cheapest first; one entry of `None` when it wants no GPU.
-fn offered_pools<'a>(
-    demand: &Demand,
-    room: &Room<'a>,
-    tariff: &Tariff,
-) -> Result<Vec<Option<&'a Gpu>>, Reason> {
-    let Some(request) = &demand.gpu else { return Ok(vec![None]) };
+/// A pool that a unit could take its GPUs from, and what all of them would cost there; no pool for a unit without GPUs.
+#[derive(Clone, Copy)]
+struct Offer<'a> {
+    pool: Option<&'a Gpu>,
+    cost: u128,
+}
+
+/// The pools for a unit, cheapest first.
+fn offered_pools<'a>(demand: &Demand, room: &Room<'a>, tariff: &Tariff) -> Result<Vec<Offer<'a>>, Reason> {
+    let Some(request) = &demand.gpu else { return Ok(vec![Offer { pool: None, cost: 0 }]) };
     let there: BTreeSet<&Gpu> = room.nodes.iter().flat_map(|slot| slot.node.gpus.keys()).collect();
     let matching: Vec<&Gpu> = there.iter().copied().filter(|gpu| request.matches(gpu)).collect();
     let Some(first) = matching.first() else {
@@ -71,12 +72,65 @@ fn offered_pools<'a>(
         let have = if have.is_empty() { "none".to_owned() } else { have.join(", ") };
         return Err(Reason::ResourcesGpuModel { need: request.to_string(), have });
     };
-    let mut priced: Vec<_> = matching.iter().filter_map(|gpu| Some((tariff.gpu_price(gpu)?, *gpu))).collect();
-    if priced.is_empty() {
+    let devices = u128::from(demand.gpus) * u128::from(demand.count);
+    let offer = |pool: &'a Gpu| {
+        let cost = tariff.gpu_price(pool)?.rate_of_each_up(devices).map_or(u128::MAX, Rate::scaled);
+        Some(Offer { pool: Some(pool), cost })
+    };
+    let mut offers: Vec<Offer<'a>> = matching.iter().copied().filter_map(offer).collect();
+    if offers.is_empty() {
         return Err(Reason::PriceGpuMissing { pool: first.to_string() });
     }
-    priced.sort();
-    Ok(priced.into_iter().map(|(_, gpu)| Some(gpu)).collect())
+    offers.sort_by_key(|offer| (offer.cost, offer.pool));
+    Ok(offers)
+}
+
+/// Every choice of one pool a unit, from the cheapest to the dearest. Where there are too many to look at, the dearest
+/// pools of the last units are left out.
+fn cheapest_first<'a>(offers: &[Vec<Offer<'a>>]) -> Vec<Vec<Option<&'a Gpu>>> {
+    const MOST_CHOICES: usize = 1024;
+    let mut choices: Vec<(u128, Vec<Option<&'a Gpu>>)> = vec![(0, Vec::new())];
+    for unit in offers {
+        let affordable = (MOST_CHOICES / choices.len()).max(1);
+        let more = choices.iter().flat_map(|(cost, pools)| {
+            unit.iter().take(affordable).map(|offer| {
+                let mut pools = pools.clone();
+                pools.push(offer.pool);
+                (cost.saturating_add(offer.cost), pools)
+            })
+        });
+        choices = more.collect();
+    }
+    choices.sort();
+    choices.into_iter().map(|(_, pools)| pools).collect()
+}
+
+/// How far a choice of pools got: which unit found no node for which replica, and what was left then.
+struct Stuck<'a> {
+    index: usize,
+    placed: u32,
+    room: Room<'a>,
+}
+
+impl Stuck<'_> {
+    fn progress(&self) -> (usize, u32) {
+        (self.index, self.placed)
+    }
+}
+
+fn place_units<'a>(
+    demands: &[&Demand],
+    pools: &[Option<&'a Gpu>],
+    mut room: Room<'a>,
+) -> Result<Vec<Replica>, Stuck<'a>> {
+    let mut replicas = Vec::new();
+    for (index, (demand, pool)) in demands.iter().zip(pools).enumerate() {
+        match place_replicas(demand, *pool, &mut room) {
+            Ok(placed) => replicas.extend(placed),
+            Err(placed) => return Err(Stuck { index, placed, room }),
+        }
+    }
+    Ok(replicas)
 }
 
 /// Places the replicas one by one; on failure says how many found a node.

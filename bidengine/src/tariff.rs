@@ -70,6 +70,12 @@ impl<'de> Deserialize<'de> for UsdPerMonth {
 }
 
 impl UsdPerMonth {
+    /// The rate of `count` things, each of this price and each rounded up, so that splitting them changes nothing; `None`
+    /// above what a rate can be.
+    pub(crate) fn rate_of_each_up(self, count: u128) -> Option<Rate> {
+        Rate::new(self.rate_up(1, 1)?.scaled().checked_mul(count)?).ok()
+    }
+
     /// The rate of `quantity` when the price is for `unit` of it, rounded up; `None` above what a rate can be.
     fn rate_up(self, quantity: u128, unit: u128) -> Option<Rate> {
         // A billionth of a dollar is this many steps of a rate times seconds.
@@ -297,7 +303,7 @@ impl Tariff {
             let missing = || Reason::PriceGpuMissing { pool: pool.to_owned() };
             let gpu: Gpu = pool.parse().map_err(|_| missing())?;
             let price = self.gpu_price(&gpu).ok_or_else(missing)?;
-            bill.add(format!("gpu {}", gpu.path()), format!("{count} gpu"), price.rate_up(count, 1));
+            bill.add(format!("gpu {}", gpu.path()), format!("{count} gpu"), price.rate_of_each_up(count));
         }
         let endpoints = total(|demand| demand.endpoints);
         bill.add(

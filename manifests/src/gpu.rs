@@ -243,12 +243,20 @@ struct Wanted {
     interface: Option<Interface>,
 }
 
-/// Why an attribute key of a GPU request cannot be served.
+/// Why the attributes of a GPU request cannot be served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("GPU attribute \"{key}\" is not understood: {problem}")]
-pub struct GpuKeyError {
-    key: String,
-    problem: &'static str,
+pub enum GpuKeyError {
+    /// There is no attribute.
+    #[error("GPUs are wanted but no model is named")]
+    NoModel,
+    /// An attribute of another form or vendor.
+    #[error("GPU attribute \"{key}\" is not understood: {problem}")]
+    NotUnderstood {
+        /// The attribute's key.
+        key: String,
+        /// What about it.
+        problem: &'static str,
+    },
 }
 
 impl GpuRequest {
@@ -259,7 +267,7 @@ impl GpuRequest {
     pub fn from_keys<'a>(keys: impl IntoIterator<Item = &'a str>) -> Result<Self, GpuKeyError> {
         let wanted: Vec<Wanted> = keys.into_iter().map(Wanted::from_key).collect::<Result<_, _>>()?;
         if wanted.is_empty() {
-            return Err(GpuKeyError { key: String::new(), problem: "GPUs are wanted but no model is named" });
+            return Err(GpuKeyError::NoModel);
         }
         Ok(Self(wanted))
     }
@@ -270,7 +278,10 @@ impl GpuRequest {
     /// As [`GpuRequest::from_keys`], and for a value other than `true`.
     pub fn from_attributes(attributes: &[Attribute]) -> Result<Self, GpuKeyError> {
         if let Some(odd) = attributes.iter().find(|attribute| attribute.value != "true") {
-            return Err(GpuKeyError { key: odd.key.clone(), problem: "its value is not \"true\"" });
+            return Err(GpuKeyError::NotUnderstood {
+                key: odd.key.clone(),
+                problem: "its value is not \"true\"",
+            });
         }
         Self::from_keys(attributes.iter().map(|attribute| attribute.key.as_str()))
     }
@@ -306,7 +317,7 @@ impl fmt::Display for GpuRequest {
 
 impl Wanted {
     fn from_key(key: &str) -> Result<Self, GpuKeyError> {
-        let wrong = |problem| GpuKeyError { key: key.to_owned(), problem };
+        let wrong = |problem| GpuKeyError::NotUnderstood { key: key.to_owned(), problem };
         let rest = key.strip_prefix("vendor/").ok_or_else(|| wrong("it does not begin with vendor/"))?;
         let (vendor, rest) = rest
             .split_once("/model/")
@@ -662,7 +673,7 @@ mod tests {
             let error = GpuRequest::from_keys([key]).expect_err(key);
             assert!(error.to_string().contains(key));
         }
-        assert!(GpuRequest::from_keys([]).is_err());
+        assert_eq!(GpuRequest::from_keys([]), Err(GpuKeyError::NoModel));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::manifest::{Expose, Manifest, Service};
+use crate::manifest::{Expose, HttpOptions, Manifest, Service};
 use crate::problem::{ErrorKind, Mark, Problem, shown};
 
 /// The largest manifest, in bytes of its JSON, that is made or taken.
@@ -67,13 +67,14 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Holds the manifest to the language's rules for names, environment, ports and host names.
+    /// Holds the manifest to the language's rules: names, environment, ports, host names, HTTP options and mounts.
     ///
     /// # Errors
     /// Every rule that is broken, in the order of groups and services.
     pub fn validate(&self) -> Result<(), Vec<Problem>> {
         let mut problems = Vec::new();
         check(self, &Json, true, &mut problems);
+        check_shape(self, &mut problems);
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 }
@@ -153,6 +154,127 @@ fn check_expose<'m>(
                 shown(host)
             );
             wrong(ErrorKind::HostnameDuplicate, message);
+        }
+    }
+}
+
+/// What a manifest from a document has by construction and one from elsewhere must prove: distinct names, options within
+/// their limits, mounts of volumes that are there.
+fn check_shape(manifest: &Manifest, problems: &mut Vec<Problem>) {
+    let mut groups = HashSet::new();
+    for (group_index, group) in manifest.0.iter().enumerate() {
+        let mut wrong = |kind, path: String, message: String| {
+            let path = format!("[{group_index}]{path}");
+            problems.push(Problem::at(kind, path, Mark::default(), message));
+        };
+        if !groups.insert(&group.name) {
+            let message = format!("group {} stands here twice: every group is one order", shown(&group.name));
+            wrong(ErrorKind::ManifestMalformed, ".name".to_owned(), message);
+        }
+        let mut services = HashSet::new();
+        for (index, service) in group.services.iter().enumerate() {
+            let path = format!(".services[{index}]");
+            if !services.insert(&service.name) {
+                let message = format!("service {} stands in this group twice", shown(&service.name));
+                wrong(ErrorKind::ManifestMalformed, format!("{path}.name"), message);
+            }
+            let mut volumes = HashSet::new();
+            for volume in &service.resources.storage {
+                if !volumes.insert(volume.name.as_str()) {
+                    let message = format!("two volumes are named {}", shown(&volume.name));
+                    wrong(ErrorKind::StorageDuplicateName, format!("{path}.resources.storage"), message);
+                }
+            }
+            let mounts = service.params.iter().flat_map(|params| &params.storage).flatten();
+            let texts = mounts.map(|mount| (mount.name.as_str(), mount.mount.as_str()));
+            check_mounts(texts, |name| volumes.contains(name), &mut |kind, mount, message| {
+                wrong(kind, format!("{path}.params.storage[{mount}]"), message);
+            });
+            for (entry, expose) in service.expose.iter().enumerate() {
+                check_http_options(&expose.http_options, &mut |kind, key, message| {
+                    wrong(kind, format!("{path}.expose[{entry}].httpOptions.{}", key.name()), message);
+                });
+            }
+        }
+    }
+}
+
+/// One of the limited HTTP options.
+#[derive(Clone, Copy)]
+pub(crate) enum HttpOption {
+    MaxBodySize,
+    ReadTimeout,
+    SendTimeout,
+    ProxyBufferSize,
+    /// An element of the list of cases.
+    NextCase(usize),
+}
+
+impl HttpOption {
+    /// The key of a document.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            HttpOption::MaxBodySize => "max_body_size",
+            HttpOption::ReadTimeout => "read_timeout",
+            HttpOption::SendTimeout => "send_timeout",
+            HttpOption::ProxyBufferSize => "proxy_buffer_size",
+            HttpOption::NextCase(_) => "next_cases",
+        }
+    }
+}
+
+const NEXT_CASES: [&str; 10] = ["error", "timeout", "500", "502", "503", "504", "403", "404", "429", "off"];
+
+/// Holds HTTP options to their limits.
+pub(crate) fn check_http_options(
+    options: &HttpOptions,
+    wrong: &mut dyn FnMut(ErrorKind, HttpOption, String),
+) {
+    for (key, value, most) in [
+        (HttpOption::MaxBodySize, options.max_body_size, 104_857_600),
+        (HttpOption::ReadTimeout, options.read_timeout, 60_000),
+        (HttpOption::SendTimeout, options.send_timeout, 60_000),
+        (HttpOption::ProxyBufferSize, options.proxy_buffer_size, 1_048_576),
+    ] {
+        if value > most {
+            let message = format!("{value} is above {most}, the most that a provider grants");
+            wrong(ErrorKind::HttpOptionOverLimit, key, message);
+        }
+    }
+    for (index, case) in options.next_cases.iter().enumerate() {
+        if !NEXT_CASES.contains(&case.as_str()) {
+            let known = NEXT_CASES.join(", ");
+            let message = format!("{} is no case for trying the next replica: {known} are", shown(case));
+            wrong(ErrorKind::NextCaseUnknown, HttpOption::NextCase(index), message);
+        }
+    }
+    let off = options.next_cases.iter().position(|case| case == "off");
+    if let (Some(index), true) = (off, options.next_cases.len() > 1) {
+        let message = "off stands beside other cases: write it alone, or leave it out".to_owned();
+        wrong(ErrorKind::NextCaseOffMixed, HttpOption::NextCase(index), message);
+    }
+}
+
+/// Holds mounts, given as volume name and path, to the volumes that are there and to distinct absolute paths.
+pub(crate) fn check_mounts<'m>(
+    mounts: impl Iterator<Item = (&'m str, &'m str)>,
+    is_volume: impl Fn(&str) -> bool,
+    wrong: &mut dyn FnMut(ErrorKind, usize, String),
+) {
+    let mut paths = HashSet::new();
+    for (index, (volume, path)) in mounts.enumerate() {
+        if !is_volume(volume) {
+            let message =
+                format!("the compute profile has no volume {}: add it to its storage", shown(volume));
+            wrong(ErrorKind::ParamsVolumeUnknown, index, message);
+        }
+        if !path.starts_with('/') {
+            let message =
+                format!("{} is no absolute path: write mount with a path that begins with /", shown(path));
+            wrong(ErrorKind::MountNotAbsolute, index, message);
+        } else if !paths.insert(path) {
+            let message = format!("another volume is mounted at {}: choose another path", shown(path));
+            wrong(ErrorKind::MountDuplicate, index, message);
         }
     }
 }

@@ -8,7 +8,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use manifests::check::check_all;
 use manifests::digest::{canonical_json, plain_json};
+use manifests::group::GroupSpec;
+use manifests::manifest::Manifest;
 use manifests::problem::Problem;
 use manifests::{Deployment, parse};
 use serde_json::{Value, json};
@@ -57,6 +60,13 @@ impl Expected<'_> {
         same("digest", json!(hex::encode(deployment.manifest.digest().0)), &expected["version"]);
         let window = deployment.reclamation.map(|window| window.as_nanos() as u64);
         same("reclamation", json!(window), expected.get("reclamation_ns").unwrap_or(&Value::Null));
+        let specs: Vec<_> = deployment.groups.iter().map(GroupSpec::to_order_spec).collect();
+        if let Err(mismatch) = check_all(&deployment.manifest, &specs) {
+            differences.push(format!("the manifest does not pass for what was ordered: {mismatch}"));
+        }
+        if Manifest::from_json(&deployment.manifest.to_json()).as_ref() != Ok(&deployment.manifest) {
+            differences.push("the manifest does not survive its journey as JSON".to_owned());
+        }
         if differences.is_empty() { Ok(()) } else { Err(differences.join("\n  ")) }
     }
 

@@ -660,3 +660,56 @@ fn only_the_first_document_counts() {
         assert_eq!(refused(text)[0].kind, ErrorKind::DocumentEmpty, "{text:?}");
     }
 }
+
+#[test]
+fn a_manifest_that_no_document_becomes_is_refused() {
+    let broken = |change: &dyn Fn(&mut Manifest)| {
+        let mut manifest = accepted(DOCUMENT).manifest;
+        change(&mut manifest);
+        let problem = Manifest::from_json(&manifest.to_json()).expect_err("it is broken").remove(0);
+        (problem.kind, problem.path)
+    };
+    let web = 1;
+    for (change, kind, path) in [
+        (
+            &(|m: &mut Manifest| m.0.push(m.0[0].clone())) as &dyn Fn(&mut Manifest),
+            ErrorKind::HostnameDuplicate,
+            "[1].services[1].expose[0]",
+        ),
+        (
+            &|m| m.0[0].services[0].name = "web".to_owned(),
+            ErrorKind::ManifestMalformed,
+            "[0].services[1].name",
+        ),
+        (
+            &|m| m.0[0].services[web].resources.storage[1].name = "default".to_owned(),
+            ErrorKind::StorageDuplicateName,
+            "[0].services[1].resources.storage",
+        ),
+        (
+            &|m| m.0[0].services[web].resources.storage.truncate(1),
+            ErrorKind::ParamsVolumeUnknown,
+            "[0].services[1].params.storage[0]",
+        ),
+        (
+            &|m| {
+                let params = m.0[0].services[web].params.as_mut().expect("it has params");
+                params.storage.as_mut().expect("it has mounts")[0].mount = "../data".to_owned();
+            },
+            ErrorKind::MountNotAbsolute,
+            "[0].services[1].params.storage[0]",
+        ),
+        (
+            &|m| m.0[0].services[web].expose[0].http_options.read_timeout = 60_001,
+            ErrorKind::HttpOptionOverLimit,
+            "[0].services[1].expose[0].httpOptions.read_timeout",
+        ),
+        (
+            &|m| m.0[0].services[web].expose[0].http_options.next_cases[0] = "never".to_owned(),
+            ErrorKind::NextCaseUnknown,
+            "[0].services[1].expose[0].httpOptions.next_cases",
+        ),
+    ] {
+        assert_eq!(broken(change), (kind, path.to_owned()));
+    }
+}

@@ -27,6 +27,8 @@ pub(crate) struct PlannedGroup<'d, 't> {
     /// Whether something in it could not be resolved.
     pub(crate) incomplete: bool,
     tee: Option<TeeKind>,
+    /// Units that services of the same profile share.
+    shared: BTreeMap<&'t str, usize>,
 }
 
 pub(crate) struct PlannedUnit<'d, 't> {
@@ -35,6 +37,8 @@ pub(crate) struct PlannedUnit<'d, 't> {
     pub(crate) price: &'d Coin<'t>,
     pub(crate) count: u32,
     pub(crate) endpoints: Vec<Endpoint>,
+    /// How many of them, from the first, were sorted when a service joined the unit.
+    sorted_endpoints: usize,
 }
 
 pub(crate) struct PlannedService<'d, 't> {
@@ -105,19 +109,26 @@ impl<'d, 't> PlannedGroup<'d, 't> {
         let endpoints = expose::endpoints(expose.iter().map(|exposed| &exposed.entry));
         let shared = match level {
             Level::V2_0 => None,
-            Level::V2_1 => self.units.iter().position(|unit| unit.profile == deploy.profile),
+            Level::V2_1 => self.shared.get(deploy.profile).copied(),
         };
         if let Some(index) = shared {
             let unit = &mut self.units[index];
             // A count that does not fit is far above what a group may have in total.
             unit.count = unit.count.saturating_add(deploy.count);
             unit.endpoints.extend(endpoints);
-            ties::sort(&mut unit.endpoints, |a, b| a.sequence_number < b.sequence_number);
+            // A list in order is left as it is, so only what is not known to be in order needs a look.
+            let unknown = &unit.endpoints[unit.sorted_endpoints.saturating_sub(1)..];
+            if !unknown.is_sorted_by_key(|endpoint| endpoint.sequence_number) {
+                ties::sort(&mut unit.endpoints, |a, b| a.sequence_number < b.sequence_number);
+            }
+            unit.sorted_endpoints = unit.endpoints.len();
             return index;
         }
-        let unit = PlannedUnit { profile: deploy.profile, compute, price, count: deploy.count, endpoints };
-        self.units.push(unit);
-        self.units.len() - 1
+        let (profile, count) = (deploy.profile, deploy.count);
+        self.units.push(PlannedUnit { profile, compute, price, count, endpoints, sorted_endpoints: 0 });
+        let index = self.units.len() - 1;
+        self.shared.insert(deploy.profile, index);
+        index
     }
 }
 

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::document::{Document, Expose, HttpOptions, Service, To};
 use super::ties;
 use crate::manifest::{self, Proto};
-use crate::problem::{ErrorKind, Mark, Problem, shown};
+use crate::problem::{ErrorKind, Problem, shown};
 use crate::resources::{Endpoint, EndpointKind};
+use crate::rules::{self, HttpOption};
 
 /// Numbers of the leased-IP endpoints of a document.
 pub(crate) struct EndpointNumbers<'t>(BTreeMap<&'t str, u32>);
@@ -116,40 +117,11 @@ fn proto(path: &str, expose: &Expose<'_>, problems: &mut Vec<Problem>) -> Option
     None
 }
 
-const CASES: [&str; 10] = ["error", "timeout", "500", "502", "503", "504", "403", "404", "429", "off"];
-
 fn http_options(path: &str, options: &HttpOptions<'_>, problems: &mut Vec<Problem>) -> manifest::HttpOptions {
-    let mut wrong = |kind, key: &str, mark: Mark, message: String| {
-        problems.push(Problem::at(kind, format!("{path}.http_options.{key}"), mark, message));
-    };
-    for (key, value, most) in [
-        ("max_body_size", options.max_body_size, 104_857_600),
-        ("read_timeout", options.read_timeout, 60_000),
-        ("send_timeout", options.send_timeout, 60_000),
-        ("proxy_buffer_size", options.proxy_buffer_size, 1_048_576),
-    ] {
-        if *value > most {
-            let message = format!("{} is above {most}, the most that a provider grants", *value);
-            wrong(ErrorKind::HttpOptionOverLimit, key, value.mark, message);
-        }
-    }
-    for case in &options.next_cases {
-        if !CASES.contains(case) {
-            let message =
-                format!("{} is no case for trying the next replica: {} are", shown(case), CASES.join(", "));
-            wrong(ErrorKind::NextCaseUnknown, "next_cases", case.mark, message);
-        }
-    }
-    if let (Some(off), true) =
-        (options.next_cases.iter().find(|case| ***case == "off"), options.next_cases.len() > 1)
-    {
-        let message = "off stands beside other cases: write it alone, or leave it out".to_owned();
-        wrong(ErrorKind::NextCaseOffMixed, "next_cases", off.mark, message);
-    }
     let default = manifest::HttpOptions::default();
     let or = |value: u32, default: u32| if value == 0 { default } else { value };
     let cases = options.next_cases.iter().map(|case| case.value.to_owned()).collect::<Vec<_>>();
-    manifest::HttpOptions {
+    let stored = manifest::HttpOptions {
         max_body_size: or(*options.max_body_size, default.max_body_size),
         read_timeout: or(*options.read_timeout, default.read_timeout),
         send_timeout: or(*options.send_timeout, default.send_timeout),
@@ -157,5 +129,16 @@ fn http_options(path: &str, options: &HttpOptions<'_>, problems: &mut Vec<Proble
         next_timeout: *options.next_timeout,
         next_cases: if cases.is_empty() { default.next_cases } else { cases },
         proxy_buffer_size: *options.proxy_buffer_size,
-    }
+    };
+    rules::check_http_options(&stored, &mut |kind, key, message| {
+        let mark = match key {
+            HttpOption::MaxBodySize => options.max_body_size.mark,
+            HttpOption::ReadTimeout => options.read_timeout.mark,
+            HttpOption::SendTimeout => options.send_timeout.mark,
+            HttpOption::ProxyBufferSize => options.proxy_buffer_size.mark,
+            HttpOption::NextCase(index) => options.next_cases[index].mark,
+        };
+        problems.push(Problem::at(kind, format!("{path}.http_options.{}", key.name()), mark, message));
+    });
+    stored
 }

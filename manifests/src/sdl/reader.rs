@@ -15,7 +15,7 @@ use crate::problem::{ErrorKind, Mark, Problem, Warning, push_escaped, shown};
 const MAX_MERGE_DEPTH: usize = 32;
 
 /// Most problems, and most warnings, that are told of one document.
-const MAX_TOLD: usize = 1000;
+pub(super) const MAX_TOLD: usize = 1000;
 
 /// A key of a mapping with its value.
 #[derive(Clone, Copy)]

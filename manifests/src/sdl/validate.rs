@@ -3,13 +3,14 @@
 //! Problems are collected; the first is the one that the order of checks demands. Where a name could not be resolved,
 //! what follows from that is not reported again.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use super::Deployment;
 use super::build::{self, Plan, PlannedGroup, PlannedUnit};
 use super::document::{Compute, Credentials, Deploy, Document, Level, Service};
 use super::duration;
+use super::reader::MAX_TOLD;
 use crate::price::Decimal;
 use crate::problem::{ErrorKind, Mark, Problem, Warning, shown};
 use crate::rules::{self, Part, Places};
@@ -29,8 +30,9 @@ pub(crate) fn validate(
     check_groups(&plan, &mut problems);
     let (manifest, groups) = plan.assemble(document.level);
     let complete = !manifest.0.is_empty() && !plan.groups.values().any(|group| group.incomplete);
-    rules::check(&manifest, &Located(&plan), complete, &mut problems);
+    rules::check(&manifest, &Located(plan.groups.values().collect()), complete, &mut problems);
     warn_of_loose_ends(document, &mut warnings);
+    warnings.truncate(MAX_TOLD);
     if !problems.is_empty() {
         return Err(distinct(problems));
     }
@@ -42,7 +44,7 @@ fn distinct(problems: Vec<Problem>) -> Vec<Problem> {
     let mut seen = HashSet::new();
     let mut first =
         |problem: &Problem| seen.insert((problem.kind, problem.path.clone(), problem.message.clone()));
-    problems.into_iter().filter(|problem| first(problem)).collect()
+    problems.into_iter().filter(|problem| first(problem)).take(MAX_TOLD).collect()
 }
 
 fn check_reclamation(document: &Document<'_>, problems: &mut Vec<Problem>) -> Option<Duration> {
@@ -218,36 +220,24 @@ fn check_mounts(
     compute: &Compute<'_>,
     problems: &mut Vec<Problem>,
 ) {
-    let mut paths = HashSet::new();
+    let volumes: BTreeMap<&str, _> = compute.storage.iter().map(|volume| (volume.name, volume)).collect();
     let mounts = service.params.as_ref().map(|params| &params.storage);
-    for (volume_name, mount) in mounts.into_iter().flatten() {
-        let mut wrong = |kind, mark, message| {
-            problems.push(Problem::at(
-                kind,
-                format!("services.{name}.params.storage.{volume_name}"),
-                mark,
-                message,
-            ));
-        };
-        let volume = compute.storage.iter().find(|volume| volume.name == *volume_name);
-        if volume.is_none() {
-            let message =
-                format!("the compute profile has no volume {}: add it to its storage", shown(volume_name));
-            wrong(ErrorKind::ParamsVolumeUnknown, mount.mark, message);
-        }
-        let path = *mount.mount;
-        if !path.starts_with('/') {
-            let message =
-                format!("{} is no absolute path: write mount with a path that begins with /", shown(path));
-            wrong(ErrorKind::MountNotAbsolute, mount.mount.mark, message);
-        } else if !paths.insert(path) {
-            let message = format!("another volume is mounted at {}: choose another path", shown(path));
-            wrong(ErrorKind::MountDuplicate, mount.mount.mark, message);
-        }
-        let in_memory = volume.is_some_and(|volume| volume.attributes.class == Some("ram"));
+    let listed: Vec<_> = mounts.into_iter().flatten().collect();
+    let mut wrong = |kind, volume: &str, mark, message| {
+        let path = format!("services.{name}.params.storage.{volume}");
+        problems.push(Problem::at(kind, path, mark, message));
+    };
+    let texts = listed.iter().map(|(name, mount)| (**name, *mount.mount));
+    rules::check_mounts(texts, |name| volumes.contains_key(name), &mut |kind, index, message| {
+        let (name, mount) = listed[index];
+        let mark = if kind == ErrorKind::ParamsVolumeUnknown { mount.mark } else { mount.mount.mark };
+        wrong(kind, name, mark, message);
+    });
+    for (name, mount) in listed {
+        let in_memory = volumes.get(name).is_some_and(|volume| volume.attributes.class == Some("ram"));
         if level == Level::V2_1 && mount.read_only && in_memory {
             let message = "a volume of class ram begins empty, so it cannot be read-only".to_owned();
-            wrong(ErrorKind::RamReadonly, mount.mark, message);
+            wrong(ErrorKind::RamReadonly, name, mount.mark, message);
         }
     }
     let persistent = compute.storage.iter().find(|volume| volume.attributes.persistent == Some(true));
@@ -428,13 +418,11 @@ fn check_totals(path: &str, mark: Mark, group: &PlannedGroup<'_, '_>, problems: 
 }
 
 /// Finds the parts of a manifest in the document that it was made from.
-struct Located<'p, 'd, 't>(&'p Plan<'d, 't>);
+struct Located<'p, 'd, 't>(Vec<&'p PlannedGroup<'d, 't>>);
 
 impl Places for Located<'_, '_, '_> {
     fn place(&self, group: usize, service: usize, part: Part) -> (String, Mark) {
-        let Located(plan) = self;
-        let planned = plan.groups.values().nth(group).and_then(|group| group.services.get(service));
-        let planned = planned.expect("the manifest was made from this plan");
+        let planned = &self.0[group].services[service];
         let path = format!("services.{}", planned.name);
         match part {
             Part::Name => (path, planned.service.mark),

@@ -1,0 +1,6 @@
+//! The chain client against a real node with our contracts on it.
+
+mod anvil;
+mod money;
+mod sending;
+mod strangers;

@@ -114,3 +114,53 @@ impl Capacity {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use manifests::decision::{GpuTake, Replica};
+
+    use super::*;
+
+    fn capacity() -> Capacity {
+        let gpus = BTreeMap::from([("l4-24Gi-pcie".parse().expect("a label"), 2)]);
+        let node = Node {
+            schedulable: true,
+            user_namespaces: false,
+            arch: amd64(),
+            cpu_milli: 1000,
+            memory_bytes: 1 << 30,
+            ephemeral_bytes: 1 << 30,
+            gpus,
+        };
+        Capacity { nodes: BTreeMap::from([("a".to_owned(), node)]), ..Capacity::default() }
+    }
+
+    fn placement(node: &str, cpu_milli: u64, gpu: Option<(&str, u64)>) -> Placement {
+        let gpu = gpu.map(|(pool, count)| GpuTake { pool: pool.to_owned(), count });
+        let takes = Takes { cpu_milli, memory_bytes: 1, ephemeral_bytes: 1, gpu };
+        Placement { replicas: vec![Replica { unit: 1, node: node.to_owned(), takes }] }
+    }
+
+    #[test]
+    fn taking_more_than_is_left_is_refused_by_name_and_takes_nothing() {
+        for (placement, sentence) in [
+            (placement("a", 1001, None), "node a has 1000 of cpu_milli left, 1001 are taken"),
+            (placement("b", 1, None), "node b has 0 of cpu_milli left, 1 are taken"),
+            (placement("a", 1, Some(("l4-24Gi-pcie", 3))), "node a has 2 of l4-24Gi-pcie left, 3 are taken"),
+            (placement("a", 1, Some(("t4-16Gi-pcie", 1))), "node a has 0 of t4-16Gi-pcie left, 1 are taken"),
+        ] {
+            let mut left = capacity();
+            assert_eq!(left.take(&placement).expect_err("is too much").to_string(), sentence);
+            assert_eq!(left, capacity());
+        }
+    }
+
+    #[test]
+    fn sources_that_contradict_each_other_leave_nothing() {
+        let mut left = capacity();
+        left.take_saturating(&placement("a", 5000, Some(("l4-24Gi-pcie", 9))));
+        left.take_saturating(&placement("gone", 1, Some(("no label", 1))));
+        let node = &left.nodes["a"];
+        assert_eq!((node.cpu_milli, node.gpus.values().sum::<u64>()), (0, 0));
+    }
+}

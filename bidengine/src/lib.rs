@@ -1,9 +1,99 @@
 //! Should we bid, on which nodes, and at what price.
 //!
-//! Pure: no IO, no clock, no tasks. [`decide`] takes an order, what is free in the cluster ([`Capacity`]), what things cost
+//! Pure: no IO, no clock, no tasks. [`decide()`] takes an order, what is free in the cluster ([`Capacity`]), what things cost
 //! ([`Tariff`]) and what the operator wants to serve ([`Policy`]), and answers with a [`manifests::decision::Decision`]: a
 //! bid with its nodes and line items, or the first reason against one. The same inputs give the same answer, so that a
-//! decision can be stored with them and told again later.
+//! decision can be stored with them ([`Inputs`]) and told again later.
+//!
+//! # A worked example
+//!
+//! A tenant wants one H100, and pays at most three dollars an hour. Two nodes have the model, one of them with a single card
+//! left.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//!
+//! use bidengine::{Capacity, Node, Policy, Tariff, decide};
+//! use manifests::decision::{Decision, Reason};
+//! use manifests::order::{Address, Hash, Order, OrderId, OrderKind};
+//! use manifests::{group::spec_hash, parse};
+//!
+//! // The document becomes the spec that stands on chain, and the most that is paid.
+//! let document = r#"
+//! version: "2.0"
+//! services:
+//!   trainer:
+//!     image: example/trainer:1
+//!     expose: [{port: 80, to: [{global: true}]}]
+//! profiles:
+//!   compute:
+//!     trainer:
+//!       resources:
+//!         cpu: {units: 8}
+//!         memory: {size: 64Gi}
+//!         storage: {size: 100Gi}
+//!         gpu: {units: 1, attributes: {vendor: {nvidia: [{model: h100, ram: 80Gi}]}}}
+//!   placement:
+//!     anywhere: {pricing: {trainer: {denom: uact, amount: 5097}}}
+//! deployment: {trainer: {anywhere: {profile: trainer, count: 1}}}
+//! "#;
+//! let group = &parse(document.as_bytes()).expect("is a document").groups[0];
+//! let spec = group.to_order_spec().to_bytes()?;
+//! let mut order = Order {
+//!     id: OrderId { tenant: Address([1; 20]), dseq: 1, gseq: 1, oseq: 1 },
+//!     class: Hash::default(),
+//!     spec_hash: spec_hash(&spec),
+//!     max_rate: group.max_rate_down()?,
+//!     expires_at: 1_000,
+//!     min_reclaim: 0,
+//!     req_bits: 0,
+//!     kind: OrderKind::Service,
+//!     spec,
+//! };
+//!
+//! // What the cluster has left, from its nodes and its GPUs.
+//! let node = |gpus| Node {
+//!     schedulable: true,
+//!     user_namespaces: false,
+//!     arch: "amd64".to_owned(),
+//!     cpu_milli: 96_000,
+//!     memory_bytes: 1 << 40,
+//!     ephemeral_bytes: 1 << 41,
+//!     gpus,
+//! };
+//! let h100 = "h100-80Gi-sxm".parse::<manifests::gpu::Gpu>()?;
+//! let mut capacity = Capacity::default();
+//! capacity.nodes.insert("hall-1".to_owned(), node(BTreeMap::from([(h100.clone(), 8)])));
+//! capacity.nodes.insert("hall-2".to_owned(), node(BTreeMap::from([(h100, 1)])));
+//!
+//! // What the operator asks for it.
+//! let tariff: Tariff = serde_yaml::from_str(
+//!     r#"
+//!     cpuThread: "1.60"
+//!     memoryGiB: "0.80"
+//!     ephemeralGiB: "0.02"
+//!     endpoint: "0.05"
+//!     gpu: [{model: h100, monthly: "1980"}]
+//!     "#,
+//! )?;
+//! let policy = Policy::default();
+//!
+//! let Decision::Bid { rate, items, placement, .. } = decide(&order, &capacity, &tariff, &policy, 0) else {
+//!     panic!("it fits and pays");
+//! };
+//! assert_eq!(rate.to_string(), "$2.802809/h");
+//! assert_eq!(items[3].what, "gpu nvidia/h100/80Gi/sxm");
+//! // The last card of a node is taken before a whole machine is broken up.
+//! assert_eq!(placement.replicas[0].node, "hall-2");
+//!
+//! // For less there is no bid, and the tenant can be told why.
+//! order.max_rate = manifests::money::Rate::ZERO;
+//! let Decision::Decline { reason } = decide(&order, &capacity, &tariff, &policy, 0) else {
+//!     panic!("nobody works for nothing");
+//! };
+//! assert_eq!(reason.code(), "price_above_max");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod capacity;
 mod decide;

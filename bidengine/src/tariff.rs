@@ -369,3 +369,98 @@ impl Bill {
         (self.rate, self.items)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usd(text: &str) -> UsdPerMonth {
+        text.parse().expect(text)
+    }
+
+    #[test]
+    fn prices_are_read_exactly_and_printed_as_short_as_they_are() {
+        for (text, printed) in
+            [("1.60", "1.6"), ("0", "0"), ("0.000000001", "0.000000001"), ("1980", "1980"), ("007.5", "7.5")]
+        {
+            assert_eq!(usd(text).to_string(), printed);
+        }
+        for text in ["", ".5", "5.", "-1", "+1", "1e3", "1,60", "1.0000000001", "20000000000", " 1", "free"] {
+            let error = text.parse::<UsdPerMonth>().expect_err(text);
+            assert!(error.to_string().contains("in quotes"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_price_never_passes_through_a_float() {
+        assert_eq!(serde_yaml::from_str::<UsdPerMonth>("1.60").expect("its text is read"), usd("1.60"));
+        let number: serde_yaml::Value = serde_yaml::from_str("1.60").expect("is YAML");
+        assert!(serde_yaml::from_value::<UsdPerMonth>(number).is_err());
+        assert!(serde_json::from_str::<UsdPerMonth>("1.60").is_err());
+        assert_eq!(serde_json::from_str::<UsdPerMonth>("\"1.60\"").expect("is a text"), usd("1.60"));
+    }
+
+    #[test]
+    fn a_rate_is_rounded_up_to_its_smallest_step() {
+        // 2.628 dollars a month of 2,628,000 seconds are a unit (a millionth of a dollar) a second.
+        assert_eq!(usd("2.628").rate_up(1, 1).map(Rate::scaled), Some(RATE_SCALE));
+        assert_eq!(usd("0.000000001").rate_up(1, 1).map(Rate::scaled), Some(1));
+        assert_eq!(usd("0.000000001").rate_up(1, 1 << 30).map(Rate::scaled), Some(1));
+        assert_eq!(usd("0").rate_up(1 << 40, 1 << 30).map(Rate::scaled), Some(0));
+        assert_eq!(usd("18000000000").rate_up(u128::from(u64::MAX), 1), None);
+    }
+
+    fn tariff(gpu: &str) -> Result<Tariff, serde_yaml::Error> {
+        serde_yaml::from_str(&format!(
+            "{{cpuThread: '1', memoryGiB: '1', ephemeralGiB: '1', endpoint: '1', gpu: {gpu}}}"
+        ))
+    }
+
+    #[test]
+    fn the_most_specific_price_of_a_gpu_counts() {
+        let tariff = tariff(
+            "[{model: '*', monthly: '1'}, {model: '*', ram: 80Gi, monthly: '2'}, {model: h100, monthly: '3'},
+              {model: h100, interface: sxm, monthly: '4'}, {model: h100, ram: 94Gi, monthly: '5'},
+              {model: h100, ram: 80Gi, interface: sxm5, monthly: '6'}, {model: 4090, monthly: '7'},
+              {model: h100.mig-1g.10gb, monthly: '8'}]",
+        )
+        .expect("is a tariff");
+        for (gpu, monthly) in [
+            ("l4-24Gi-pcie", Some("1")),
+            ("a100-80Gi-sxm", Some("2")),
+            ("h100-80Gi-pcie", Some("3")),
+            ("h100-96Gi-sxm", Some("4")),
+            ("h100-94Gi-sxm", Some("5")),
+            ("h100-80Gi-sxm", Some("6")),
+            ("rtx4090-24Gi-pcie", Some("7")),
+            ("h100.mig-1g.10gb-10Gi-sxm", Some("8")),
+            ("h100.mig-2g.20gb-20Gi-sxm", None),
+            ("unknown-10de9999-24Gi", None),
+        ] {
+            let price = tariff.gpu_price(&gpu.parse().expect(gpu)).map(|price| price.to_string());
+            assert_eq!(price.as_deref(), monthly, "{gpu}");
+        }
+    }
+
+    #[test]
+    fn a_table_that_leaves_a_doubt_is_refused_with_the_line() {
+        for (gpu, problem) in [
+            ("[{model: h100, monthly: '1'}, {model: H100, monthly: '2'}]", "two prices"),
+            ("[{model: h100, ram: 80, monthly: '1'}]", "whole number of Gi"),
+            ("[{model: h100, interface: agp, monthly: '1'}]", "neither pcie nor sxm"),
+            ("[{vendor: amd, model: mi300x, monthly: '1'}]", "only vendor nvidia"),
+            ("[{model: h100}]", "monthly"),
+            ("[{model: h100, montly: '1'}]", "montly"),
+        ] {
+            let error = tariff(gpu).expect_err(gpu).to_string();
+            assert!(error.contains(problem), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_tariff_survives_being_stored() {
+        let tariff = tariff("[{model: h100, ram: 80Gi, monthly: '1980.50'}]").expect("is a tariff");
+        let stored = serde_json::to_string(&tariff).expect("is JSON");
+        assert_eq!(serde_json::from_str::<Tariff>(&stored).expect("reads back"), tariff);
+    }
+}

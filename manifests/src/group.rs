@@ -126,6 +126,22 @@ impl OrderSpec {
         serde_json::from_slice(bytes).map_err(|error| SpecError::Malformed(error.to_string()))
     }
 
+    /// The class by which providers filter orders: `cpu`, `gpu/nvidia/<model>` with `/<memory>` if the order names it, or
+    /// `gpu` when several models will do or the units differ.
+    pub fn class(&self) -> String {
+        let asks_for_gpus = |unit: &&SpecUnit| unit.resource.gpu.units.0 > 0;
+        let mut models =
+            self.resources.iter().filter(asks_for_gpus).map(|unit| unit.resource.gpu.attributes.as_slice());
+        let Some(first) = models.next() else { return "cpu".to_owned() };
+        let one_model = match first {
+            [one] if models.all(|model| model == first) => one.key.strip_prefix("vendor/nvidia/model/"),
+            _ => None,
+        };
+        let Some(model) = one_model.filter(|model| *model != "*") else { return "gpu".to_owned() };
+        let model = model.split("/interface/").next().unwrap_or(model);
+        format!("gpu/nvidia/{}", model.replace("/ram/", "/"))
+    }
+
     /// The unit of that id.
     pub fn unit(&self, id: u32) -> Option<&SpecUnit> {
         self.resources.iter().find(|unit| unit.resource.id == id)

@@ -5,6 +5,7 @@ use manifests::manifest::Manifest;
 use manifests::problem::{ErrorKind, Problem};
 use manifests::resources::EndpointKind;
 use manifests::{Deployment, parse};
+use proptest::prelude::*;
 
 /// A document that uses every section.
 const DOCUMENT: &str = r#"version: "2.0"
@@ -711,5 +712,40 @@ fn a_manifest_that_no_document_becomes_is_refused() {
         ),
     ] {
         assert_eq!(broken(change), (kind, path.to_owned()));
+    }
+}
+
+/// Text that YAML can carry between double quotes as JSON writes it.
+fn any_text() -> impl Strategy<Value = String> {
+    let printable = |c: &char| matches!(*c, '\u{0}'..='\u{7e}' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fefe}' | '\u{10000}'..);
+    proptest::collection::vec(any::<char>().prop_filter("a character of YAML", printable), 0..40)
+        .prop_map(|characters| characters.into_iter().collect())
+}
+
+proptest! {
+    #[test]
+    fn any_text_reaches_the_container_and_the_wire_as_it_was_written(texts in proptest::collection::vec(any_text(), 1..4)) {
+        let quoted: Vec<_> = texts.iter().map(|text| serde_json::to_string(text).expect("a text is JSON")).collect();
+        let deployment = accepted(&with("[serve]", &format!("[{}]", quoted.join(", "))));
+        let manifest = deployment.manifest;
+        prop_assert_eq!(manifest.0[0].services[1].command.as_ref(), Some(&texts));
+        let arrived = Manifest::from_json(&manifest.to_json());
+        prop_assert_eq!(arrived.as_ref(), Ok(&manifest));
+
+        // The sorted encoding says the same as the plain one, and writing it again changes nothing.
+        let plain: serde_json::Value = serde_json::from_slice(&manifest.to_json()).expect("it is JSON");
+        let sorted: serde_json::Value = serde_json::from_slice(&manifest.canonical_json()).expect("it is JSON");
+        prop_assert_eq!(plain, sorted);
+        let again = Manifest::from_json(&manifest.canonical_json()).expect("it is the same manifest");
+        prop_assert_eq!(again.canonical_json(), manifest.canonical_json());
+    }
+
+    #[test]
+    fn no_bytes_make_a_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), at in 0..DOCUMENT.len()) {
+        drop(parse(&bytes));
+        drop(Manifest::from_json(&bytes));
+        let mut text = DOCUMENT.as_bytes().to_vec();
+        text.splice(at..at, bytes);
+        drop(parse(&text));
     }
 }

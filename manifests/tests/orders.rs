@@ -265,3 +265,16 @@ fn an_exchange_rate_gives_another_currency_a_rate() {
         Err(PriceError::NeedsExchangeRate { .. })
     ));
 }
+
+#[test]
+fn the_class_of_an_order_tells_what_scarce_thing_it_needs() {
+    let class = |models: &str| {
+        let text = DOCUMENT.replace("[{model: a100}]", models);
+        deployment(&text).groups[0].to_order_spec().class()
+    };
+    assert_eq!(class("[{model: h100, ram: 80Gi, interface: sxm}]"), "gpu/nvidia/h100/80Gi");
+    assert_eq!(class("[{model: a100}]"), "gpu/nvidia/a100");
+    assert_eq!(class("[{model: a100}, {model: h100}]"), "gpu");
+    assert_eq!(class("[]"), "gpu");
+    assert_eq!(group("1", "uact", [1, 1]).to_order_spec().class(), "cpu");
+}

@@ -17,7 +17,8 @@ use manifests::money::Rate;
 use manifests::order::Hash;
 use serde::Deserialize;
 use serde_yaml::Value;
-use support::{Unit, order, spec};
+use support::order::order;
+use support::{Unit, spec};
 
 /// A situation as it is written.
 #[derive(Deserialize)]

@@ -11,7 +11,8 @@ use manifests::group::Requirements;
 use manifests::money::Rate;
 use proptest::prelude::*;
 use serde_json::json;
-use support::{Unit, order, spec};
+use support::order::order;
+use support::{Unit, spec};
 
 const GIB: u64 = 1 << 30;
 const POOLS: [&str; 3] = ["h100-80Gi-sxm", "l4-24Gi-pcie", "rtx4090-24Gi-pcie"];

@@ -55,6 +55,17 @@ impl Case {
     }
 }
 
+/// A lease with replicas of units on nodes.
+fn lease<'a>(replicas: impl Iterator<Item = (u32, &'a str)>) -> LeaseContext {
+    let replica =
+        |(unit, node): (u32, &str)| Replica { unit, node: node.to_owned(), takes: Takes::default() };
+    LeaseContext {
+        id: LeaseId { tenant: Address([0xab; 20]), dseq: 1201, gseq: 1, oseq: 1 },
+        provider: Address([0xcd; 20]),
+        placement: Placement { replicas: replicas.map(replica).collect() },
+    }
+}
+
 fn settings() -> Settings {
     Settings {
         ingress_domain: "apps.provider.example".to_owned(),
@@ -405,4 +416,54 @@ proptest! {
             }
         }
     }
+}
+
+/// Renders every group of a document, each unit on a node of its own.
+fn render_document(text: &[u8]) -> Option<Result<usize, RenderError>> {
+    let deployment = manifests::parse(text).ok()?;
+    let mut objects = 0;
+    for (group, spec) in deployment.manifest.0.iter().zip(&deployment.groups) {
+        let lease = lease(spec.resources.iter().map(|unit| (unit.resource.id, "node-a")));
+        match render(group, &lease, &settings()) {
+            Ok(rendered) => objects += rendered.items.len(),
+            Err(error) => return Some(Err(error)),
+        }
+    }
+    Some(Ok(objects))
+}
+
+#[test]
+fn our_own_documents_render() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../e2e/documents");
+    for entry in fs::read_dir(folder).expect("is there") {
+        let path = entry.expect("is readable").path();
+        let rendered = render_document(&fs::read(&path).expect("is readable"));
+        assert!(matches!(rendered, Some(Ok(objects)) if objects >= 5), "{}: {rendered:?}", path.display());
+    }
+}
+
+#[test]
+fn documents_that_people_wrote_render_or_want_what_is_not_offered_yet() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/fixtures/awesome");
+    let Ok(entries) = fs::read_dir(&folder) else {
+        println!("LEFT OUT: {} is not there, so nothing of it was tested", folder.display());
+        return;
+    };
+    let mut rendered = 0;
+    let mut refused: BTreeMap<String, usize> = BTreeMap::new();
+    for path in entries.map(|entry| entry.expect("is readable").path()).filter(|path| path.is_file()) {
+        match render_document(&fs::read(&path).expect("is readable")) {
+            None => {}
+            Some(Ok(_)) => rendered += 1,
+            Some(Err(RenderError::Unsupported { what, .. })) => {
+                let missing = ["persistent volumes", "leased IP", "permissions", "trusted execution"];
+                let known = missing.iter().find(|missing| what.starts_with(*missing));
+                let known = known.unwrap_or_else(|| panic!("{}: {what}", path.display()));
+                *refused.entry((*known).to_owned()).or_default() += 1;
+            }
+            Some(Err(error)) => panic!("{}: {error}", path.display()),
+        }
+    }
+    println!("{rendered} documents render; {refused:?} are refused");
+    assert!(rendered >= 100, "only {rendered} documents render");
 }

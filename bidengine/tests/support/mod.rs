@@ -1,8 +1,8 @@
 //! Orders in few words.
 
-use manifests::group::{OrderSpec, Requirements, SpecUnit, spec_hash};
-use manifests::money::Rate;
-use manifests::order::{Address, Hash, Order, OrderId, OrderKind};
+pub(crate) mod order;
+
+use manifests::group::{OrderSpec, Requirements, SpecUnit};
 use manifests::resources::{
     Attribute, Cpu, Endpoint, EndpointKind, Gpu, Memory, Quantity, Resources, Volume,
 };
@@ -96,19 +96,4 @@ impl Unit {
 pub(crate) fn spec(requirements: Requirements, units: &[Unit]) -> OrderSpec {
     let resources = (1..).zip(units).map(|(id, unit)| unit.to_spec(id)).collect();
     OrderSpec { name: "group".to_owned(), requirements, resources }
-}
-
-/// An order for the bytes of a spec, open until 1000, that pays whatever a rate can be.
-pub(crate) fn order(spec: Vec<u8>) -> Order {
-    Order {
-        id: OrderId { tenant: Address([0xaa; 20]), dseq: 1, gseq: 1, oseq: 1 },
-        class: Hash::default(),
-        spec_hash: spec_hash(&spec),
-        max_rate: Rate::MAX,
-        expires_at: 1000,
-        min_reclaim: 0,
-        req_bits: 0,
-        kind: OrderKind::Service,
-        spec,
-    }
 }

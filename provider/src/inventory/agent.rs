@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -58,9 +58,8 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 /// There is no cluster to publish to: neither a kubeconfig nor a service account. Or the thread that watches NVML cannot be
 /// started.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let client = kube::Client::try_default()
-        .await
-        .context("failed to find the cluster: run the agent in a pod, or set KUBECONFIG")?;
+    let found = kube::Client::try_default().await.map_err(|error| anyhow!(sentence(&error)));
+    let client = found.context("failed to find the cluster: run the agent in a pod, or set KUBECONFIG")?;
     let lifecycle = Lifecycle::new();
     let stop = lifecycle.stop();
     lifecycle.spawn("the agent", watch_node(client, args, Clock::default(), stop));
@@ -141,9 +140,25 @@ async fn apply(records: &Api<ConfigMap>, namespace: &str, record: &NodeRecord) -
     let name = NodeRecord::name(&record.node);
     let failed = || format!("failed to publish the record {name} in namespace {namespace}");
     let (parameters, patch) = (PatchParams::apply(FIELD_MANAGER).force(), Patch::Apply(&map));
-    let applied = timeout(PUBLISH_TIMEOUT, records.patch(&name, &parameters, &patch));
-    applied.await.with_context(failed)?.with_context(failed)?;
-    Ok(())
+    let applied = timeout(PUBLISH_TIMEOUT, records.patch(&name, &parameters, &patch)).await;
+    let applied = applied.with_context(|| format!("{}: no answer from the API server", failed()))?;
+    applied.map(drop).map_err(|error| anyhow!(sentence(&error))).with_context(failed)
+}
+
+/// What the API server said, or the cause behind the layers of the client, which repeat it.
+fn sentence(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} ({} {})", status.message, status.code, status.reason),
+        // Its causes no longer name the places that were tried.
+        kube::Error::InferConfig(error) => error.to_string(),
+        error => {
+            let mut cause: &dyn std::error::Error = error;
+            while let Some(deeper) = cause.source() {
+                cause = deeper;
+            }
+            cause.to_string()
+        }
+    }
 }
 
 /// Logs what is new since the last record: each event once.

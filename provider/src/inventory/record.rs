@@ -23,8 +23,11 @@ pub const LABEL_VALUE: &str = "node";
 /// The key in the ConfigMap's data.
 const KEY: &str = "record.json";
 
-/// Records older than so many of their own periods say nothing any more.
+/// Records older than so many of their own periods say nothing any more,
 const PERIODS: u64 = 3;
+
+/// unless they are younger than this, in seconds: a short period must not make a busy node blind.
+const YOUNG: u64 = 30;
 
 /// One node as its agent saw it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -91,7 +94,7 @@ impl NodeRecord {
     /// Whether the record can still be relied on at this time. One from the future is taken as from now: clocks differ.
     #[must_use]
     pub fn is_fresh(&self, now: u64) -> bool {
-        now.saturating_sub(self.observed_at) <= self.period_s.saturating_mul(PERIODS)
+        now.saturating_sub(self.observed_at) <= self.period_s.saturating_mul(PERIODS).max(YOUNG)
     }
 
     /// The ConfigMap's name for a node.
@@ -225,10 +228,12 @@ mod tests {
     }
 
     #[test]
-    fn record_goes_stale_after_three_periods() {
-        let record = record();
-        assert!(record.is_fresh(990) && record.is_fresh(1_030));
-        assert!(!record.is_fresh(1_031));
+    fn record_goes_stale_after_three_periods_and_not_within_half_a_minute() {
+        for (period_s, last) in [(1, 1_030), (10, 1_030), (60, 1_180)] {
+            let record = NodeRecord { period_s, ..record() };
+            assert!(record.is_fresh(990) && record.is_fresh(last));
+            assert!(!record.is_fresh(last + 1), "a period of {period_s} s");
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(crate) fn place_all(
     tariff: &Tariff,
 ) -> Result<Placement, Reason> {
     let room = Room::new(capacity);
-    let mut demands: Vec<&Demand> = demands.iter().collect();
+    let mut demands: Vec<&Demand> = demands.iter().filter(|demand| demand.count > 0).collect();
     demands
         .sort_by_key(|demand| (Reverse((demand.gpus, demand.cpu_milli, demand.memory_bytes)), demand.unit));
     let offers: Vec<Vec<Offer<'_>>> =

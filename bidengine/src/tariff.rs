@@ -65,7 +65,26 @@ impl Serialize for UsdPerMonth {
 
 impl<'de> Deserialize<'de> for UsdPerMonth {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        deserializer.deserialize_any(PriceVisitor)
+    }
+}
+
+/// Takes texts and whole numbers; a number with a point has been through a float and is refused.
+struct PriceVisitor;
+
+impl de::Visitor<'_> for PriceVisitor {
+    type Value = UsdPerMonth;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("dollars a month as a decimal in quotes, such as \"1.60\"")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<UsdPerMonth, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_u64<E: de::Error>(self, whole: u64) -> Result<UsdPerMonth, E> {
+        self.visit_str(&whole.to_string())
     }
 }
 
@@ -393,11 +412,11 @@ mod tests {
 
     #[test]
     fn a_price_never_passes_through_a_float() {
-        assert_eq!(serde_yaml::from_str::<UsdPerMonth>("1.60").expect("its text is read"), usd("1.60"));
-        let number: serde_yaml::Value = serde_yaml::from_str("1.60").expect("is YAML");
-        assert!(serde_yaml::from_value::<UsdPerMonth>(number).is_err());
+        let error = serde_yaml::from_str::<UsdPerMonth>("1.60").expect_err("is a number").to_string();
+        assert!(error.contains("in quotes"), "{error}");
         assert!(serde_json::from_str::<UsdPerMonth>("1.60").is_err());
         assert_eq!(serde_json::from_str::<UsdPerMonth>("\"1.60\"").expect("is a text"), usd("1.60"));
+        assert_eq!(serde_yaml::from_str::<UsdPerMonth>("5").expect("is whole"), usd("5"));
     }
 
     #[test]

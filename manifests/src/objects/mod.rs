@@ -4,6 +4,16 @@
 //! its label ([`labels::LEASE`]), so that what belongs to a lease can be found and removed without a list. Fields that
 //! matter for safety are written out even where they equal the default. What cannot be rendered yet is refused as a whole.
 //!
+//! Every container is told about its lease by variables, over which its own win:
+//!
+//! - `BERTH_LEASE`: the lease's id, `tenant/dseq/gseq/oseq`
+//! - `BERTH_PROVIDER`: the provider's address
+//! - `BERTH_SERVICE`: the service's name
+//! - `BERTH_HOST`: the generated host name, if it is served over HTTP
+//!
+//! Of a variable that is repeated the last value counts. Variables by which a container would choose GPUs for itself
+//! (`NVIDIA_VISIBLE_DEVICES` and the like) are the provider's.
+//!
 //! Three settings of the language's `http_options` have no counterpart in an HTTPRoute and do not limit anything: the size of
 //! bodies, retries at other replicas, and the proxy's buffer.
 

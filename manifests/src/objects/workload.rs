@@ -198,12 +198,7 @@ fn container(
     })
 }
 
-/// What every container is told about its lease, before its own variables, which win:
-///
-/// - `BERTH_LEASE`: the lease's id, `tenant/dseq/gseq/oseq`
-/// - `BERTH_PROVIDER`: the provider's address
-/// - `BERTH_SERVICE`: the service's name
-/// - `BERTH_HOST`: the generated host name, if it is served over HTTP
+/// What every container is told about its lease, then its own variables.
 fn environment(frame: &Frame<'_>, service: &Service, host: Option<&str>) -> Vec<EnvVar> {
     let lease = frame.lease;
     let mut variables: Vec<(&str, String)> = vec![

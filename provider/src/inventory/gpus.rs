@@ -178,6 +178,7 @@ struct Silent {
 impl Memory {
     /// All that can be said when NVML cannot be opened.
     fn absent(&mut self, reason: String) -> Probe {
+        self.complete = false;
         for known in self.known.values_mut() {
             known.device.health = Health::Unknown { reason: reason.clone() };
         }
@@ -613,15 +614,16 @@ mod tests {
     }
 
     #[test]
-    fn driver_that_goes_leaves_its_gpus_unknown_until_it_is_back() {
-        let mut machine = Machine::new(|_| {});
+    fn driver_that_goes_leaves_its_gpus_unknown_and_is_opened_anew_when_it_is_back() {
+        let mut machine = Machine::new(|script| script.devices.truncate(3));
         let watched = machine.watch(OFTEN);
-        watched.until(|probe| probe.devices.len() == 4);
+        watched.until(|probe| probe.devices.len() == 3);
         machine.change(|script| script.init = 9);
         let probe = watched.until(|probe| matches!(probe.driver, Driver::Absent { .. }));
-        assert!((0..4).all(|index| reason(&probe, index).starts_with("unknown: ")), "{probe:?}");
-        machine.change(|script| script.init = 0);
-        watched.until(|probe| (0..4).all(|index| reason(probe, index) == "healthy"));
+        assert!((0..3).all(|index| reason(&probe, index).starts_with("unknown: ")), "{probe:?}");
+        machine.change(|script| *script = Script::four_h100());
+        watched
+            .until(|probe| probe.devices.len() == 4 && (0..4).all(|index| reason(probe, index) == "healthy"));
     }
 
     /// On a machine with GPUs: `cargo test -p provider --lib vendors -- --ignored --nocapture`

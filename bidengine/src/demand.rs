@@ -47,8 +47,9 @@ const MAX_GPUS: u64 = 24;
 const MAX_MEMORY: u64 = 2 << 40;
 const MAX_VOLUME: u64 = 32 << 40;
 const MAX_VOLUMES: usize = 64;
-/// The least processor time of one replica, which with the next bounds the number of replicas.
 const MIN_CPU_MILLI: u64 = 10;
+/// The most replicas of a group. The language knows no bound; a cluster does, and so does the work that an order may cause.
+const MAX_REPLICAS: u64 = 1000;
 const MAX_TOTAL_CPU_MILLI: u64 = 19_200_000;
 
 /// Reads a spec into amounts.
@@ -61,6 +62,12 @@ pub(crate) fn demands(spec: &OrderSpec) -> Result<Vec<Demand>, String> {
         if demands[..index].iter().any(|earlier| earlier.unit == unit.unit) {
             return Err(format!("resource unit {} stands there twice", unit.unit));
         }
+    }
+    let replicas: u64 = demands.iter().map(|unit| u64::from(unit.count)).sum();
+    if replicas > MAX_REPLICAS {
+        return Err(format!(
+            "it asks for {replicas} replicas, at most {MAX_REPLICAS} can be had in one group"
+        ));
     }
     let total: u64 = demands.iter().map(|unit| unit.cpu_milli * u64::from(unit.count)).sum();
     match total {

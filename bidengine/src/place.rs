@@ -38,8 +38,13 @@ pub(crate) fn place_all(
     let offers: Vec<Vec<Offer<'_>>> =
         demands.iter().map(|demand| offered_pools(demand, &room, tariff)).collect::<Result<_, _>>()?;
 
+    // Orders come from strangers: what one of them may cost to look at is bounded.
+    let replicas: u64 = demands.iter().map(|demand| u64::from(demand.count)).sum();
+    let steps = replicas.saturating_mul(u64::try_from(room.nodes.len()).unwrap_or(u64::MAX)).max(1);
+    let choices = usize::try_from(MOST_STEPS / steps).unwrap_or(MOST_CHOICES).clamp(1, MOST_CHOICES);
+
     let mut furthest: Option<Stuck<'_>> = None;
-    for pools in cheapest_first(&offers) {
+    for pools in cheapest_first(&offers, choices) {
         match place_units(&demands, &pools, room.clone()) {
             Ok(mut replicas) => {
                 replicas.sort_by_key(|replica| replica.unit);
@@ -85,13 +90,16 @@ fn offered_pools<'a>(demand: &Demand, room: &Room<'a>, tariff: &Tariff) -> Resul
     Ok(offers)
 }
 
-/// Every choice of one pool a unit, from the cheapest to the dearest. Where there are too many to look at, the dearest
+/// How many choices of pools are tried for one group, and how many times a node is looked at in all.
+const MOST_CHOICES: usize = 1024;
+const MOST_STEPS: u64 = 2_000_000;
+
+/// Every choice of one pool a unit, from the cheapest to the dearest. Where there would be more than `most`, the dearest
 /// pools of the last units are left out.
-fn cheapest_first<'a>(offers: &[Vec<Offer<'a>>]) -> Vec<Vec<Option<&'a Gpu>>> {
-    const MOST_CHOICES: usize = 1024;
+fn cheapest_first<'a>(offers: &[Vec<Offer<'a>>], most: usize) -> Vec<Vec<Option<&'a Gpu>>> {
     let mut choices: Vec<(u128, Vec<Option<&'a Gpu>>)> = vec![(0, Vec::new())];
     for unit in offers {
-        let affordable = (MOST_CHOICES / choices.len()).max(1);
+        let affordable = (most / choices.len()).max(1);
         let more = choices.iter().flat_map(|(cost, pools)| {
             unit.iter().take(affordable).map(|offer| {
                 let mut pools = pools.clone();
@@ -162,7 +170,7 @@ fn why_not(demand: &Demand, room: &Room<'_>, tariff: &Tariff, placed: u32) -> Re
         return fragmented;
     }
     let mut nodes: Vec<&Slot<'_>> = room.nodes.iter().filter(|slot| slot.takes_pods(demand)).collect();
-    if let (true, Some(arch)) = (nodes.is_empty(), &demand.arch) {
+    if let (true, false, Some(arch)) = (nodes.is_empty(), room.nodes.is_empty(), &demand.arch) {
         return Reason::Unsupported { what: format!("a processor of architecture {arch}") };
     }
     if let Some(request) = &demand.gpu {

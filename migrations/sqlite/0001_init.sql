@@ -119,42 +119,34 @@ create table intents (
     id text primary key,
     kind text not null,
     order_id text,
-    lane text not null,
-    urgent bigint not null,
     call text not null,
     state text not null,
-    nonce bigint,
     deadline bigint,
     not_before bigint not null,
     tries bigint not null,
-    tx_hash text,
+    outcome text,
     block bigint,
     problem text,
     created_at bigint not null,
     updated_at bigint not null
 );
-create index intents_by_state on intents (state, lane);
+create index intents_by_state on intents (state);
 create index intents_by_order on intents (order_id, kind);
 
--- Each signed transaction, kept before it is sent.
+-- Each signed transaction, kept before it is sent; live until its nonce is settled.
 create table attempts (
-    tx_hash text primary key,
+    hash text primary key,
     intent text not null references intents (id),
-    lane text not null,
+    signer text not null,
     nonce bigint not null,
-    max_fee text not null,
-    tip text not null,
     raw blob not null,
-    created_at bigint not null
+    max_fee text not null,
+    max_tip text not null,
+    live bigint not null,
+    sequence bigint not null
 );
 create index attempts_by_intent on attempts (intent);
-create index attempts_by_nonce on attempts (lane, nonce);
-
--- The next nonce of each key that was ever used by this database.
-create table nonces (
-    lane text primary key,
-    next bigint not null
-);
+create index attempts_by_nonce on attempts (signer, nonce);
 
 -- Manifests as tenants sent them, sealed: env values and registry credentials are inside.
 create table manifests (
@@ -189,10 +181,3 @@ create table gpu_allocations (
 );
 create index gpu_allocations_by_lease on gpu_allocations (lease_id);
 create index gpu_allocations_by_uuid on gpu_allocations (uuid, until);
-
--- Challenges that the gateway gave out; each is good for one request.
-create table gateway_nonces (
-    nonce text primary key,
-    expires_at bigint not null,
-    used_at bigint
-);

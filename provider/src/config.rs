@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use bidengine::{Policy, Tariff};
 use manifests::money::Amount;
+use manifests::objects::Cidr;
 use manifests::order::Address;
 
 use read::{Problems, Section};
@@ -42,6 +44,11 @@ pub struct Config {
     pub metrics: Metrics,
     /// When money is collected.
     pub escrow: Escrow,
+    /// `pricing`: what things cost, in dollars a month. Required. What has no price is not sold.
+    pub pricing: Tariff,
+    /// `policy`: whom the provider serves and what it says of itself. Default: everybody. `policy.reclaim` is set by
+    /// `bids.reclaim`.
+    pub policy: Policy,
     /// What a bid promises besides its price.
     pub bids: Bids,
     /// `manifestTimeout`: how long a won lease may wait for its manifest. Default 10m. After it the lease is closed with
@@ -95,6 +102,15 @@ pub struct Cluster {
     /// `cluster.nodeSelector`: label selector of the nodes whose capacity is sold. Default empty: every ready node that
     /// takes ordinary pods.
     pub node_selector: String,
+    /// `cluster.dnsServers`: networks (CIDR) of DNS servers that tenants may ask besides the pods of `kube-system`. Default
+    /// empty.
+    pub dns_servers: Vec<Cidr>,
+    /// `cluster.closedNetworks`: networks (CIDR) that tenants must not reach, besides the private ones that nobody may: public
+    /// addresses of nodes and of the API server. Default empty.
+    pub closed_networks: Vec<Cidr>,
+    /// `cluster.gpuRuntimeClass`: the runtime class of pods with GPUs. Default: none, for nodes whose default runtime brings
+    /// the GPU in.
+    pub gpu_runtime_class: Option<String>,
 }
 
 /// `ingress`
@@ -107,7 +123,9 @@ pub struct Ingress {
     pub gateway: GatewayRef,
     /// `ingress.sources`: networks (CIDR) from which the Gateway's proxies reach pods. Default empty: pods in the Gateway's
     /// namespace.
-    pub sources: Vec<String>,
+    pub sources: Vec<Cidr>,
+    /// `ingress.portHost`: the name under which ports on the nodes are reached. Default: the host of `gateway.publicUri`.
+    pub port_host: Option<String>,
 }
 
 /// `ingress.gateway`: the Gateway (Gateway API) that routes are attached to.
@@ -203,6 +221,14 @@ impl Config {
         let (gateway, metrics) = (Gateway::read(root), Metrics::read(root));
         let (escrow, bids) = (Escrow::read(root), Bids::read(root));
         let manifest_timeout = root.duration("manifestTimeout", Duration::from_secs(600));
+        let pricing = root.table("pricing", "a price table as in the example");
+        let policy = root.table_or_default("policy").map(|policy: Policy| {
+            if policy.reclaim != 0 {
+                root.problem("policy.reclaim", "is not a key: set bids.reclaim");
+            }
+            let reclaim = bids.map_or(Duration::ZERO, |bids| bids.reclaim).as_secs();
+            Policy { reclaim: u32::try_from(reclaim).unwrap_or(u32::MAX), ..policy }
+        });
         Some(Self {
             chain: chain?,
             wallet: wallet?,
@@ -214,6 +240,8 @@ impl Config {
             gateway: gateway?,
             metrics: metrics?,
             escrow: escrow?,
+            pricing: pricing?,
+            policy: policy?,
             bids: bids?,
             manifest_timeout: manifest_timeout?,
         })
@@ -254,6 +282,8 @@ impl Wallet {
     }
 }
 
+const NETWORKS: &str = "networks such as [10.0.0.0/8]";
+
 impl Cluster {
     fn read(root: &mut Section<'_>) -> Option<Self> {
         let mut cluster = root.section("cluster");
@@ -261,8 +291,18 @@ impl Cluster {
         let namespace = cluster.or("namespace", "a namespace's name", "berth".to_owned());
         let node_selector =
             cluster.or("nodeSelector", "a label selector such as berth.dev/sell=true", String::new());
+        let dns_servers = cluster.list("dnsServers", NETWORKS);
+        let closed_networks = cluster.list("closedNetworks", NETWORKS);
+        let gpu_runtime_class = cluster.optional("gpuRuntimeClass", "the name of a RuntimeClass");
         cluster.finish();
-        Some(Self { kubeconfig: kubeconfig?, namespace: namespace?, node_selector: node_selector? })
+        Some(Self {
+            kubeconfig: kubeconfig?,
+            namespace: namespace?,
+            node_selector: node_selector?,
+            dns_servers: dns_servers?,
+            closed_networks: closed_networks?,
+            gpu_runtime_class: gpu_runtime_class?,
+        })
     }
 }
 
@@ -275,22 +315,15 @@ impl Ingress {
         let namespace = gateway.text("namespace", "the namespace of that Gateway");
         let section = gateway.optional("section", "the name of one of its listeners");
         gateway.finish();
-        let sources = ingress.list("sources", "networks such as [10.0.0.0/8]", is_cidr);
+        let sources = ingress.list("sources", NETWORKS);
+        let port_host = ingress.optional("portHost", "a DNS name or an address");
         ingress.finish();
         Some(Self {
             domain: domain?,
             gateway: GatewayRef { name: name?, namespace: namespace?, section: section? },
             sources: sources?,
+            port_host: port_host?,
         })
-    }
-}
-
-fn is_cidr(text: &str) -> bool {
-    let Some((address, bits)) = text.split_once('/') else { return false };
-    match (address.parse(), bits.parse::<u8>()) {
-        (Ok(std::net::IpAddr::V4(_)), Ok(bits)) => bits <= 32,
-        (Ok(std::net::IpAddr::V6(_)), Ok(bits)) => bits <= 128,
-        _ => false,
     }
 }
 
@@ -344,5 +377,95 @@ impl Bids {
         }
         bids.finish();
         Some(Self { valid_for: valid_for?, reclaim: reclaim?, min_bill: min_bill? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../berth-provider.example.yaml");
+
+    fn none(_: &str) -> Option<String> {
+        None
+    }
+
+    #[test]
+    fn the_shipped_example_is_read() {
+        let config = Config::parse(EXAMPLE, none).expect("good");
+        assert_eq!(config.chain.poll_interval, Duration::from_millis(250));
+        assert_eq!(config.cluster.namespace, "berth");
+        assert_eq!(config.policy.reclaim, 3600);
+        assert_eq!(config.escrow.withdraw_above, Amount(10_000_000));
+    }
+
+    /// Every key that is commented out in the example is a key, with its default.
+    #[test]
+    fn what_the_example_comments_out_is_the_default() {
+        let is_key = |line: &str| {
+            let text = line.trim_start().strip_prefix("# ").unwrap_or_default();
+            text.split_once(':').is_some_and(|(key, _)| {
+                !key.is_empty()
+                    && key.bytes().all(|byte| byte.is_ascii_alphabetic())
+                    && !key.starts_with(char::is_uppercase)
+            })
+        };
+        let uncommented: Vec<String> = EXAMPLE
+            .lines()
+            .filter(|line| {
+                !line.contains("kubeconfig:") && !line.contains("section:") && !line.contains("sources:")
+            })
+            .filter(|line| !line.contains("gpuRuntimeClass:") && !line.contains("portHost:"))
+            .map(|line| if is_key(line) { line.replacen("# ", "", 1) } else { line.to_owned() })
+            .collect();
+        let uncommented = uncommented.join("\n");
+        assert_ne!(uncommented, EXAMPLE);
+        assert_eq!(
+            Config::parse(&uncommented, none).expect("good"),
+            Config::parse(EXAMPLE, none).expect("good")
+        );
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once_with_its_path() {
+        let text = EXAMPLE
+            .replace("chainId: 31337", "chainId: many\n  chainID: 5")
+            .replace("  domain: apps.provider.example", "  domian: x")
+            .replace("# withdrawEvery: 24h", "withdrawEvery: often")
+            .replace("# sources: [10.0.0.0/8]", "sources: [10.0.0.0/99]")
+            .replace("cpuThread: \"1.60\"", "cpuThread: cheap")
+            .replace("provider: \"0x00000000000000000000000000000000000000aa\"", "");
+        let told = format!("{:#}", Config::parse(&text, none).expect_err("wrong"));
+        for part in [
+            "chain.chainId is \"many\"",
+            "chain.chainID is not a key",
+            "ingress.domain is missing",
+            "ingress.domian is not a key",
+            "escrow.withdrawEvery is \"often\"",
+            "ingress.sources is \"10.0.0.0/99\"",
+            "pricing",
+            "provider is missing",
+        ] {
+            assert!(told.contains(part), "{part} is not in: {told}");
+        }
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file() {
+        let env = |name: &str| match name {
+            "BERTH_CHAIN_POLL_INTERVAL" => Some("20ms".to_owned()),
+            "BERTH_INGRESS_SOURCES" => Some("10.0.0.0/8, fd00::/8".to_owned()),
+            _ => None,
+        };
+        let config = Config::parse(EXAMPLE, env).expect("good");
+        assert_eq!(config.chain.poll_interval, Duration::from_millis(20));
+        let sources: Vec<_> = config.ingress.sources.iter().map(ToString::to_string).collect();
+        assert_eq!(sources, ["10.0.0.0/8", "fd00::/8"]);
+    }
+
+    #[test]
+    fn text_that_is_not_a_mapping_is_refused() {
+        assert!(Config::parse("- a", none).expect_err("a list").to_string().contains("mapping"));
+        assert!(Config::parse("a: b: c", none).expect_err("broken").to_string().contains("YAML"));
     }
 }

@@ -1,13 +1,93 @@
-//! Why an order was bid on or declined.
+//! Why an order was bid on or declined, and whether deciding again from the stored inputs gives the same.
 
+use std::fmt::Write;
+
+use anyhow::{Context, bail};
+use bidengine::Inputs;
+use manifests::decision::Decision;
 use manifests::order::OrderId;
 
 use crate::config::Config;
+use crate::store::{DecisionRow, ReservationState, Sealer, Store};
 
 /// The stored decision on an order, in lines for the operator.
 ///
 /// # Errors
-/// When the database cannot be read or knows no such order.
-pub async fn explain(_config: &Config, order: OrderId) -> anyhow::Result<String> {
-    anyhow::bail!("no decision on order {order} is stored")
+/// When the database cannot be read or knows no decision on the order.
+pub async fn explain(config: &Config, order: OrderId) -> anyhow::Result<String> {
+    let store = Store::open(&config.database, Sealer::from_key_file(&config.data_key_file)?).await?;
+    let Some(row) = store.decision(order).await? else {
+        match store.order(order).await? {
+            Some(_) => bail!(
+                "order {order} was seen but not decided yet: the cluster's inventory is not known, or the daemon does not run"
+            ),
+            None => {
+                bail!("order {order} was never seen: check its id, and whether the daemon follows the chain")
+            }
+        }
+    };
+    let mut text = tell(&row)?;
+    if let Some(reservation) = store.reservation(order).await? {
+        let words = match (reservation.state, reservation.released_because) {
+            (ReservationState::Held, _) => "held for the bid".to_owned(),
+            (ReservationState::Leased, _) => "taken by the lease".to_owned(),
+            (ReservationState::Released, because) => format!("released: {}", because.unwrap_or_default()),
+        };
+        writeln!(text, "reservation  {words}")?;
+    }
+    Ok(text.trim_end().to_owned())
+}
+
+fn tell(row: &DecisionRow) -> anyhow::Result<String> {
+    let DecisionRow { order, spec_hash, decided_at, decision, inputs } = row;
+    let mut text = String::new();
+    writeln!(text, "order        {order}")?;
+    writeln!(text, "terms        {spec_hash}")?;
+    writeln!(text, "decided      at unix second {decided_at}")?;
+    match decision {
+        Decision::Bid { rate, items, placement, warnings } => {
+            writeln!(text, "decision     bid {rate} ({} per second × 10^9 units)", rate.scaled())?;
+            for item in items {
+                writeln!(text, "  {:<28} {:<28} {}", item.what, item.quantity, item.rate)?;
+            }
+            for replica in &placement.replicas {
+                let takes = &replica.takes;
+                write!(
+                    text,
+                    "placement    unit {} on {}: {} milli-cpu, {} bytes of memory, {} bytes of storage",
+                    replica.unit, replica.node, takes.cpu_milli, takes.memory_bytes, takes.ephemeral_bytes
+                )?;
+                match &takes.gpu {
+                    Some(gpu) => writeln!(text, ", {} × {}", gpu.count, gpu.pool)?,
+                    None => writeln!(text)?,
+                }
+            }
+            for warning in warnings {
+                writeln!(text, "warning      {warning}")?;
+            }
+        }
+        Decision::Decline { reason } => {
+            writeln!(text, "decision     declined: {} ({reason})", reason.code())?;
+        }
+    }
+    let inputs: Inputs = serde_json::from_str(inputs)
+        .context("what the order was decided from cannot be read; it was stored by another version")?;
+    writeln!(text, "there was")?;
+    for (name, node) in &inputs.capacity.nodes {
+        let gpus: Vec<String> = node.gpus.iter().map(|(gpu, count)| format!("{count} × {gpu}")).collect();
+        writeln!(
+            text,
+            "  {name}: {} milli-cpu, {} bytes of memory, {} bytes of storage, GPUs: {}{}",
+            node.cpu_milli,
+            node.memory_bytes,
+            node.ephemeral_bytes,
+            if gpus.is_empty() { "none".to_owned() } else { gpus.join(", ") },
+            if node.schedulable { "" } else { " (takes no pods)" }
+        )?;
+    }
+    let again = inputs.decide();
+    let agrees =
+        if again == *decision { "gives the same" } else { "gives ANOTHER decision with this version" };
+    writeln!(text, "replay       deciding again from these {agrees}")?;
+    Ok(text)
 }

@@ -14,8 +14,6 @@ pub enum Point {
     DecisionStored,
     /// A signed bid is stored and not sent.
     BidSigned,
-    /// A bid was sent and the store does not know.
-    BidSent,
     /// A bid is mined and the store does not know.
     BidMined,
     /// The chain's word that our bid stands was written to the store.
@@ -32,8 +30,6 @@ pub enum Point {
     WithdrawIntended,
     /// A signed withdrawal is stored and not sent.
     WithdrawSigned,
-    /// A withdrawal was sent and the store does not know.
-    WithdrawSent,
     /// A withdrawal is mined and the store does not know.
     WithdrawMined,
     /// The wish to close a lease is stored.
@@ -48,12 +44,11 @@ pub enum Point {
 
 impl Point {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 17] = [
         Self::OrderStored,
         Self::DecisionMade,
         Self::DecisionStored,
         Self::BidSigned,
-        Self::BidSent,
         Self::BidMined,
         Self::BidStored,
         Self::LeaseStored,
@@ -62,7 +57,6 @@ impl Point {
         Self::StatusStored,
         Self::WithdrawIntended,
         Self::WithdrawSigned,
-        Self::WithdrawSent,
         Self::WithdrawMined,
         Self::CloseIntended,
         Self::LeaseClosedStored,
@@ -78,7 +72,6 @@ impl Point {
             Self::DecisionMade => "decision_made",
             Self::DecisionStored => "decision_stored",
             Self::BidSigned => "bid_signed",
-            Self::BidSent => "bid_sent",
             Self::BidMined => "bid_mined",
             Self::BidStored => "bid_stored",
             Self::LeaseStored => "lease_stored",
@@ -87,7 +80,6 @@ impl Point {
             Self::StatusStored => "status_stored",
             Self::WithdrawIntended => "withdraw_intended",
             Self::WithdrawSigned => "withdraw_signed",
-            Self::WithdrawSent => "withdraw_sent",
             Self::WithdrawMined => "withdraw_mined",
             Self::CloseIntended => "close_intended",
             Self::LeaseClosedStored => "lease_closed_stored",

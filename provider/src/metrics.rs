@@ -1,1 +1,301 @@
-//! Soon.
+//! What Prometheus sees. Gauges are computed from the store when they are asked for; counters count events of this process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use manifests::decision::Decision;
+use market::sender::{Outcome, SendError};
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+use crate::store::{IntentKind, LeaseState, Standing, Store};
+use crate::task;
+
+/// The registry and everything in it; clones share it.
+#[derive(Debug, Clone)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: Registry,
+    head: AtomicU64,
+    chain_head: IntGauge,
+    chain_lag: IntGauge,
+    block_time: IntGauge,
+    reorgs: IntCounter,
+    orders_seen: IntCounter,
+    declined: IntCounterVec,
+    outcomes: IntCounterVec,
+    transactions: IntCounterVec,
+    fees: IntCounter,
+    turns: IntCounterVec,
+    turn_seconds: HistogramVec,
+    last_success: IntGaugeVec,
+    reservations: IntGaugeVec,
+    leases: IntGaugeVec,
+    revenue: IntGauge,
+    withdrawn: IntGauge,
+    health: IntGaugeVec,
+    intents: IntGaugeVec,
+    bids_open: IntGauge,
+    requests: IntCounterVec,
+    request_seconds: HistogramVec,
+    refused_signatures: IntCounterVec,
+}
+
+impl Metrics {
+    /// A registry with every metric at zero.
+    ///
+    /// # Errors
+    /// When two metrics have one name, which a test rules out.
+    pub fn new() -> anyhow::Result<Self> {
+        let registry = Registry::new();
+        let make = Make(&registry);
+        let info = make.gauges("berth_build_info", "What runs here; always 1.", &["version"])?;
+        info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let inner = Inner {
+            head: AtomicU64::new(0),
+            chain_head: make.gauge("berth_chain_head_height", "Height of the chain's newest block.")?,
+            chain_lag: make.gauge("berth_chain_lag_blocks", "Blocks between the head and what is stored.")?,
+            block_time: make
+                .gauge("berth_chain_block_timestamp_seconds", "Unix time of the last stored block.")?,
+            reorgs: make
+                .counter("berth_chain_reorgs_total", "Reorganisations of the chain that were followed.")?,
+            orders_seen: make.counter("berth_orders_seen_total", "Orders that appeared on the book.")?,
+            declined: make.counters(
+                "berth_orders_declined_total",
+                "Orders that were declined, by the reason's code.",
+                &["reason"],
+            )?,
+            outcomes: make.counters(
+                "berth_bid_outcomes_total",
+                "Bids whose reservation was released without a lease, or after it, by how it ended.",
+                &["outcome"],
+            )?,
+            transactions: make.counters(
+                "berth_tx_total",
+                "Intents that were said to the chain, by kind and result.",
+                &["msg", "result"],
+            )?,
+            fees: make
+                .counter("berth_tx_fees_gwei_total", "Gas money that mined transactions paid, in gwei.")?,
+            turns: make.counters(
+                "berth_reconcile_runs_total",
+                "Turns of each loop, by result.",
+                &["controller", "result"],
+            )?,
+            turn_seconds: make.histograms(
+                "berth_reconcile_duration_seconds",
+                "How long a turn of each loop took.",
+                &["controller"],
+            )?,
+            last_success: make.gauges(
+                "berth_reconcile_last_success_timestamp_seconds",
+                "Unix time of each loop's last good turn.",
+                &["controller"],
+            )?,
+            reservations: make.gauges("berth_reservations", "Promised capacity, by state.", &["state"])?,
+            leases: make.gauges("berth_leases", "Our leases, by state.", &["state"])?,
+            revenue: make.gauge(
+                "berth_lease_revenue_nanounits_per_second",
+                "What live leases earn: token units × 10^9 per second.",
+            )?,
+            withdrawn: make.gauge(
+                "berth_earnings_withdrawn_units",
+                "What withdrawals of all leases brought, in token units.",
+            )?,
+            health: make.gauges(
+                "berth_workload_health",
+                "Live leases, by their workload's health.",
+                &["state"],
+            )?,
+            intents: make.gauges("berth_intents", "Intents, by kind and state.", &["kind", "state"])?,
+            bids_open: make.gauge("berth_bids_open", "Bids that hold capacity.")?,
+            requests: make.counters(
+                "berth_gateway_requests_total",
+                "Answered requests, by route, method and status.",
+                &["route", "method", "code"],
+            )?,
+            request_seconds: make.histograms(
+                "berth_gateway_request_duration_seconds",
+                "How long it took until an answer was begun.",
+                &["route"],
+            )?,
+            refused_signatures: make.counters(
+                "berth_gateway_auth_failures_total",
+                "Requests whose signature was not believed, by reason.",
+                &["reason"],
+            )?,
+            registry,
+        };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// Everything in Prometheus's text form, with gauges as the store has them now.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn render(&self, store: &Store, provider: manifests::order::Address) -> anyhow::Result<String> {
+        self.read(store, provider).await.context("failed to compute the gauges")?;
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.0.registry.gather(), &mut text).context("failed to write metrics")?;
+        String::from_utf8(text).context("metrics are text")
+    }
+
+    async fn read(&self, store: &Store, provider: manifests::order::Address) -> anyhow::Result<()> {
+        let inner = &*self.0;
+        if let Some(cursor) = store.cursor().await? {
+            inner.block_time.set(gauge(cursor.timestamp));
+            inner.chain_lag.set(gauge(inner.head.load(Ordering::Relaxed).saturating_sub(cursor.number)));
+        }
+        let reservations = store.reservations().await?;
+        inner.reservations.reset();
+        for state in ["held", "leased"] {
+            let count = reservations.iter().filter(|row| row.state.word() == state).count();
+            inner.reservations.with_label_values(&[state]).set(gauge(count));
+            if state == "held" {
+                inner.bids_open.set(gauge(count));
+            }
+        }
+        let (leases, statuses) = (store.leases_of(provider).await?, store.lease_statuses().await?);
+        let mut states = [("active", 0usize), ("reclaiming", 0), ("closed", 0)];
+        let (mut revenue, mut withdrawn) = (0u128, 0u128);
+        for row in &leases {
+            let index = match row.state {
+                LeaseState::Active => 0,
+                LeaseState::Reclaiming { .. } => 1,
+                LeaseState::Closed { .. } => 2,
+            };
+            states[index].1 += 1;
+            withdrawn = withdrawn.saturating_add(row.paid_net.0);
+            if row.is_live() {
+                revenue = revenue.saturating_add(row.lease.rate.scaled());
+            }
+        }
+        for (state, count) in states {
+            inner.leases.with_label_values(&[state]).set(gauge(count));
+        }
+        inner.revenue.set(gauge(revenue));
+        inner.withdrawn.set(gauge(withdrawn));
+        for health in ["healthy", "unhealthy", "unknown"] {
+            let count = statuses
+                .iter()
+                .filter(|status| status.health.word() == health && status.torn_down_at.is_none())
+                .count();
+            inner.health.with_label_values(&[health]).set(gauge(count));
+        }
+        inner.intents.reset();
+        for (kind, state, count) in store.count_intents().await? {
+            inner.intents.with_label_values(&[&kind, &state]).set(gauge(count));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn chain_head(&self, height: u64) {
+        self.0.head.store(height, Ordering::Relaxed);
+        self.0.chain_head.set(gauge(height));
+    }
+
+    pub(crate) fn reorg(&self) {
+        self.0.reorgs.inc();
+    }
+
+    pub(crate) fn order_seen(&self) {
+        self.0.orders_seen.inc();
+    }
+
+    pub(crate) fn decided(&self, decision: &Decision) {
+        if let Decision::Decline { reason } = decision {
+            self.0.declined.with_label_values(&[reason.code()]).inc();
+        }
+    }
+
+    pub(crate) fn released(&self, standing: &Standing) {
+        let outcome = match &standing.lease {
+            Some(lease) if standing.bid.is_some_and(|bid| bid.bid.provider == lease.lease.provider) => "won",
+            Some(_) => "lost",
+            None if standing.order.is_none() => "reorganised",
+            None if standing.bid.is_some() => "expired",
+            None => "order_closed",
+        };
+        self.0.outcomes.with_label_values(&[outcome]).inc();
+    }
+
+    pub(crate) fn said(&self, kind: IntentKind, result: &Result<Outcome, SendError>) {
+        let word = match result {
+            Ok(Outcome::Mined { fee_wei, .. }) => {
+                self.0.fees.inc_by(u64::try_from(fee_wei / 1_000_000_000).unwrap_or(u64::MAX));
+                "ok"
+            }
+            Ok(Outcome::Reverted { .. }) => "reverted",
+            Err(SendError::Refused(_)) => "refused",
+            Err(_) => "error",
+        };
+        self.0.transactions.with_label_values(&[kind.word(), word]).inc();
+    }
+
+    /// Counts a turn of a loop.
+    pub fn turn(&self, outcome: task::Outcome) {
+        let task::Outcome { name, ok, took } = outcome;
+        self.0.turns.with_label_values(&[name, if ok { "ok" } else { "error" }]).inc();
+        self.0.turn_seconds.with_label_values(&[name]).observe(took.as_secs_f64());
+        if ok && let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) {
+            self.0.last_success.with_label_values(&[name]).set(gauge(now.as_secs()));
+        }
+    }
+
+    /// Counts a request at the gateway.
+    pub fn request(&self, route: &str, method: &str, status: u16, began: Instant) {
+        self.0.requests.with_label_values(&[route, method, &status.to_string()]).inc();
+        self.0.request_seconds.with_label_values(&[route]).observe(began.elapsed().as_secs_f64());
+    }
+
+    /// Counts a signature that was not believed.
+    pub fn signature_refused(&self, reason: &str) {
+        self.0.refused_signatures.with_label_values(&[reason]).inc();
+    }
+}
+
+/// A gauge holds 63 bits; what is larger shows as the largest.
+fn gauge<T: TryInto<i64>>(value: T) -> i64 {
+    value.try_into().unwrap_or(i64::MAX)
+}
+
+/// Makes metrics and registers them.
+struct Make<'a>(&'a Registry);
+
+impl Make<'_> {
+    fn register<M: prometheus::core::Collector + Clone + 'static>(
+        &self,
+        metric: prometheus::Result<M>,
+    ) -> anyhow::Result<M> {
+        let metric = metric.context("a metric cannot be made")?;
+        self.0.register(Box::new(metric.clone())).context("a metric cannot be registered")?;
+        Ok(metric)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> anyhow::Result<IntGauge> {
+        self.register(IntGauge::new(name, help))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> anyhow::Result<IntGaugeVec> {
+        self.register(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn counter(&self, name: &str, help: &str) -> anyhow::Result<IntCounter> {
+        self.register(IntCounter::new(name, help))
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> anyhow::Result<IntCounterVec> {
+        self.register(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> anyhow::Result<HistogramVec> {
+        let buckets = vec![0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+        self.register(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), labels))
+    }
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use manifests::money::{Amount, UNITS_PER_TOKEN};
+use serde::de::DeserializeOwned;
 use serde_yaml::{Mapping, Value};
 
 /// What is wrong so far, one sentence each.
@@ -135,38 +136,51 @@ impl<'a> Section<'a> {
         amount
     }
 
-    /// A list of texts, empty by default; an override separates them by commas.
-    pub(super) fn list(
-        &mut self,
-        key: &'static str,
-        form: &str,
-        is_good: impl Fn(&str) -> bool,
-    ) -> Option<Vec<String>> {
+    /// A table that is read as a whole; its first problem is noted.
+    pub(super) fn table<T: DeserializeOwned>(&mut self, key: &'static str, form: &str) -> Option<T> {
+        match self.take(key) {
+            None | Some(Value::Null) => {
+                self.problem(key, &format!("is missing: write {form}"));
+                None
+            }
+            Some(value) => self.read_table(key, value),
+        }
+    }
+
+    /// A table that may be left out.
+    pub(super) fn table_or_default<T: DeserializeOwned + Default>(&mut self, key: &'static str) -> Option<T> {
+        match self.take(key) {
+            None | Some(Value::Null) => Some(T::default()),
+            Some(value) => self.read_table(key, value),
+        }
+    }
+
+    fn read_table<T: DeserializeOwned>(&self, key: &str, value: Value) -> Option<T> {
+        serde_yaml::from_value(value)
+            .map_err(|error| self.problem(key, &format!("cannot be used: {error}")))
+            .ok()
+    }
+
+    /// A list of values, empty by default; an override separates them by commas.
+    pub(super) fn list<T: FromStr<Err: Display>>(&mut self, key: &'static str, form: &str) -> Option<Vec<T>> {
         let path = self.path_of(key);
         let value = self.take(key);
-        let texts = match (self.env)(&env_name(&path)) {
-            Some(text) => {
+        let texts: Vec<String> = match ((self.env)(&env_name(&path)), value) {
+            (Some(text), _) => {
                 text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
             }
-            None => match value {
-                None | Some(Value::Null) => Vec::new(),
-                Some(Value::Sequence(items)) => {
-                    items.iter().map(|item| plain(item).unwrap_or_default()).collect::<Vec<_>>()
-                }
-                Some(_) => {
-                    self.problems.note(format!("{path} must be a list: write {form}"));
-                    return None;
-                }
-            },
+            (None, None | Some(Value::Null)) => Vec::new(),
+            (None, Some(Value::Sequence(items))) => {
+                items.iter().map(|item| plain(item).unwrap_or_default()).collect()
+            }
+            (None, Some(_)) => {
+                self.problem(key, &format!("must be a list: write {form}"));
+                return None;
+            }
         };
-        let wrong: Vec<_> = texts.iter().filter(|text| !is_good(text)).collect();
-        if wrong.is_empty() {
-            return Some(texts);
-        }
-        for text in wrong {
-            self.problems.note(format!("{path} holds \"{text}\": write {form}"));
-        }
-        None
+        // Every entry is read before the list is given up, so that all problems are found.
+        let values: Vec<Option<T>> = texts.iter().map(|text| self.parsed(key, text, form)).collect();
+        values.into_iter().collect()
     }
 
     /// Notes a problem with a value.

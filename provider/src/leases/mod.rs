@@ -1,1 +1,3 @@
 //! What a lease needs, in order.
+
+pub mod escrow;

@@ -1,26 +1,254 @@
 //! What is to be said to the chain, and every transaction that was signed for it.
+//!
+//! The store is the sender's journal: an attempt is here before its first broadcast, and a nonce is settled together with
+//! the outcome of the intent it served.
 
-use anyhow::Context;
-use manifests::order::OrderId;
-use sqlx::{Sqlite, Transaction};
+use anyhow::{Context, anyhow};
+use manifests::order::{Address, OrderId};
+use market::call::Call;
+use market::sender::{Attempt, Journal, Outcome, Verdict};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, Sqlite, Transaction};
 
-use super::rows::sql;
+use super::Store;
+use super::reservations::release;
+use super::rows::{json, maybe, maybe_text, number, sql, string, text, to_json};
+use crate::failpoint::{self, Point};
+
+/// What an intent is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum IntentKind {
+    /// A bid for an order.
+    Bid,
+    /// A payout of leases.
+    Withdraw,
+    /// The end of a lease.
+    Close,
+}
+
+impl IntentKind {
+    /// The word in tables and metrics.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Bid => "bid",
+            Self::Withdraw => "withdraw",
+            Self::Close => "close",
+        }
+    }
+
+    fn read(word: &str) -> anyhow::Result<Self> {
+        [Self::Bid, Self::Withdraw, Self::Close]
+            .into_iter()
+            .find(|kind| kind.word() == word)
+            .ok_or_else(|| anyhow!("the database holds an intent of kind \"{word}\""))
+    }
+}
 
 /// Something to say to the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewIntent {
-    /// Kind, order and revision: the same wish twice has the same id and is stored once.
+    /// What for, for which order, for the how-manieth time: the same wish twice has the same id and is stored once.
     pub id: String,
-    /// What kind of wish, for metrics.
-    pub kind: &'static str,
-    /// The order or lease it is about.
+    /// What it is for.
+    pub kind: IntentKind,
+    /// The order or lease it is about; `None` when it is about several.
     pub order: Option<OrderId>,
-    /// Whether it goes before the others.
-    pub urgent: bool,
-    /// The call, as JSON.
-    pub call: String,
-    /// Unix seconds of chain time after which it is pointless.
+    /// What is said.
+    pub call: Call,
+    /// Unix seconds of chain time after which it is pointless to say it for the first time.
     pub deadline: Option<u64>,
+}
+
+/// How far an intent got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IntentState {
+    /// It waits, or a transaction for it is on its way.
+    Pending,
+    /// It was mined and took effect.
+    Done {
+        /// Height of the block.
+        block: u64,
+    },
+    /// The chain refused it, or it became pointless.
+    Failed {
+        /// Why.
+        problem: String,
+    },
+}
+
+/// A stored intent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IntentRow {
+    /// What it is.
+    pub intent: NewIntent,
+    /// How far it got.
+    pub state: IntentState,
+    /// How often it was tried in vain.
+    pub tries: u32,
+    /// Unix seconds before which it is not tried again.
+    pub not_before: u64,
+    /// Whether a signed transaction of it may be on its way: it must be seen through.
+    pub begun: bool,
+    /// Unix seconds.
+    pub created_at: u64,
+}
+
+impl IntentRow {
+    pub(super) fn read(row: &SqliteRow) -> anyhow::Result<Self> {
+        let problem: Option<String> = maybe_text(row, "problem")?;
+        let state = match string(row, "state")?.as_str() {
+            "pending" => IntentState::Pending,
+            "done" => IntentState::Done { block: number(row, "block")? },
+            "failed" => IntentState::Failed { problem: problem.unwrap_or_default() },
+            other => return Err(anyhow!("the database holds an intent in state \"{other}\"")),
+        };
+        let intent = NewIntent {
+            id: string(row, "id")?,
+            kind: IntentKind::read(&string(row, "kind")?)?,
+            order: maybe_text(row, "order_id")?,
+            call: json(row, "call")?,
+            deadline: maybe(row, "deadline")?,
+        };
+        Ok(Self {
+            intent,
+            state,
+            tries: super::rows::small(row, "tries")?,
+            not_before: number(row, "not_before")?,
+            begun: row.try_get::<i64, _>("begun").context("the database column begun cannot be read")? != 0,
+            created_at: number(row, "created_at")?,
+        })
+    }
+}
+
+/// Which intents exist of an order: the latest one and how many.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct IntentHistory {
+    /// The latest.
+    pub latest: Option<IntentRow>,
+    /// How many there are; the next one's number.
+    pub count: u64,
+}
+
+impl Store {
+    /// Stores an intent. One with the same id stays as it is; returns whether this one was stored.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn put_intent(&self, intent: &NewIntent, now: u64) -> anyhow::Result<bool> {
+        let mut tx = self.begin().await?;
+        let stored = put_intent(&mut tx, intent, now).await?;
+        tx.commit().await.with_context(|| format!("failed to store intent {}", intent.id))?;
+        if stored {
+            match intent.kind {
+                IntentKind::Withdraw => failpoint::reach(Point::WithdrawIntended),
+                IntentKind::Close => failpoint::reach(Point::CloseIntended),
+                IntentKind::Bid => {}
+            }
+        }
+        Ok(stored)
+    }
+
+    /// Intents that are not finished: closes first, then bids, then withdrawals, each oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn pending_intents(&self) -> anyhow::Result<Vec<IntentRow>> {
+        sqlx::query(
+            "select intents.*, exists (select 1 from attempts where intent = intents.id and live <> 0) as begun \
+             from intents where state = 'pending' \
+             order by case kind when 'close' then 0 when 'bid' then 1 else 2 end, created_at, id",
+        )
+        .fetch_all(&self.reader)
+        .await
+        .context("failed to read the pending intents")?
+        .iter()
+        .map(IntentRow::read)
+        .collect()
+    }
+
+    /// The intents of a kind about an order, or about several at once.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn intents_of(
+        &self,
+        order: Option<OrderId>,
+        kind: IntentKind,
+    ) -> anyhow::Result<IntentHistory> {
+        let rows = sqlx::query(
+            "select intents.*, exists (select 1 from attempts where intent = intents.id and live <> 0) as begun \
+             from intents where coalesce(order_id, '') = $1 and kind = $2 order by created_at, id",
+        )
+        .bind(order.map(|order| order.to_string()).unwrap_or_default())
+        .bind(kind.word())
+        .fetch_all(&self.reader)
+        .await
+        .with_context(|| format!("failed to read the {} intents", kind.word()))?;
+        Ok(IntentHistory {
+            latest: rows.last().map(IntentRow::read).transpose()?,
+            count: u64::try_from(rows.len()).context("fewer rows than that fit in memory")?,
+        })
+    }
+
+    /// How many intents there are, by kind and state.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn count_intents(&self) -> anyhow::Result<Vec<(String, String, u64)>> {
+        sqlx::query("select kind, state, count(*) as n from intents group by kind, state")
+            .fetch_all(&self.reader)
+            .await
+            .context("failed to count intents")?
+            .iter()
+            .map(|row| Ok((string(row, "kind")?, string(row, "state")?, number(row, "n")?)))
+            .collect()
+    }
+
+    /// Puts an intent off after a failure that may pass.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn put_off_intent(
+        &self,
+        id: &str,
+        problem: &str,
+        not_before: u64,
+        now: u64,
+    ) -> anyhow::Result<()> {
+        sqlx::query(
+            "update intents set tries = tries + 1, problem = $2, not_before = $3, updated_at = $4 \
+             where id = $1 and state = 'pending'",
+        )
+        .bind(id)
+        .bind(problem)
+        .bind(sql(not_before)?)
+        .bind(sql(now)?)
+        .execute(&self.writer)
+        .await
+        .with_context(|| format!("failed to put intent {id} off"))?;
+        Ok(())
+    }
+
+    /// Gives an intent up and frees what a bid had reserved, in one step.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn fail_intent(&self, intent: &NewIntent, problem: &str, now: u64) -> anyhow::Result<()> {
+        let NewIntent { id, kind, order, .. } = intent;
+        let mut tx = self.begin().await?;
+        sqlx::query("update intents set state = 'failed', problem = $2, updated_at = $3 where id = $1")
+            .bind(id)
+            .bind(problem)
+            .bind(sql(now)?)
+            .execute(&mut *tx)
+            .await
+            .with_context(|| format!("failed to give intent {id} up"))?;
+        if let (IntentKind::Bid, Some(order)) = (kind, order) {
+            release(&mut tx, *order, &format!("the bid was given up: {problem}"), now).await?;
+        }
+        tx.commit().await.with_context(|| format!("failed to give intent {id} up"))
+    }
 }
 
 pub(super) async fn put_intent(
@@ -28,20 +256,153 @@ pub(super) async fn put_intent(
     intent: &NewIntent,
     now: u64,
 ) -> anyhow::Result<bool> {
-    let NewIntent { id, kind, order, urgent, call, deadline } = intent;
+    let NewIntent { id, kind, order, call, deadline } = intent;
     let stored = sqlx::query(
-        "insert into intents (id, kind, order_id, lane, urgent, call, state, deadline, not_before, tries, created_at, \
-         updated_at) values ($1, $2, $3, '', $4, $5, 'queued', $6, 0, 0, $7, $7) on conflict (id) do nothing",
+        "insert into intents (id, kind, order_id, call, state, deadline, not_before, tries, created_at, updated_at) \
+         values ($1, $2, $3, $4, 'pending', $5, 0, 0, $6, $6) on conflict (id) do nothing",
     )
     .bind(id)
-    .bind(*kind)
+    .bind(kind.word())
     .bind(order.map(|order| order.to_string()))
-    .bind(i64::from(*urgent))
-    .bind(call)
+    .bind(to_json(call)?)
     .bind(deadline.map(sql).transpose()?)
     .bind(sql(now)?)
     .execute(&mut **tx)
     .await
     .with_context(|| format!("failed to store intent {id}"))?;
     Ok(stored.rows_affected() > 0)
+}
+
+/// Drops a bid that was not begun: nothing of it is on its way.
+pub(super) async fn drop_unsaid_bids(
+    tx: &mut Transaction<'static, Sqlite>,
+    order: OrderId,
+    because: &str,
+    now: u64,
+) -> anyhow::Result<()> {
+    sqlx::query(
+        "update intents set state = 'failed', problem = $2, updated_at = $3 where order_id = $1 and kind = 'bid' \
+         and state = 'pending' and not exists (select 1 from attempts where intent = intents.id and live <> 0)",
+    )
+    .bind(order.to_string())
+    .bind(because)
+    .bind(sql(now)?)
+    .execute(&mut **tx)
+    .await
+    .with_context(|| format!("failed to drop the unsaid bid for order {order}"))?;
+    Ok(())
+}
+
+impl Journal for Store {
+    async fn outcome(&self, intent: &str) -> anyhow::Result<Option<Outcome>> {
+        sqlx::query("select outcome from intents where id = $1 and outcome is not null")
+            .bind(intent)
+            .fetch_optional(&self.reader)
+            .await
+            .with_context(|| format!("failed to read the outcome of intent {intent}"))?
+            .map(|row| json(&row, "outcome"))
+            .transpose()
+    }
+
+    async fn live(&self, key: Address) -> anyhow::Result<Vec<Attempt>> {
+        sqlx::query("select * from attempts where signer = $1 and live <> 0 order by sequence")
+            .bind(key.to_string())
+            .fetch_all(&self.reader)
+            .await
+            .context("failed to read the transactions that are on their way")?
+            .iter()
+            .map(|row| {
+                Ok(Attempt {
+                    intent: string(row, "intent")?,
+                    key,
+                    nonce: number(row, "nonce")?,
+                    hash: text(row, "hash")?,
+                    raw: row.try_get("raw").context("the database column raw cannot be read")?,
+                    max_fee: text(row, "max_fee")?,
+                    max_tip: text(row, "max_tip")?,
+                })
+            })
+            .collect()
+    }
+
+    async fn remember(&self, attempt: &Attempt) -> anyhow::Result<()> {
+        let Attempt { intent, key, nonce, hash, raw, max_fee, max_tip } = attempt;
+        sqlx::query(
+            "insert into attempts (hash, intent, signer, nonce, raw, max_fee, max_tip, live, sequence) \
+             values ($1, $2, $3, $4, $5, $6, $7, 1, (select coalesce(max(sequence), 0) + 1 from attempts))",
+        )
+        .bind(hash.to_string())
+        .bind(intent)
+        .bind(key.to_string())
+        .bind(sql(*nonce)?)
+        .bind(raw)
+        .bind(max_fee.to_string())
+        .bind(max_tip.to_string())
+        .execute(&self.writer)
+        .await
+        .with_context(|| format!("failed to remember a transaction of intent {intent}"))?;
+        match self.kind_of(intent).await? {
+            Some(IntentKind::Bid) => failpoint::reach(Point::BidSigned),
+            Some(IntentKind::Withdraw) => failpoint::reach(Point::WithdrawSigned),
+            Some(IntentKind::Close) | None => {}
+        }
+        Ok(())
+    }
+
+    async fn settle(&self, key: Address, nonce: u64, intent: &str, verdict: &Verdict) -> anyhow::Result<()> {
+        if let Verdict::Settled(_) = verdict {
+            match self.kind_of(intent).await? {
+                Some(IntentKind::Bid) => failpoint::reach(Point::BidMined),
+                Some(IntentKind::Withdraw) => failpoint::reach(Point::WithdrawMined),
+                Some(IntentKind::Close) | None => {}
+            }
+        }
+        let mut tx = self.begin().await?;
+        sqlx::query("update attempts set live = 0 where signer = $1 and nonce = $2")
+            .bind(key.to_string())
+            .bind(sql(nonce)?)
+            .execute(&mut *tx)
+            .await
+            .with_context(|| format!("failed to settle nonce {nonce}"))?;
+        if let Verdict::Settled(outcome) = verdict {
+            finish(&mut tx, intent, outcome).await?;
+        }
+        tx.commit().await.with_context(|| format!("failed to settle nonce {nonce}"))
+    }
+}
+
+/// Stores an outcome. What a refusal means for a reservation is the outbox's to say, which learns of it from the row.
+async fn finish(
+    tx: &mut Transaction<'static, Sqlite>,
+    intent: &str,
+    outcome: &Outcome,
+) -> anyhow::Result<()> {
+    let (block, problem) = match outcome {
+        Outcome::Mined { block, .. } => (*block, None),
+        Outcome::Reverted { block, error, .. } => (*block, Some(error.to_string())),
+    };
+    sqlx::query(
+        "update intents set outcome = $2, block = $3, problem = $4, \
+         state = case when $4 is null then 'done' else state end where id = $1",
+    )
+    .bind(intent)
+    .bind(to_json(outcome)?)
+    .bind(sql(block)?)
+    .bind(problem)
+    .execute(&mut **tx)
+    .await
+    .with_context(|| format!("failed to store the outcome of intent {intent}"))?;
+    Ok(())
+}
+
+impl Store {
+    async fn kind_of(&self, intent: &str) -> anyhow::Result<Option<IntentKind>> {
+        sqlx::query("select kind from intents where id = $1")
+            .bind(intent)
+            .fetch_optional(&self.reader)
+            .await
+            .with_context(|| format!("failed to read intent {intent}"))?
+            .map(|row| IntentKind::read(&string(&row, "kind")?))
+            .transpose()
+    }
 }

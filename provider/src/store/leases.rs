@@ -183,6 +183,24 @@ impl Store {
         .collect()
     }
 
+    /// The leases of a provider that earn, or have earned something that was not withdrawn.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn leases_to_bill(&self, provider: Address) -> anyhow::Result<Vec<LeaseRow>> {
+        sqlx::query(
+            "select * from leases where provider = $1 and (state <> 'closed' or paid_until < ended_at) \
+             order by created_block, id",
+        )
+        .bind(provider.to_string())
+        .fetch_all(&self.reader)
+        .await
+        .context("failed to read the leases to bill")?
+        .iter()
+        .map(LeaseRow::read)
+        .collect()
+    }
+
     /// What the cluster was last seen to do for a lease.
     ///
     /// # Errors

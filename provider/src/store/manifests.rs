@@ -101,6 +101,19 @@ impl Store {
         }))
     }
 
+    /// Whether the tenant of a lease sent a manifest.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn has_manifest(&self, lease: LeaseId) -> anyhow::Result<bool> {
+        let row = sqlx::query("select 1 from manifests where lease_id = $1")
+            .bind(lease.to_string())
+            .fetch_optional(&self.reader)
+            .await
+            .with_context(|| format!("failed to look for the manifest of lease {lease}"))?;
+        Ok(row.is_some())
+    }
+
     /// Forgets a manifest once its lease is torn down for good.
     ///
     /// # Errors

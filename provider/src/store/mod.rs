@@ -8,11 +8,10 @@
 //! | blocks, events, accounts, orders, bids, leases, providers | `follower`, through [`Store::advance`] | everyone |
 //! | decisions, reservations | `bidder` | `explain`, `inventory`, `gateway`, metrics |
 //! | intents | `bidder` (bids), `leases::escrow` (money, closes) create; `outbox` moves them on | metrics |
-//! | attempts, nonces | `outbox`, as the sender's journal | the same |
+//! | attempts | `outbox`, as the sender's journal | the same |
 //! | manifests | `gateway` | `leases::reconcile` |
 //! | lease_status | `leases::reconcile` | `gateway`, `bidder` (teardown frees reservations), metrics |
 //! | gpu_allocations | `leases::reconcile` | `gateway`, metrics |
-//! | gateway_nonces | `gateway` | the same |
 //!
 //! Blocks, events and their folds commit together, and so do a decision, its reservation and its intent. Env values and
 //! registry credentials exist here only sealed. Queries are written out near the function that needs them, in the subset
@@ -26,7 +25,6 @@ mod fold;
 mod intents;
 mod leases;
 mod manifests;
-mod nonces;
 mod reservations;
 mod rows;
 mod seal;
@@ -45,11 +43,10 @@ pub use accounts::{AccountRow, ProviderRow};
 pub use chain::{Advance, Event};
 pub use decisions::DecisionRow;
 pub use devices::GpuAllocation;
-pub use intents::NewIntent;
+pub use intents::{IntentHistory, IntentKind, IntentRow, IntentState, NewIntent};
 pub use leases::{Health, LeaseRow, LeaseState, LeaseStatus};
 pub use manifests::StoredManifest;
-pub use nonces::NonceUse;
-pub use reservations::{ReservationRow, ReservationState};
+pub use reservations::{ReservationRow, ReservationState, Standing};
 pub use rows::{BidRow, BidState, OrderRow, OrderState};
 pub use seal::Sealer;
 

@@ -1,13 +1,17 @@
 //! Capacity that is promised: held for a bid, then leased, then released.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use anyhow::{Context, anyhow};
 use manifests::decision::Placement;
-use manifests::order::{Hash, OrderId};
+use manifests::order::{Address, Hash, OrderId};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Sqlite, Transaction};
 
 use super::Store;
-use super::rows::{json, maybe_text, number, sql, string, text, to_json};
+use super::intents::{IntentRow, drop_unsaid_bids};
+use super::leases::LeaseRow;
+use super::rows::{BidRow, OrderRow, json, maybe_text, number, sql, string, text, to_json};
 use crate::failpoint::{self, Point};
 
 /// Where a reservation stands.
@@ -40,6 +44,18 @@ impl ReservationState {
     }
 }
 
+const OF_ORDERS: &str = "select orders.* from orders join reservations on reservations.order_id = orders.id \
+     where reservations.state <> 'released'";
+const OF_BIDS: &str = "select bids.* from bids join reservations on reservations.order_id = bids.order_id \
+     where reservations.state <> 'released' and bids.provider = $1";
+const OF_LEASES: &str = "select leases.* from leases join reservations on reservations.order_id = leases.id \
+     where reservations.state <> 'released'";
+const OF_TORN_DOWN: &str = "select lease_id from lease_status join reservations on reservations.order_id = lease_id \
+     where reservations.state <> 'released' and torn_down_at is not null";
+const OF_INTENTS: &str = "select intents.*, exists (select 1 from attempts where intent = intents.id and live <> 0) \
+     as begun from intents join reservations on reservations.order_id = intents.order_id \
+     where reservations.state <> 'released' and intents.kind = 'bid' order by intents.created_at, intents.id";
+
 /// What is promised for an order, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReservationRow {
@@ -57,7 +73,91 @@ pub struct ReservationRow {
     pub updated_at: u64,
 }
 
+/// A reservation with everything that decides what becomes of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// What is promised.
+    pub reservation: ReservationRow,
+    /// The order, as far as the chain knows it.
+    pub order: Option<OrderRow>,
+    /// Our bid, as far as the chain knows it.
+    pub bid: Option<BidRow>,
+    /// The lease that the order became, ours or another's.
+    pub lease: Option<LeaseRow>,
+    /// Nothing of the lease is left in the cluster.
+    pub torn_down: bool,
+    /// The latest intent to bid.
+    pub said: Option<IntentRow>,
+}
+
 impl Store {
+    /// Everything that is promised at the moment, with how its order, bid and lease stand.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn standings(&self, provider: Address) -> anyhow::Result<Vec<Standing>> {
+        let orders: Vec<OrderRow> = self.of_reserved(OF_ORDERS, None, OrderRow::read).await?;
+        let bids = self.of_reserved(OF_BIDS, Some(provider), BidRow::read).await?;
+        let leases: Vec<LeaseRow> = self.of_reserved(OF_LEASES, None, LeaseRow::read).await?;
+        let gone = self.of_reserved(OF_TORN_DOWN, None, |row| text::<OrderId>(row, "lease_id")).await?;
+        let said = self.of_reserved(OF_INTENTS, None, IntentRow::read).await?;
+
+        let mut orders: BTreeMap<_, _> = orders.into_iter().map(|row| (row.order.id, row)).collect();
+        let bids: BTreeMap<_, _> = bids.into_iter().map(|row| (row.bid.order, row)).collect();
+        let leases: BTreeMap<_, _> = leases.into_iter().map(|row| (row.lease.id, row)).collect();
+        let gone: BTreeSet<_> = gone.into_iter().collect();
+        // Oldest first: the latest of an order stays.
+        let mut said: BTreeMap<_, _> = said.into_iter().map(|row| (row.intent.order, row)).collect();
+        Ok(self
+            .reservations()
+            .await?
+            .into_iter()
+            .map(|reservation| {
+                let id = reservation.order;
+                Standing {
+                    order: orders.remove(&id),
+                    bid: bids.get(&id).copied(),
+                    lease: leases.get(&id).copied(),
+                    torn_down: gone.contains(&id),
+                    said: said.remove(&Some(id)),
+                    reservation,
+                }
+            })
+            .collect())
+    }
+
+    async fn of_reserved<T>(
+        &self,
+        query: &'static str,
+        provider: Option<Address>,
+        read: impl Fn(&SqliteRow) -> anyhow::Result<T>,
+    ) -> anyhow::Result<Vec<T>> {
+        let query = match provider {
+            Some(provider) => sqlx::query(query).bind(provider.to_string()),
+            None => sqlx::query(query),
+        };
+        let rows = query.fetch_all(&self.reader).await;
+        rows.context("failed to read how reservations stand")?.iter().map(read).collect()
+    }
+
+    /// Orders whose lease is live although what was promised for it was released.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn released_but_leased(&self, provider: Address) -> anyhow::Result<Vec<OrderId>> {
+        sqlx::query(
+            "select order_id from reservations join leases on leases.id = reservations.order_id \
+             where reservations.state = 'released' and leases.state <> 'closed' and leases.provider = $1",
+        )
+        .bind(provider.to_string())
+        .fetch_all(&self.reader)
+        .await
+        .context("failed to look for leases without a reservation")?
+        .iter()
+        .map(|row| text(row, "order_id"))
+        .collect()
+    }
+
     /// Everything that is promised at the moment: held and leased, oldest first.
     ///
     /// # Errors
@@ -84,6 +184,22 @@ impl Store {
             .with_context(|| format!("failed to read the reservation of order {order}"))?
             .map(|row| read(&row))
             .transpose()
+    }
+
+    /// Holds for a bid again what a lease had, after a reorg took the lease away. Returns whether that changed anything.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn hold_reservation(&self, order: OrderId, now: u64) -> anyhow::Result<bool> {
+        let changed = sqlx::query(
+            "update reservations set state = 'held', updated_at = $2 where order_id = $1 and state = 'leased'",
+        )
+        .bind(order.to_string())
+        .bind(sql(now)?)
+        .execute(&self.writer)
+        .await
+        .with_context(|| format!("failed to hold the reservation of order {order} again"))?;
+        Ok(changed.rows_affected() > 0)
     }
 
     /// Turns what was held for a bid into what its lease has; also when it was released before, because a lease on chain
@@ -118,6 +234,7 @@ impl Store {
     ) -> anyhow::Result<bool> {
         let mut tx = self.begin().await?;
         let changed = release(&mut tx, order, because, now).await?;
+        drop_unsaid_bids(&mut tx, order, because, now).await?;
         if forget {
             sqlx::query("delete from decisions where order_id = $1")
                 .bind(order.to_string())

@@ -1,0 +1,289 @@
+//! The bidder over a real store, with capacity and chain told by the test.
+
+use std::sync::{Arc, Mutex};
+
+use crate::support::*;
+use bidengine::{Capacity, Inputs};
+use manifests::decision::{Decision, Reason};
+use manifests::order::{CloseReason, Fact};
+use market::sender::{Attempt, Journal as _, Outcome, Verdict};
+use provider::bidder::{Bidder, CapacitySource};
+use provider::clock::Clock;
+use provider::follower::{Follower, Settings};
+use provider::metrics::Metrics;
+use provider::store::{
+    Health, IntentKind, IntentState, LeaseStatus, NewIntent, ReservationRow, ReservationState, Store,
+};
+use provider::task::{Nudge, Turn as _};
+
+/// A cluster in which nothing of the promised runs yet.
+#[derive(Debug, Clone, Default)]
+struct Cluster(Arc<Mutex<Option<Capacity>>>);
+
+impl Cluster {
+    fn has(&self, capacity: Option<Capacity>) {
+        *self.0.lock().expect("not poisoned") = capacity;
+    }
+}
+
+impl CapacitySource for Cluster {
+    fn free(&self, promised: &[ReservationRow]) -> Option<Capacity> {
+        let mut capacity = self.0.lock().expect("not poisoned").clone()?;
+        for reservation in promised {
+            capacity.take(&reservation.placement).expect("promises never exceed what is there");
+        }
+        Some(capacity)
+    }
+}
+
+struct Bench {
+    chain: FakeChain,
+    cluster: Cluster,
+    store: Store,
+    follower: Follower<FakeChain>,
+    bidder: Bidder<Cluster>,
+    clock: Clock,
+}
+
+impl Bench {
+    async fn new(gpus: u64) -> Self {
+        let store = Store::in_memory().await.expect("opens");
+        let (chain, cluster, clock) = (FakeChain::new(), Cluster::default(), Clock::manual(GENESIS));
+        cluster.has(Some(one_node(gpus)));
+        let metrics = Metrics::new().expect("distinct names");
+        let settings = Settings { provider: US, start_block: 0, deepest_wait: 2, nudges: vec![] };
+        let follower = Follower::new(chain.clone(), store.clone(), settings, metrics.clone());
+        let bidder = new_bidder(&store, &cluster, &clock);
+        Self { chain, cluster, store, follower, bidder, clock }
+    }
+
+    /// Mines a block that says this, and lets follower and bidder come to rest.
+    async fn after(&mut self, facts: Vec<Fact>) {
+        self.chain.mine(facts);
+        self.settle().await;
+    }
+
+    async fn settle(&mut self) {
+        for _ in 0..100 {
+            let followed = self.follower.turn().await.expect("a turn");
+            let bid = self.bidder.turn().await.expect("a turn");
+            if followed.changed + bid.changed == 0 && followed.due.is_none() {
+                return;
+            }
+        }
+        panic!("follower and bidder do not come to rest");
+    }
+
+    async fn decision(&self, dseq: u64) -> Option<Decision> {
+        self.store.decision(id(dseq)).await.expect("read").map(|row| row.decision)
+    }
+
+    async fn reservation(&self, dseq: u64) -> ReservationRow {
+        self.store.reservation(id(dseq)).await.expect("read").expect("reserved")
+    }
+
+    async fn free_gpus(&self) -> u64 {
+        let promised = self.store.reservations().await.expect("read");
+        let free = self.cluster.free(&promised).expect("known");
+        free.nodes["n1"].gpus.values().sum()
+    }
+
+    async fn bids(&self) -> Vec<NewIntent> {
+        let pending = self.store.pending_intents().await.expect("read");
+        pending.into_iter().map(|row| row.intent).filter(|intent| intent.kind == IntentKind::Bid).collect()
+    }
+
+    /// Plays the outbox: the bid is mined in this block.
+    async fn mined(&self, intent: &str, nonce: u64, block: u64) {
+        let hash = manifests::order::Hash([u8::try_from(nonce).expect("few"); 32]);
+        let attempt =
+            Attempt { intent: intent.to_owned(), key: US, nonce, hash, raw: vec![1], max_fee: 1, max_tip: 1 };
+        self.store.remember(&attempt).await.expect("remembered");
+        let (fee_wei, gas_used, created, block_hash) = (1, 1, None, hash);
+        let outcome = Outcome::Mined { hash, block, block_hash, gas_used, fee_wei, created };
+        self.store.settle(US, nonce, intent, &Verdict::Settled(outcome)).await.expect("settled");
+    }
+}
+
+fn new_bidder(store: &Store, cluster: &Cluster, clock: &Clock) -> Bidder<Cluster> {
+    let metrics = Metrics::new().expect("distinct names");
+    Bidder::new(store.clone(), cluster.clone(), bidder_settings(), clock.clone(), Nudge::default(), metrics)
+}
+
+fn wants_gpus(dseq: u64, gpus: u64) -> Fact {
+    Fact::OrderCreated(order(dseq, spec(1000, gpus)))
+}
+
+#[tokio::test]
+async fn an_order_that_fits_gets_one_decision_one_reservation_and_one_bid() {
+    let mut bench = Bench::new(4).await;
+    bench.after(vec![wants_gpus(1, 2)]).await;
+    assert!(matches!(bench.decision(1).await, Some(Decision::Bid { .. })), "{:?}", bench.decision(1).await);
+    assert_eq!(bench.free_gpus().await, 2);
+    assert_eq!(bench.bids().await.len(), 1);
+    let report = bench.bidder.turn().await.expect("a turn");
+    assert_eq!(report.changed, 0, "a second turn changes nothing");
+    assert_eq!(bench.bids().await.len(), 1);
+}
+
+#[tokio::test]
+async fn lease_lost_to_a_cheaper_bid_frees_its_gpus() {
+    let mut bench = Bench::new(4).await;
+    bench.after(vec![wants_gpus(1, 4)]).await;
+    assert_eq!(bench.free_gpus().await, 0);
+    bench.after(vec![wants_gpus(2, 1)]).await;
+    let Some(Decision::Decline { reason: Reason::ResourcesGpuCount { need: 1, have: 0 } }) =
+        bench.decision(2).await
+    else {
+        panic!("{:?}", bench.decision(2).await)
+    };
+    bench.after(vec![bid_of(US, 1), won_by(RIVAL, 1)]).await;
+    assert_eq!(bench.free_gpus().await, 4);
+    let reservation = bench.reservation(1).await;
+    assert_eq!(reservation.state, ReservationState::Released);
+    assert!(reservation.released_because.expect("said").contains("another provider"), "why it is free");
+    assert!(bench.bids().await.is_empty(), "a bid that was not said yet is dropped");
+    bench.after(vec![wants_gpus(3, 4)]).await;
+    assert!(matches!(bench.decision(3).await, Some(Decision::Bid { .. })));
+}
+
+#[tokio::test]
+async fn orders_of_one_block_never_get_more_than_there_is() {
+    let mut bench = Bench::new(4).await;
+    bench.after((1..=5).map(|dseq| wants_gpus(dseq, 2)).collect()).await;
+    assert_eq!(bench.free_gpus().await, 0);
+    assert_eq!(bench.bids().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_restart_between_decision_and_bid_keeps_one_bid() {
+    let mut bench = Bench::new(4).await;
+    bench.after(vec![wants_gpus(1, 1)]).await;
+    let before = bench.bids().await;
+    bench.bidder = new_bidder(&bench.store, &bench.cluster, &bench.clock);
+    bench.after(vec![]).await;
+    assert_eq!(bench.bids().await, before);
+    assert_eq!(bench.store.reservations().await.expect("read").len(), 1);
+}
+
+#[tokio::test]
+async fn nothing_is_decided_while_the_cluster_is_unknown() {
+    let mut bench = Bench::new(4).await;
+    bench.cluster.has(None);
+    bench.after(vec![wants_gpus(1, 1)]).await;
+    assert_eq!(bench.decision(1).await, None);
+    bench.cluster.has(Some(one_node(4)));
+    bench.settle().await;
+    assert!(matches!(bench.decision(1).await, Some(Decision::Bid { .. })));
+}
+
+#[tokio::test]
+async fn an_order_that_expired_meanwhile_is_declined_even_so() {
+    let mut bench = Bench::new(4).await;
+    bench.cluster.has(None);
+    let mut late = order(1, spec(1000, 0));
+    late.expires_at = GENESIS;
+    bench.after(vec![Fact::OrderCreated(late)]).await;
+    assert_eq!(bench.decision(1).await, Some(Decision::Decline { reason: Reason::Expired }));
+}
+
+#[tokio::test]
+async fn a_won_lease_keeps_its_capacity_until_nothing_of_it_is_left_in_the_cluster() {
+    let mut bench = Bench::new(4).await;
+    bench.after(vec![wants_gpus(1, 3)]).await;
+    bench.after(vec![bid_of(US, 1), won_by(US, 1)]).await;
+    assert_eq!(bench.reservation(1).await.state, ReservationState::Leased);
+    bench.after(vec![ended(1, GENESIS + 20)]).await;
+    assert_eq!(bench.free_gpus().await, 1, "pods may still be running");
+    let status = LeaseStatus {
+        lease: id(1),
+        health: Health::Unknown,
+        since: GENESIS,
+        applied_revision: Some(1),
+        torn_down_at: Some(GENESIS),
+        body: "{}".to_owned(),
+        updated_at: GENESIS,
+    };
+    bench.store.put_lease_status(&status).await.expect("stored");
+    bench.settle().await;
+    assert_eq!(bench.free_gpus().await, 4);
+}
+
+#[tokio::test]
+async fn an_order_that_is_cancelled_frees_what_was_held_for_it() {
+    let mut bench = Bench::new(4).await;
+    bench.after(vec![wants_gpus(1, 3)]).await;
+    bench.after(vec![bid_of(US, 1)]).await;
+    bench.after(vec![Fact::OrderClosed { order: id(1), reason: CloseReason::TENANT }]).await;
+    assert_eq!(bench.free_gpus().await, 4);
+}
+
+#[tokio::test]
+async fn a_mined_bid_that_a_reorg_took_away_is_said_again_once() {
+    let mut bench = Bench::new(4).await;
+    bench.after(vec![wants_gpus(1, 1)]).await;
+    let first = bench.bids().await.remove(0);
+    bench.mined(&first.id, 0, 2).await;
+    bench.after(vec![bid_of(US, 1)]).await;
+    assert!(bench.bids().await.is_empty());
+    bench.chain.drop_last(1);
+    for _ in 0..4 {
+        bench.after(vec![]).await;
+    }
+    let again = bench.bids().await;
+    assert_eq!(again.len(), 1, "{again:?}");
+    assert_ne!(again[0].id, first.id);
+    bench.after(vec![]).await;
+    assert_eq!(bench.bids().await, again);
+    assert_eq!(bench.free_gpus().await, 3);
+}
+
+#[tokio::test]
+async fn an_order_that_a_reorg_takes_away_and_brings_back_is_decided_again() {
+    let mut bench = Bench::new(4).await;
+    bench.after(vec![wants_gpus(1, 4)]).await;
+    bench.chain.drop_last(1);
+    bench.after(vec![]).await;
+    bench.after(vec![]).await;
+    assert_eq!(bench.decision(1).await, None);
+    assert_eq!(bench.free_gpus().await, 4);
+    bench.after(vec![wants_gpus(1, 4)]).await;
+    assert!(matches!(bench.decision(1).await, Some(Decision::Bid { .. })));
+    assert_eq!(bench.bids().await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_order_whose_terms_a_reorg_changed_is_decided_on_the_new_ones() {
+    let mut bench = Bench::new(4).await;
+    bench.after(vec![wants_gpus(1, 4)]).await;
+    bench.chain.drop_last(1);
+    bench.chain.mine(vec![]);
+    bench.after(vec![wants_gpus(1, 1)]).await;
+    assert_eq!(bench.free_gpus().await, 3);
+    let bids = bench.bids().await;
+    assert_eq!(bids.len(), 1, "{bids:?}");
+}
+
+#[tokio::test]
+async fn a_bid_that_the_chain_refuses_for_good_frees_its_capacity() {
+    let mut bench = Bench::new(4).await;
+    bench.after(vec![wants_gpus(1, 4)]).await;
+    let intent = bench.bids().await.remove(0);
+    bench.store.fail_intent(&intent, "the provider takes no new leases", GENESIS).await.expect("stored");
+    assert_eq!(bench.free_gpus().await, 4);
+    bench.after(vec![]).await;
+    assert!(bench.bids().await.is_empty());
+    let said = bench.store.intents_of(Some(id(1)), IntentKind::Bid).await.expect("read");
+    assert!(matches!(said.latest.expect("one").state, IntentState::Failed { .. }));
+}
+
+#[tokio::test]
+async fn deciding_again_from_the_stored_inputs_gives_the_stored_decision() {
+    let mut bench = Bench::new(2).await;
+    bench.after(vec![wants_gpus(1, 1), wants_gpus(2, 8)]).await;
+    for dseq in [1, 2] {
+        let row = bench.store.decision(id(dseq)).await.expect("read").expect("decided");
+        let inputs: Inputs = serde_json::from_str(&row.inputs).expect("inputs");
+        assert_eq!(inputs.decide(), row.decision);
+    }
+}

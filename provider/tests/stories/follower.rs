@@ -1,0 +1,164 @@
+//! The follower against a chain that forks, grows and refuses.
+
+use crate::support::*;
+use manifests::money::Amount;
+use manifests::order::{BlockRef, Hash};
+use provider::follower::{ChainSource as _, Follower, Settings};
+use provider::metrics::Metrics;
+use provider::store::{BidState, LeaseState, OrderState, Store};
+use provider::task::{Nudge, Turn as _};
+
+struct Bench {
+    chain: FakeChain,
+    store: Store,
+    follower: Follower<FakeChain>,
+    nudge: Nudge,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let (chain, store, nudge) =
+            (FakeChain::new(), Store::in_memory().await.expect("opens"), Nudge::default());
+        let settings =
+            Settings { provider: US, start_block: 0, deepest_wait: 2, nudges: vec![nudge.clone()] };
+        let follower =
+            Follower::new(chain.clone(), store.clone(), settings, Metrics::new().expect("distinct names"));
+        Self { chain, store, follower, nudge }
+    }
+
+    /// Takes turns until one changes nothing.
+    async fn catch_up(&mut self) -> BlockRef {
+        for _ in 0..1000 {
+            let report = self.follower.turn().await.expect("a turn");
+            if report.changed == 0 && report.due.is_none() {
+                return self.store.cursor().await.expect("read").expect("followed");
+            }
+        }
+        panic!("the follower does not come to rest");
+    }
+}
+
+#[tokio::test]
+async fn facts_of_new_blocks_are_stored_and_other_loops_are_woken() {
+    let mut bench = Bench::new().await;
+    bench.chain.mine(vec![deployed(1, 7), moved(1, 5_000_000), posted(1)]);
+    let head = bench.chain.mine(vec![bid_of(RIVAL, 1), bid_of(US, 1)]);
+    assert_eq!(bench.catch_up().await, head);
+    let order = bench.store.order(id(1)).await.expect("read").expect("stored");
+    assert_eq!((order.state, order.created_block), (OrderState::Open, 1));
+    assert_eq!(order.order.spec, spec(1000, 0));
+    assert_eq!(bench.store.bid(id(1), US).await.expect("read").expect("stored").state, BidState::Open);
+    assert!(
+        bench.store.bid(id(1), RIVAL).await.expect("read").is_none(),
+        "a rival's bid changes nothing here"
+    );
+    let account = bench.store.account(account(1)).await.expect("read").expect("stored");
+    assert_eq!((account.manifest_hash, account.deposited), (Hash([7; 32]), Amount(5_000_000)));
+    tokio::time::timeout(std::time::Duration::from_secs(5), bench.nudge.wait()).await.expect("nudged");
+}
+
+#[tokio::test]
+async fn a_second_turn_without_a_new_block_changes_nothing() {
+    let mut bench = Bench::new().await;
+    bench.chain.mine(vec![posted(1)]);
+    bench.catch_up().await;
+    let report = bench.follower.turn().await.expect("a turn");
+    assert_eq!(report.changed, 0);
+}
+
+#[tokio::test]
+async fn a_reorg_that_takes_a_lease_away_leaves_the_order_open() {
+    let mut bench = Bench::new().await;
+    bench.chain.mine(vec![posted(1), bid_of(US, 1)]);
+    bench.chain.mine(vec![won_by(US, 1)]);
+    bench.chain.mine(vec![paid(1, 40, GENESIS + 12)]);
+    bench.catch_up().await;
+    let lease = bench.store.lease(id(1)).await.expect("read").expect("won");
+    assert_eq!((lease.state, lease.paid_net), (LeaseState::Active, Amount(40)));
+
+    bench.chain.drop_last(2);
+    let head = [bench.chain.mine(vec![]), bench.chain.mine(vec![]), bench.chain.mine(vec![posted(2)])];
+    assert_eq!(bench.catch_up().await, head[2]);
+    assert!(bench.store.lease(id(1)).await.expect("read").is_none());
+    assert_eq!(bench.store.order(id(1)).await.expect("read").expect("stays").state, OrderState::Open);
+    assert_eq!(bench.store.bid(id(1), US).await.expect("read").expect("stays").state, BidState::Open);
+    assert!(bench.store.order(id(2)).await.expect("read").is_some());
+}
+
+#[tokio::test]
+async fn a_reorg_that_puts_the_same_facts_into_other_blocks_counts_them_once() {
+    let mut bench = Bench::new().await;
+    bench.chain.mine(vec![posted(1), bid_of(US, 1)]);
+    bench.chain.mine(vec![won_by(US, 1), paid(1, 40, GENESIS + 12)]);
+    bench.catch_up().await;
+    bench.chain.drop_last(1);
+    bench.chain.mine(vec![]);
+    bench.chain.mine(vec![won_by(US, 1), paid(1, 40, GENESIS + 12)]);
+    bench.catch_up().await;
+    let lease = bench.store.lease(id(1)).await.expect("read").expect("won again");
+    assert_eq!((lease.created_block, lease.paid_net), (3, Amount(40)));
+}
+
+#[tokio::test]
+async fn a_long_gap_is_read_in_ranges_that_the_node_takes() {
+    let mut bench = Bench::new().await;
+    bench.catch_up().await;
+    for dseq in 1..=300 {
+        bench.chain.mine(vec![posted(dseq)]);
+    }
+    bench.chain.refuse_ranges_above(40);
+    let head = bench.chain.head().await.expect("a head");
+    assert_eq!(bench.catch_up().await, head);
+    assert_eq!(bench.store.undecided_orders().await.expect("read").len(), 300);
+}
+
+#[tokio::test]
+async fn a_reorg_during_a_long_silence_is_found_before_the_gap_is_read() {
+    let mut bench = Bench::new().await;
+    bench.chain.mine(vec![posted(1)]);
+    bench.chain.mine(vec![won_by(US, 1)]);
+    bench.catch_up().await;
+    bench.chain.drop_last(1);
+    for dseq in 2..=200 {
+        bench.chain.mine(vec![posted(dseq)]);
+    }
+    let head = bench.chain.head().await.expect("a head");
+    assert_eq!(bench.catch_up().await, head);
+    assert!(bench.store.lease(id(1)).await.expect("read").is_none());
+    assert_eq!(bench.store.undecided_orders().await.expect("read").len(), 200);
+}
+
+#[tokio::test]
+async fn a_node_that_lags_is_not_taken_for_a_reorg() {
+    let mut bench = Bench::new().await;
+    bench.chain.mine(vec![posted(1)]);
+    bench.chain.mine(vec![won_by(US, 1)]);
+    let cursor = bench.catch_up().await;
+    bench.chain.drop_last(1);
+    assert_eq!(bench.catch_up().await, cursor);
+    assert!(bench.store.lease(id(1)).await.expect("read").is_some());
+}
+
+#[tokio::test]
+async fn folding_everything_again_gives_the_same_rows() {
+    let mut bench = Bench::new().await;
+    bench.chain.mine(vec![deployed(1, 7), moved(1, 50), moved(1, -20), posted(1), bid_of(US, 1)]);
+    bench.chain.mine(vec![won_by(US, 1)]);
+    bench.chain.mine(vec![paid(1, 40, GENESIS + 12), ended(1, GENESIS + 14)]);
+    bench.catch_up().await;
+    let rows = async |store: &Store| {
+        (
+            store.order(id(1)).await.expect("read"),
+            store.bid(id(1), US).await.expect("read"),
+            store.lease(id(1)).await.expect("read"),
+            store.account(account(1)).await.expect("read"),
+        )
+    };
+    let before = rows(&bench.store).await;
+    assert_eq!(bench.store.resync().await.expect("folded"), 2);
+    assert_eq!(rows(&bench.store).await, before);
+    let account = before.3.expect("stored");
+    assert_eq!((account.deposited, account.refunded), (Amount(50), Amount(20)));
+    let closed = before.2.expect("stored").state;
+    assert!(matches!(closed, LeaseState::Closed { block: 3, .. }), "{closed:?}");
+}

@@ -1,0 +1,267 @@
+//! The outbox and the collector of money, with a chain that answers as the test says.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use manifests::money::Amount;
+use manifests::order::{CloseReason, Fact, Hash, LeaseId};
+use market::call::Call;
+use market::revert::MarketError;
+use market::sender::{Attempt, Journal as _, Outcome, SendError, Verdict};
+use provider::clock::Clock;
+use provider::config;
+use provider::leases::escrow::{Escrow, EscrowView, Seen};
+use provider::metrics::Metrics;
+use provider::outbox::{Outbox, Say};
+use provider::store::{Advance, IntentKind, IntentState, NewIntent, Store};
+use provider::task::{Nudge, Turn as _};
+
+use crate::support::*;
+
+/// What the contract says of each lease; unknown ones are well funded.
+#[derive(Debug, Clone, Default)]
+struct Contract(Arc<Mutex<BTreeMap<LeaseId, Seen>>>);
+
+impl EscrowView for Contract {
+    async fn lease(&self, id: LeaseId) -> anyhow::Result<Option<Seen>> {
+        let seen = self.0.lock().expect("not poisoned").get(&id).copied();
+        Ok(Some(seen.unwrap_or(Seen { depleted: false, funded_until: u64::MAX })))
+    }
+}
+
+struct Till {
+    chain: FakeChain,
+    store: Store,
+    contract: Contract,
+    clock: Clock,
+    escrow: Escrow<Contract>,
+}
+
+impl Till {
+    /// A provider that withdraws every minute or every dollar, and waits ten minutes for manifests.
+    async fn new() -> Self {
+        let (store, clock, contract) =
+            (Store::in_memory().await.expect("opens"), Clock::manual(GENESIS), Contract::default());
+        let settings = config::Escrow {
+            withdraw_every: Duration::from_secs(60),
+            withdraw_above: Amount(1_000_000),
+            margin: Duration::from_secs(30),
+            check_interval: Duration::from_secs(1),
+        };
+        let (view, nudge) = (contract.clone(), Nudge::default());
+        let escrow = Escrow::new(store.clone(), view, US, settings, 600, clock.clone(), nudge);
+        Self { chain: FakeChain::new(), store, contract, clock, escrow }
+    }
+
+    /// Stores a block at this many seconds after the first that says this.
+    async fn at(&mut self, seconds: u64, facts: Vec<Fact>) -> u64 {
+        let mut block = self.chain.mine(facts.clone());
+        block.timestamp = GENESIS + seconds;
+        self.clock.set(block.timestamp);
+        let at =
+            |log_index| manifests::order::LogRef { block: block.number, block_hash: block.hash, log_index };
+        let events = facts.into_iter().zip(0..).map(|(fact, index)| (at(index), fact)).collect();
+        let step = Advance { ancestor: None, blocks: vec![block], events };
+        self.store.advance(&step).await.expect("stored");
+        block.number
+    }
+
+    async fn wishes(&mut self) -> Vec<Call> {
+        self.escrow.turn().await.expect("a turn");
+        let pending = self.store.pending_intents().await.expect("read");
+        pending.into_iter().map(|row| row.intent.call).collect()
+    }
+
+    async fn manifest_came(&self, dseq: u64) {
+        self.store.put_manifest(id(dseq), Hash([1; 32]), b"{}", GENESIS).await.expect("stored");
+    }
+
+    async fn mined(&self, intent: &str, nonce: u64, block: u64) {
+        let hash = Hash([u8::try_from(nonce).expect("few"); 32]);
+        let outcome =
+            Outcome::Mined { hash, block, block_hash: hash, gas_used: 1, fee_wei: 1, created: None };
+        self.store.settle(US, nonce, intent, &Verdict::Settled(outcome)).await.expect("settled");
+    }
+}
+
+#[tokio::test]
+async fn earnings_are_withdrawn_when_due_and_once_at_a_time() {
+    let mut till = Till::new().await;
+    till.at(10, vec![posted(1), bid_of(US, 1), won_by(US, 1)]).await;
+    till.manifest_came(1).await;
+    assert_eq!(till.wishes().await, [], "nothing is due yet");
+    till.at(70, vec![]).await;
+    assert_eq!(till.wishes().await, [Call::Withdraw { leases: vec![id(1)] }]);
+    assert_eq!(till.wishes().await.len(), 1, "a second turn wants nothing more");
+    till.mined("withdraw 0", 0, 3).await;
+    assert_eq!(till.wishes().await, [], "what the withdrawal brought is not followed yet");
+    till.at(72, vec![paid(1, 300, GENESIS + 71)]).await;
+    assert_eq!(till.wishes().await, []);
+    till.at(140, vec![]).await;
+    assert_eq!(till.wishes().await, [Call::Withdraw { leases: vec![id(1)] }]);
+}
+
+#[tokio::test]
+async fn what_a_lease_earned_until_its_end_is_withdrawn_and_then_it_is_left_alone() {
+    let mut till = Till::new().await;
+    till.at(10, vec![posted(1), won_by(US, 1)]).await;
+    till.manifest_came(1).await;
+    till.at(20, vec![ended(1, GENESIS + 20)]).await;
+    assert_eq!(till.wishes().await, [Call::Withdraw { leases: vec![id(1)] }]);
+    till.mined("withdraw 0", 0, 3).await;
+    till.at(21, vec![paid(1, 50, GENESIS + 20)]).await;
+    till.at(9000, vec![]).await;
+    assert_eq!(till.wishes().await, []);
+}
+
+#[tokio::test]
+async fn a_lease_without_a_manifest_is_closed_in_time_and_not_before() {
+    let mut till = Till::new().await;
+    till.at(10, vec![posted(1), won_by(US, 1)]).await;
+    till.at(600, vec![]).await;
+    let closes =
+        |calls: Vec<Call>| calls.into_iter().filter(|call| matches!(call, Call::CloseLease { .. })).count();
+    assert_eq!(closes(till.wishes().await), 0);
+    till.at(620, vec![]).await;
+    let wishes = till.wishes().await;
+    let close = Call::CloseLease { lease: id(1), reason: CloseReason::MANIFEST_TIMEOUT };
+    assert!(wishes.contains(&close), "{wishes:?}");
+    assert_eq!(closes(till.wishes().await), 1, "it is said once");
+}
+
+#[tokio::test]
+async fn time_in_which_we_were_down_is_not_held_against_a_tenant() {
+    let mut till = Till::new().await;
+    till.at(10, vec![posted(1), won_by(US, 1)]).await;
+    till.at(5000, vec![]).await;
+    let settings = config::Escrow {
+        withdraw_every: Duration::from_secs(86_400),
+        withdraw_above: Amount(u128::MAX),
+        margin: Duration::from_secs(30),
+        check_interval: Duration::from_secs(1),
+    };
+    let (store, view, clock) = (till.store.clone(), till.contract.clone(), till.clock.clone());
+    till.escrow = Escrow::new(store, view, US, settings, 600, clock, Nudge::default());
+    assert_eq!(till.wishes().await, []);
+}
+
+#[tokio::test]
+async fn a_lease_whose_account_ran_dry_is_finalized() {
+    let mut till = Till::new().await;
+    till.at(10, vec![posted(1), won_by(US, 1)]).await;
+    till.manifest_came(1).await;
+    let dry = Seen { depleted: true, funded_until: GENESIS + 15 };
+    till.contract.0.lock().expect("not poisoned").insert(id(1), dry);
+    assert_eq!(till.wishes().await, [Call::Finalize { lease: id(1) }]);
+}
+
+/// A sender whose answers are set before.
+#[derive(Clone)]
+struct Answers(Store, Arc<Mutex<Vec<Result<Outcome, SendError>>>>);
+
+impl Say for Answers {
+    async fn recover(&self) -> Result<(), SendError> {
+        Ok(())
+    }
+
+    async fn say(&self, intent: &str, _call: &Call) -> Result<Outcome, SendError> {
+        let answer = self.1.lock().expect("not poisoned").remove(0);
+        if let Ok(outcome) = &answer {
+            let verdict = Verdict::Settled(outcome.clone());
+            self.0.settle(US, 0, intent, &verdict).await.expect("settled");
+        }
+        answer
+    }
+}
+
+async fn speaks(answers: Vec<Result<Outcome, SendError>>) -> (Store, Clock, Outbox<Answers>) {
+    let (store, clock) = (Store::in_memory().await.expect("opens"), Clock::manual(GENESIS));
+    let sender = Answers(store.clone(), Arc::new(Mutex::new(answers)));
+    let metrics = Metrics::new().expect("distinct names");
+    let outbox =
+        Outbox::new(store.clone(), sender, clock.clone(), metrics, Nudge::default(), Nudge::default());
+    let call = Call::CloseLease { lease: id(1), reason: CloseReason::PROVIDER };
+    let intent = NewIntent {
+        id: "close 0".to_owned(),
+        kind: IntentKind::Close,
+        order: Some(id(1)),
+        call,
+        deadline: Some(GENESIS + 100),
+    };
+    store.put_intent(&intent, GENESIS).await.expect("stored");
+    (store, clock, outbox)
+}
+
+/// Takes turns until what was begun has been noted.
+async fn spoken(outbox: &mut Outbox<Answers>) {
+    for _ in 0..1000 {
+        if outbox.turn().await.expect("a turn").changed == 0 {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("the outbox does not come to rest");
+}
+
+async fn state(store: &Store) -> (IntentState, u32) {
+    let history = store.intents_of(Some(id(1)), IntentKind::Close).await.expect("read");
+    let row = history.latest.expect("one");
+    (row.state, row.tries)
+}
+
+fn mined() -> Outcome {
+    let hash = Hash([9; 32]);
+    Outcome::Mined { hash, block: 7, block_hash: hash, gas_used: 1, fee_wei: 1, created: None }
+}
+
+#[tokio::test]
+async fn a_refusal_that_may_pass_puts_the_intent_off_and_one_that_will_not_gives_it_up() {
+    let passing = SendError::Refused(MarketError::StakeTooLow { free: 1, need: 2 });
+    let (store, clock, mut outbox) = speaks(vec![Err(passing), Ok(mined())]).await;
+    spoken(&mut outbox).await;
+    assert_eq!(state(&store).await, (IntentState::Pending, 1));
+    clock.set(GENESIS + 60);
+    spoken(&mut outbox).await;
+    assert_eq!(state(&store).await.0, IntentState::Done { block: 7 });
+
+    let lasting = SendError::Refused(MarketError::NotOperator);
+    let (store, _, mut outbox) = speaks(vec![Err(lasting)]).await;
+    spoken(&mut outbox).await;
+    assert!(matches!(state(&store).await.0, IntentState::Failed { .. }));
+}
+
+#[tokio::test]
+async fn an_intent_whose_time_is_over_is_not_said() {
+    let (store, _, mut outbox) = speaks(vec![]).await;
+    let chain = FakeChain::new();
+    let mut late = chain.mine(vec![]);
+    late.timestamp = GENESIS + 101;
+    store.advance(&Advance { ancestor: None, blocks: vec![late], events: vec![] }).await.expect("stored");
+    spoken(&mut outbox).await;
+    assert!(matches!(state(&store).await.0, IntentState::Failed { .. }));
+}
+
+#[tokio::test]
+async fn what_was_begun_before_a_stop_is_seen_through_although_its_time_is_over() {
+    let (store, _, mut outbox) = speaks(vec![Ok(mined())]).await;
+    let attempt = Attempt {
+        intent: "close 0".to_owned(),
+        key: US,
+        nonce: 0,
+        hash: Hash([9; 32]),
+        raw: vec![1, 2],
+        max_fee: 3,
+        max_tip: 2,
+    };
+    store.remember(&attempt).await.expect("remembered");
+    assert_eq!(store.live(US).await.expect("read"), [attempt]);
+    let chain = FakeChain::new();
+    let mut late = chain.mine(vec![]);
+    late.timestamp = GENESIS + 101;
+    store.advance(&Advance { ancestor: None, blocks: vec![late], events: vec![] }).await.expect("stored");
+    spoken(&mut outbox).await;
+    assert_eq!(state(&store).await.0, IntentState::Done { block: 7 });
+    assert!(store.live(US).await.expect("read").is_empty());
+    assert_eq!(store.outcome("close 0").await.expect("read"), Some(mined()));
+}

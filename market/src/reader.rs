@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use ethers_core::abi::{AbiDecode, AbiEncode};
 use ethers_core::types::{H160, Log, U256};
 use manifests::money::{Amount, Rate};
-use manifests::order::{AccountId, Address, BlockRef, CloseReason, Hash, LeaseId, OrderId};
+use manifests::order::{AccountId, Address, BlockRef, CloseReason, Fact, Hash, LeaseId, OrderId};
 use serde_json::{Value, json};
 
 use crate::bindings::{market, params, provider_registry, test_token};
@@ -325,6 +325,23 @@ impl Chain {
             self.facts(json!({ "fromBlock": format!("{first:#x}"), "toBlock": "latest" })).await?;
         facts.retain(|logged| events::account_of(&logged.fact) == Some(account));
         Ok(facts)
+    }
+
+    /// Every deployment that a tenant ever opened, with the block it was opened in, oldest first.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn deployments_of(&self, tenant: Address) -> Result<Vec<(u64, AccountId)>, ReadError> {
+        let mut topic = [0u8; 32];
+        topic[12..].copy_from_slice(&tenant.0);
+        let created = <market::DeploymentCreatedFilter as ethers_contract::EthEvent>::signature();
+        let topics = json!([created, null, Hash(topic)]);
+        let facts = self.facts(json!({ "fromBlock": "0x0", "toBlock": "latest", "topics": topics })).await?;
+        let deployments = facts.into_iter().filter_map(|logged| match logged.fact {
+            Fact::DeploymentCreated { account, .. } => Some((logged.at.block, account)),
+            _ => None,
+        });
+        Ok(deployments.collect())
     }
 
     async fn facts(&self, mut filter: Value) -> Result<Vec<Logged>, ReadError> {

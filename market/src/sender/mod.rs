@@ -237,6 +237,17 @@ impl<J: Journal> Sender<J> {
         Ok(())
     }
 
+    /// Waits until no remembered attempt is live any more.
+    ///
+    /// # Errors
+    /// [`SendError`]; what was not finished stays live.
+    pub async fn finish(&self) -> Result<(), SendError> {
+        for slot in slots(&self.inner.live().await?) {
+            self.inner.watch(slot).await?;
+        }
+        Ok(())
+    }
+
     /// Makes the call happen once and waits until it is mined. An intent that was begun earlier is taken up where it was left;
     /// one that was finished answers with its outcome. The name of the intent decides, so it must never name two calls.
     ///

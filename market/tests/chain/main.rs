@@ -1,6 +1,8 @@
 //! The chain client against a real node with our contracts on it.
 
 mod anvil;
+mod gateway;
 mod money;
 mod sending;
 mod strangers;
+mod tenant;

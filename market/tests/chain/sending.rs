@@ -214,7 +214,7 @@ async fn a_call_that_was_overtaken_ends_as_reverted_with_its_reason() {
         };
         tokio::join!(cancel, mine).0
     };
-    let (bid, cancel) = timeout(LIMIT, async { tokio::join!(bid, stop) }).await.expect("in time");
+    let (bid, cancel) = timeout(LIMIT, Box::pin(async { tokio::join!(bid, stop) })).await.expect("in time");
     assert!(matches!(cancel, Ok(Outcome::Mined { .. })), "{cancel:?}");
     let Outcome::Reverted { error, .. } = bid.expect("an outcome") else { panic!("the bid came first") };
     assert_eq!(error, MarketError::WrongState { have: 4 });

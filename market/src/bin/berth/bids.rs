@@ -1,0 +1,265 @@
+//! Waiting for bids, judging their terms, and accepting one for each open order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::future::join_all;
+use manifests::money::Rate;
+use manifests::order::{Address, Fact, OrderId};
+use market::At;
+use market::api::Answer;
+use market::call::Call;
+use market::reader::{BidRecord, BidState, OrderState, Provider, ProviderState};
+use tokio::time::{Instant, sleep};
+
+use crate::account::Account;
+use crate::cli::Pick;
+use crate::exit::Ending;
+use crate::output::progress;
+use crate::sight::Sight;
+use crate::state::Record;
+
+/// How long others may still bid after the first good bid.
+const GRACE: Duration = Duration::from_secs(2);
+/// Pause between two looks at the chain.
+const LOOK: Duration = Duration::from_millis(200);
+/// Pause between two rounds of asking providers what they decided.
+const ASK: Duration = Duration::from_secs(2);
+
+/// What was wanted of bids.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wish {
+    pub(crate) pick: Pick,
+    pub(crate) wait: Duration,
+    pub(crate) min_reclaim: u32,
+}
+
+/// A bid with its provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Offer {
+    provider: Address,
+    bid: BidRecord,
+}
+
+/// Accepts one bid for each open order, or none: nothing is accepted before every order has a bid that will do.
+pub(crate) async fn award(account: &Account, record: &Record, wish: Wish) -> anyhow::Result<()> {
+    let providers: Vec<Provider> =
+        account.chain.providers().await?.into_iter().filter(|p| p.state == ProviderState::Active).collect();
+    let started = Instant::now();
+    let mut first_offer: Option<Instant> = None;
+    let mut asked_at = started;
+    let mut refused = BTreeSet::new();
+    loop {
+        let sight = Sight::of(&account.chain, record).await?;
+        let open: Vec<usize> = (0..)
+            .zip(&sight.groups)
+            .filter(|(_, g)| g.state == Some(OrderState::Open))
+            .map(|(n, _)| n)
+            .collect();
+        let mut offers = offers(account, record, &sight, &open, wish.min_reclaim).await?;
+        for offers in offers.values_mut() {
+            offers.retain(|offer| !refused.contains(&(offer.provider, offer.bid.terms_hash())));
+        }
+        let chosen: Vec<Offer> = open.iter().filter_map(|n| choose(&offers[n], wish.pick)).collect();
+        let now = Instant::now();
+        if chosen.len() == open.len() {
+            let since = *first_offer.get_or_insert(now);
+            let all_bid = open.iter().all(|n| offers[n].len() >= providers.len());
+            if all_bid || matches!(wish.pick, Pick::Provider(_)) || now - since >= GRACE {
+                let orders: Vec<OrderId> = open.iter().map(|n| sight.groups[*n].order).collect();
+                match accept(account, &orders, &chosen, &sight).await? {
+                    None => return Ok(()),
+                    Some(offer) => {
+                        refused.insert((offer.provider, offer.bid.terms_hash()));
+                        continue;
+                    }
+                }
+            }
+        }
+        let unanswered: Vec<OrderId> = open
+            .iter()
+            .filter(|n| choose(&offers[*n], wish.pick).is_none())
+            .map(|n| sight.groups[*n].order)
+            .collect();
+        let over = now - started >= wish.wait;
+        if !unanswered.is_empty() && (over || now - asked_at >= ASK) {
+            asked_at = now;
+            let answers = answers(account, &providers, &unanswered).await;
+            if over || hopeless(&answers, &unanswered, providers.len()) {
+                return Err(nobody(record, &unanswered, &providers, &answers));
+            }
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// Open bids whose terms are those of the order, for each open group.
+async fn offers(
+    account: &Account,
+    record: &Record,
+    sight: &Sight,
+    open: &[usize],
+    min_reclaim: u32,
+) -> anyhow::Result<BTreeMap<usize, Vec<Offer>>> {
+    let facts = account.chain.facts_of_account(record.account(), record.first_block).await?;
+    let mut offers = BTreeMap::new();
+    for n in open {
+        let order = sight.groups[*n].order;
+        let bidders: BTreeSet<Address> = facts
+            .iter()
+            .filter_map(|logged| match &logged.fact {
+                Fact::BidPlaced(bid) if bid.order == order => Some(bid.provider),
+                _ => None,
+            })
+            .collect();
+        let mut good = Vec::new();
+        for provider in bidders {
+            if let Some(bid) = account.chain.bid(order, provider, At::Latest).await?
+                && is_good(&bid, record.groups[*n].max_rate, min_reclaim, sight.head.timestamp)
+            {
+                good.push(Offer { provider, bid });
+            }
+        }
+        offers.insert(*n, good);
+    }
+    Ok(offers)
+}
+
+/// Whether a bid is what was ordered: the contract checked it against the order when it was placed, and this is checked
+/// again because it is our money.
+fn is_good(bid: &BidRecord, max_rate: Rate, min_reclaim: u32, now: u64) -> bool {
+    bid.state == BidState::Open && bid.rate <= max_rate && bid.reclaim >= min_reclaim && bid.expires_at > now
+}
+
+/// The bid to take: the one of the wanted provider, or the cheapest; of equals the one with the lower address.
+fn choose(offers: &[Offer], pick: Pick) -> Option<Offer> {
+    let wanted = |offer: &&Offer| match pick {
+        Pick::Cheapest => true,
+        Pick::Provider(provider) => offer.provider == provider,
+    };
+    offers.iter().filter(wanted).min_by_key(|offer| (offer.bid.rate, offer.provider)).copied()
+}
+
+/// Accepts all of them, after trying each one without sending. Answers with the offer that the contract would not take, if
+/// there is one and nothing was accepted.
+async fn accept(
+    account: &Account,
+    orders: &[OrderId],
+    chosen: &[Offer],
+    sight: &Sight,
+) -> anyhow::Result<Option<Offer>> {
+    let calls: Vec<Call> = orders
+        .iter()
+        .zip(chosen)
+        .map(|(order, Offer { provider, bid })| Call::AcceptBid {
+            order: *order,
+            provider: *provider,
+            terms_hash: bid.terms_hash(),
+        })
+        .collect();
+    for (call, offer) in calls.iter().zip(chosen) {
+        if let Err(error) = account.simulate(call).await {
+            progress(format_args!("the bid of {} cannot be accepted: {error:#}", offer.provider));
+            return Ok(Some(*offer));
+        }
+    }
+    for (call, (order, offer)) in calls.iter().zip(orders.iter().zip(chosen)) {
+        let name = sight.groups.iter().find(|group| group.order == *order).map_or("", |group| &group.name);
+        account.send(&format!("accept the bid for {name}"), call).await?;
+        progress(format_args!("{name}: accepted {} from {}", offer.bid.rate, offer.provider));
+    }
+    Ok(None)
+}
+
+type Answers = BTreeMap<(OrderId, Address), Result<Answer, String>>;
+
+/// What each provider says it made of each order.
+async fn answers(account: &Account, providers: &[Provider], orders: &[OrderId]) -> Answers {
+    let pairs = orders.iter().flat_map(|order| providers.iter().map(move |provider| (*order, provider)));
+    let asked = pairs.map(async |(order, provider)| {
+        let answer = match account.gateway(provider) {
+            Ok(gateway) => gateway.decision(&account.wallet, order).await.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        ((order, provider.address), answer.map(|answer| answer.answer))
+    });
+    join_all(asked).await.into_iter().collect()
+}
+
+/// Whether every provider has declined one of the orders, so that waiting on is pointless.
+fn hopeless(answers: &Answers, orders: &[OrderId], providers: usize) -> bool {
+    let declined = |order: &OrderId| {
+        let of_order = answers.iter().filter(|((asked, _), _)| asked == order);
+        of_order.filter(|(_, answer)| matches!(answer, Ok(Answer::Declined { .. }))).count()
+    };
+    providers > 0 && orders.iter().any(|order| declined(order) == providers)
+}
+
+fn nobody(record: &Record, orders: &[OrderId], providers: &[Provider], answers: &Answers) -> anyhow::Error {
+    let mut lines = vec!["nobody bid on terms that will do".to_owned()];
+    if providers.is_empty() {
+        lines.push("  no provider is registered in this market".to_owned());
+    }
+    for order in orders {
+        let name =
+            record.groups.get(usize::from(order.gseq).saturating_sub(1)).map_or("?", |group| &group.name);
+        for provider in providers {
+            let answer = match answers.get(&(*order, provider.address)) {
+                Some(Ok(Answer::Declined { code, why })) => format!("declined: {why} ({code})"),
+                Some(Ok(Answer::Bid { rate })) => {
+                    format!("decided to bid {rate}, but no such bid can be accepted")
+                }
+                Some(Ok(Answer::Undecided)) => "has not decided yet".to_owned(),
+                Some(Err(problem)) => format!("gives no answer: {problem}"),
+                None => "was not asked".to_owned(),
+            };
+            lines.push(format!("  {name}: {} {answer}", provider.address));
+        }
+    }
+    Ending::error(Ending::NO_BIDS, lines.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use manifests::order::AccountId;
+
+    use super::*;
+
+    fn bid(rate: u128) -> BidRecord {
+        let rate = Rate::new(rate).expect("small");
+        BidRecord { state: BidState::Open, rate, expires_at: 100, reclaim: 10, min_bill: 0 }
+    }
+
+    #[test]
+    fn the_cheapest_bid_or_the_wanted_provider_is_chosen() {
+        let [a, b, c] = [1, 2, 3].map(|n| Address([n; 20]));
+        let offers = [(b, 7), (a, 7), (c, 9)].map(|(provider, rate)| Offer { provider, bid: bid(rate) });
+        assert_eq!(choose(&offers, Pick::Cheapest).map(|offer| offer.provider), Some(a));
+        assert_eq!(choose(&offers, Pick::Provider(c)).map(|offer| offer.provider), Some(c));
+        assert_eq!(choose(&offers, Pick::Provider(Address([4; 20]))), None);
+    }
+
+    #[test]
+    fn bids_with_other_terms_than_ordered_are_passed_over() {
+        let max = Rate::new(7).expect("small");
+        assert!(is_good(&bid(7), max, 10, 99));
+        assert!(!is_good(&bid(8), max, 10, 99), "too dear");
+        assert!(!is_good(&bid(7), max, 11, 99), "too short a notice");
+        assert!(!is_good(&bid(7), max, 10, 100), "expired");
+        assert!(!is_good(&BidRecord { state: BidState::Withdrawn, ..bid(7) }, max, 10, 99), "taken back");
+    }
+
+    #[test]
+    fn waiting_ends_early_only_when_everybody_declined() {
+        let order = AccountId { tenant: Address::default(), dseq: 1 }.order(1, 1);
+        let [a, b] = [1, 2].map(|n| Address([n; 20]));
+        let no = || Ok(Answer::Declined { code: "resources_cpu".to_owned(), why: "full".to_owned() });
+        let mut answers = Answers::from([((order, a), no()), ((order, b), Ok(Answer::Undecided))]);
+        assert!(!hopeless(&answers, &[order], 2));
+        answers.insert((order, b), Err("unreachable".to_owned()));
+        assert!(!hopeless(&answers, &[order], 2));
+        answers.insert((order, b), no());
+        assert!(hopeless(&answers, &[order], 2));
+        assert!(!hopeless(&Answers::new(), &[order], 0));
+    }
+}

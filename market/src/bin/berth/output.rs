@@ -1,0 +1,96 @@
+//! What people and programs see: results on standard output, everything else on standard error.
+
+#![expect(clippy::print_stdout, reason = "printing results is what this file is for")]
+
+use std::fmt;
+use std::io::Write as _;
+
+use serde::Serialize;
+
+/// A line of progress.
+pub(crate) fn progress(line: impl fmt::Display) {
+    eprintln!("{}", visible(&line.to_string()));
+}
+
+/// A line of result.
+pub(crate) fn result(line: impl fmt::Display) {
+    println!("{}", visible(&line.to_string()));
+}
+
+/// A problem and its causes, each once.
+pub(crate) fn problem(error: &anyhow::Error) {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            let colon = if text.is_empty() { "" } else { ": " };
+            text = format!("{text}{colon}{cause}");
+        }
+    }
+    progress(format_args!("berth: {text}"));
+}
+
+/// A value as JSON.
+pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+/// Log lines as they came, without anything that would move the cursor. Errors of a closed pipe are the caller's.
+pub(crate) fn raw(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(visible(text).as_bytes())?;
+    out.flush()
+}
+
+/// Columns as wide as their widest entry.
+pub(crate) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
+    let mut lines = vec![head.iter().map(|title| (*title).to_owned()).collect::<Vec<_>>()];
+    lines.extend(rows);
+    let width = |column: usize| {
+        lines.iter().filter_map(|line| line.get(column)).map(|entry| entry.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    for line in &lines {
+        let padded: Vec<String> = line
+            .iter()
+            .zip(&widths)
+            .map(|(entry, width)| format!("{entry:<width$}", width = *width))
+            .collect();
+        result(padded.join("  ").trim_end());
+    }
+}
+
+/// Seconds in words, two units at most.
+pub(crate) fn seconds(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, _, _) => format!("{hours}h {minutes}m"),
+        _ => format!("{days}d {hours}h"),
+    }
+}
+
+/// Text from elsewhere must not steer the terminal: control characters but tab and line end are left out.
+fn visible(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_cannot_steer_the_terminal() {
+        assert_eq!(visible("a\u{1b}[31mb\u{7}\n\tc\r"), "a[31mb\n\tc");
+    }
+
+    #[test]
+    fn seconds_are_told_in_two_units() {
+        assert_eq!(seconds(59), "59s");
+        assert_eq!(seconds(61), "1m 1s");
+        assert_eq!(seconds(3 * 3600 + 60), "3h 1m");
+        assert_eq!(seconds(90_000), "1d 1h");
+    }
+}

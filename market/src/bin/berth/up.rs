@@ -1,0 +1,281 @@
+//! `berth up`: from a document to URLs that answer.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use manifests::money::Amount;
+use manifests::order::Hash;
+use market::At;
+use market::call::{Call, OrderTerms};
+
+use crate::account::Account;
+use crate::bids::{self, Wish};
+use crate::cli::Up;
+use crate::document::{self, Wanted};
+use crate::down::wind_up;
+use crate::exit::Ending;
+use crate::output::progress;
+use crate::serve::serve;
+use crate::sight::Sight;
+use crate::state::{GroupRecord, Record};
+use crate::step::{Step, next};
+
+/// Seconds that an order stays open beyond the wait, for accepting and for a run that was interrupted.
+const ORDER_SLACK_SECS: u64 = 1800;
+/// What is deposited when nothing is said: this many seconds at the highest price.
+const DEFAULT_DEPOSIT_SECS: u64 = 86_400;
+
+pub(crate) async fn run(up: Up) -> anyhow::Result<()> {
+    let account = Account::open(&up.context).await?;
+    let wanted = document::read(&up.document, &account.mapping, up.max_price, up.strict)?;
+    for warning in &wanted.warnings {
+        progress(format_args!("note: {warning}"));
+    }
+    let name = match &up.name {
+        Some(name) => name.clone(),
+        None => name_of(&up.document)?,
+    };
+    account.settle().await?;
+    let record = match resumed(&account, &name, wanted.manifest.digest()).await? {
+        Some(record) => record,
+        None => begin(&account, &name, &wanted, &up).await?,
+    };
+    let driven = tokio::select! {
+        done = drive(&account, &record, &wanted, &up) => done,
+        () = interrupted() => Err(Stop::Other(Ending::error(Ending::INTERRUPTED, "interrupted"))),
+    };
+    match driven {
+        Ok(()) => Ok(()),
+        Err(Stop::NoBids(error)) => {
+            // Nothing was accepted: everything comes back, and the name is free again.
+            match wind_up(&account, &record).await {
+                Ok(story) => {
+                    account.state.change(|all| Ok(all.remove(&name)))?;
+                    progress(format_args!("{name}: {story}"));
+                }
+                Err(problem) => {
+                    progress(format_args!("the deposit could not be taken back yet: {problem:#}"));
+                    explain(&account, &record, &name, &up.document).await;
+                }
+            }
+            Err(error)
+        }
+        Err(Stop::Other(error)) => {
+            explain(&account, &record, &name, &up.document).await;
+            Err(error)
+        }
+    }
+}
+
+/// Why bringing it up stopped.
+enum Stop {
+    /// Nobody bid on terms that will do; nothing runs.
+    NoBids(anyhow::Error),
+    /// Anything else; what is on chain stays, and the same command goes on.
+    Other(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+/// Does what is left to do until it runs.
+async fn drive(account: &Account, record: &Record, wanted: &Wanted, up: &Up) -> Result<(), Stop> {
+    loop {
+        let sight = Sight::of(&account.chain, record).await?;
+        match next(record.deposit, &sight) {
+            Step::CreateDeployment => {
+                let Record { dseq, manifest_hash, .. } = *record;
+                account.send("open the deployment", &Call::CreateDeployment { dseq, manifest_hash }).await?;
+                progress(format_args!("deployment {dseq} opened"));
+            }
+            Step::Deposit(amount) => {
+                let (chain, id) = (&account.chain, record.account());
+                let market = chain.contracts().market;
+                if chain.token_allowance(account.address(), market, At::Latest).await? < amount {
+                    account.send("allow the deposit", &Call::ApproveMarket { amount }).await?;
+                }
+                account.send("deposit", &Call::Deposit { account: id, amount }).await?;
+                progress(format_args!("deposited {amount}"));
+            }
+            Step::CreateOrder(n) => {
+                let group = &wanted.groups[n];
+                let terms = OrderTerms {
+                    class: group.class,
+                    max_rate: record.groups[n].max_rate,
+                    expires_at: order_expiry(account, &sight, up).await?,
+                    min_reclaim: wanted.min_reclaim,
+                };
+                let call =
+                    Call::CreateOrder { order: sight.groups[n].order, terms, spec: group.spec.clone() };
+                account.send(&format!("post the order of {}", group.name), &call).await?;
+                progress(format_args!("{}: order posted, at most {}", group.name, terms.max_rate));
+            }
+            Step::Award => {
+                the_specs_are_ours(account, &sight, wanted).await?;
+                let wish = Wish { pick: up.pick, wait: up.wait, min_reclaim: wanted.min_reclaim };
+                bids::award(account, record, wish).await.map_err(|error| {
+                    match error.downcast_ref::<Ending>() {
+                        Some(ending) if ending.is_no_bids() => Stop::NoBids(error),
+                        _ => Stop::Other(error),
+                    }
+                })?;
+            }
+            Step::Serve => return Ok(serve(account, record, &wanted.manifest, up.ready).await?),
+            Step::Over(why) => {
+                let sentence =
+                    format!("it cannot go on: {why}; end it with `berth down`, then start it again");
+                return Err(Stop::Other(Ending::error(Ending::CLOSED, sentence)));
+            }
+        }
+    }
+}
+
+/// Bids name the order's spec by its hash, so the order on chain must be the one that this document makes.
+async fn the_specs_are_ours(account: &Account, sight: &Sight, wanted: &Wanted) -> anyhow::Result<()> {
+    for (group, ours) in sight.groups.iter().zip(&wanted.groups) {
+        let posted = account.chain.order(group.order, At::Block(sight.head.hash)).await?;
+        if posted.is_some_and(|posted| posted.spec_hash != ours.spec_hash()) {
+            let sentence = format!(
+                "the order of {} was posted with other requirements than this context makes of the document; end it with \
+                 `berth down`, then start it again",
+                group.name
+            );
+            return Err(Ending::error(Ending::USAGE, sentence));
+        }
+    }
+    Ok(())
+}
+
+async fn order_expiry(account: &Account, sight: &Sight, up: &Up) -> anyhow::Result<u64> {
+    let params = account.chain.params(At::Latest).await?;
+    let wanted = up.wait.as_secs().saturating_add(ORDER_SLACK_SECS);
+    // The next block is later than the one that was read; a minute keeps clear of both bounds.
+    let lifetime =
+        wanted.max(params.min_order_duration + 60).min(params.max_order_duration.saturating_sub(60));
+    Ok(sight.head.timestamp + lifetime)
+}
+
+/// The record of this name, if it is one of the same document that has not ended.
+async fn resumed(account: &Account, name: &str, digest: Hash) -> anyhow::Result<Option<Record>> {
+    let Some(record) = account.state.read()?.remove(name) else { return Ok(None) };
+    if record.tenant != account.address() {
+        let sentence =
+            format!("the name {name} belongs to a deployment of another key; choose another --name");
+        return Err(Ending::error(Ending::USAGE, sentence));
+    }
+    let sight = Sight::of(&account.chain, &record).await?;
+    if sight.account.is_some() && sight.is_over() && !matches!(next(record.deposit, &sight), Step::Deposit(_))
+    {
+        return Ok(None);
+    }
+    if record.manifest_hash != digest {
+        let sentence = format!(
+            "{name} is up with another document; end it with `berth down {name}`, or choose another --name"
+        );
+        return Err(Ending::error(Ending::USAGE, sentence));
+    }
+    progress(format_args!("going on with {name}, deployment {}:\n{sight}", record.dseq));
+    Ok(Some(record))
+}
+
+/// Asks, and writes down what is about to happen before anything is sent.
+async fn begin(account: &Account, name: &str, wanted: &Wanted, up: &Up) -> anyhow::Result<Record> {
+    let max_rate = wanted.max_rate()?;
+    let too_much = || Ending::error(Ending::USAGE, "a day at this price costs more than can be deposited");
+    let deposit = match up.deposit {
+        Some(deposit) => deposit,
+        None => max_rate.cost_up(DEFAULT_DEPOSIT_SECS).ok_or_else(too_much)?,
+    };
+    let params = account.chain.params(At::Latest).await?;
+    let least = max_rate.cost_up(params.min_runway).ok_or_else(too_much)?;
+    if deposit < least {
+        let sentence = format!(
+            "a deposit of {deposit} is too little: the market wants {least} for {} at {max_rate}",
+            crate::output::seconds(params.min_runway)
+        );
+        return Err(Ending::error(Ending::FUNDS, sentence));
+    }
+    let tokens = account.chain.token_balance(account.address(), At::Latest).await?;
+    if tokens < deposit {
+        let sentence = format!("the deposit is {deposit}, but {} has {tokens}", account.address());
+        return Err(Ending::error(Ending::FUNDS, sentence));
+    }
+    if account.chain.gas_balance(account.address()).await? == 0 {
+        let sentence = format!("{} has nothing to pay transactions with", account.address());
+        return Err(Ending::error(Ending::FUNDS, sentence));
+    }
+    confirm(name, deposit, &format!("{max_rate}"), up.yes)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?;
+    let record = Record {
+        tenant: account.address(),
+        // Any number that was never used will do; one of the clock is found again by people.
+        dseq: u64::try_from(now.as_millis()).context("the clock is past all reason")?,
+        manifest_hash: wanted.manifest.digest(),
+        deposit,
+        first_block: account.chain.head().await?.number,
+        groups: wanted
+            .groups
+            .iter()
+            .map(|group| GroupRecord { name: group.name.clone(), max_rate: group.max_rate })
+            .collect(),
+    };
+    account.state.change(|all| Ok(all.insert(name.to_owned(), record.clone())))?;
+    Ok(record)
+}
+
+/// Asks before money moves, where there is somebody to ask.
+fn confirm(name: &str, deposit: Amount, max_rate: &str, yes: bool) -> anyhow::Result<()> {
+    progress(format_args!("{name}: deposit {deposit}, pay at most {max_rate}; what is not used comes back"));
+    if yes || !std::io::stdin().is_terminal() {
+        return Ok(());
+    }
+    eprint!("Go on? [y/N] ");
+    std::io::stderr().flush().context("failed to ask")?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).context("failed to read the answer")?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Ending::error(Ending::USAGE, "nothing was done")),
+    }
+}
+
+fn name_of(document: &Path) -> anyhow::Result<String> {
+    let stem = document.file_stem().and_then(|stem| stem.to_str());
+    stem.map(str::to_owned).ok_or_else(|| Ending::error(Ending::USAGE, "give the deployment a --name"))
+}
+
+/// Says what is on chain after something stopped half-way.
+async fn explain(account: &Account, record: &Record, name: &str, document: &Path) {
+    match Sight::of(&account.chain, record).await {
+        Ok(sight) => progress(format_args!("on chain of {name} (deployment {}):\n{sight}", record.dseq)),
+        Err(error) => progress(format_args!("what is on chain of {name} cannot be read now: {error:#}")),
+    }
+    progress(format_args!(
+        "run `berth up {} --name {name}` to go on, or `berth down {name}` to end it and take the money back",
+        document.display()
+    ));
+}
+
+/// Ctrl-C, or the signal that asks a program to end.
+async fn interrupted() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    // Where no signal can be listened to, none interrupts.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,2 +1,151 @@
-//! Placeholder.
-fn main() {}
+//! `cargo e2e`: builds the bench's parts, starts and ends benches, tells the demo, and runs every check.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+use e2e::bench::{Bench, Life};
+use e2e::cache::Cache;
+use e2e::progress::say;
+use e2e::report::Timeline;
+use e2e::tools::{Purpose, Tools};
+use e2e::{device_plugin, interrupt, namespaces, suite, supervisor};
+
+#[derive(Parser)]
+#[command(name = "cargo e2e", about = "The bench of real parts, the demo, and every check", version)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Build or install every part of the bench once
+    Tools,
+    /// Start a bench and leave it up
+    Up {
+        #[command(flatten)]
+        bench: Named,
+    },
+    /// End a bench and remove everything of it
+    Down {
+        #[command(flatten)]
+        bench: Named,
+    },
+    /// A shell, or one command, inside a bench that is up
+    Shell {
+        #[command(flatten)]
+        bench: Named,
+        /// The command; none is a shell
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+    /// Run every check and every story, or those whose part is called like a filter
+    Test {
+        /// Words of which one must be in a part's name
+        filters: Vec<String>,
+    },
+    #[command(name = "device-plugin", hide = true)]
+    DevicePlugin { script: PathBuf },
+    #[command(name = "launch", hide = true)]
+    Launch { folder: PathBuf },
+    #[command(name = "init", hide = true)]
+    Init { folder: PathBuf },
+    #[command(name = "supervise", hide = true)]
+    Supervise { folder: PathBuf },
+}
+
+#[derive(clap::Args)]
+struct Named {
+    /// Which bench; several may be up at once
+    #[arg(long, default_value = "default")]
+    name: String,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    rustls::crypto::ring::default_provider().install_default().expect("nobody has installed one before");
+    match run(arguments.verb) {
+        Ok(code) => code,
+        Err(error) => {
+            use std::io::Write;
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<ExitCode> {
+    match verb {
+        Verb::Tools => {
+            let cache = Cache::open()?;
+            let were_there = Tools::installed(&cache, Purpose::Everything)?.is_some();
+            Tools::ensure(&cache, Purpose::Everything)?;
+            if were_there {
+                Tools::tell(&cache)?;
+            }
+        }
+        Verb::Up { bench } => up(&bench.name)?,
+        Verb::Down { bench } => down(&bench.name)?,
+        Verb::Shell { bench, command } => return shell(&bench.name, &command),
+        Verb::Test { filters } => {
+            interrupt::listen()?;
+            return suite::run(&Cache::open()?, &filters);
+        }
+        Verb::DevicePlugin { script } => announce_gpus(&script)?,
+        Verb::Launch { folder } => namespaces::launch(&folder)?,
+        Verb::Init { folder } => return namespaces::init(&folder),
+        Verb::Supervise { folder } => supervisor::run(&folder)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn up(name: &str) -> Result<()> {
+    let cache = Cache::open()?;
+    let tools = Tools::ensure(&cache, Purpose::Bench)?;
+    let bench = Bench::named(&cache, name)?;
+    interrupt::listen()?;
+    let mut timeline = Timeline::start();
+    let running = bench.start(&cache, Life::UntilDown, &mut timeline)?;
+    timeline.end("the bench is up");
+    let access = bench.access()?;
+    running.leave_up();
+    for (name, value) in access.environment(&tools)? {
+        say(format_args!("{name}={value}"));
+    }
+    say(format_args!("the same as shell lines: {}", access.environment_file().display()));
+    say("inside it: cargo e2e shell -- kubectl get pods --all-namespaces; its end: cargo e2e down");
+    Ok(())
+}
+
+fn down(name: &str) -> Result<()> {
+    let cache = Cache::open()?;
+    let _lock = cache.lock("benches", || say("another bench is just starting or ending; waiting for it"))?;
+    let bench = Bench::named(&cache, name)?;
+    let was_there = bench.exists();
+    bench.end()?;
+    say(if was_there { "the bench is down; nothing of it remains" } else { "no such bench was up" });
+    Ok(())
+}
+
+fn shell(name: &str, command: &[String]) -> Result<ExitCode> {
+    let cache = Cache::open()?;
+    let tools = Tools::ensure(&cache, Purpose::Bench)?;
+    let shell = || std::env::var("SHELL").unwrap_or_else(|_| "/bin/bash".to_owned());
+    let (program, arguments) = match command.split_first() {
+        Some((program, arguments)) => (program.clone(), arguments),
+        None => (shell(), [].as_slice()),
+    };
+    let mut command = Bench::named(&cache, name)?.command(&tools, &program)?;
+    let status = command.args(arguments).status().with_context(|| format!("failed to run {program}"))?;
+    Ok(namespaces::exit_code(status))
+}
+
+fn announce_gpus(script: &Path) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let sockets = Path::new(device_plugin::SOCKETS);
+    let plugin = device_plugin::run(script, sockets, device_plugin::RESOURCE, std::future::pending());
+    runtime.context("failed to start the runtime")?.block_on(plugin)
+}

@@ -1,0 +1,168 @@
+//! What stands on the chain before anybody trades: the contracts, money in the accounts, and the provider's record.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use manifests::money::Amount;
+use manifests::order::{Address, Hash};
+use market::call::{Call, keccak256};
+use market::sender::{MemoryJournal, Outcome, Sender, Settings};
+use market::wallet::Wallet;
+use market::{Chain, Contracts};
+use serde::{Deserialize, Serialize};
+
+use crate::accounts::Account;
+use crate::addresses::NODE;
+use crate::chain::Anvil;
+
+/// The chain's id on every bench.
+pub const CHAIN_ID: u64 = 31337;
+/// Where the provider's gateway listens.
+pub const GATEWAY_PORT: u16 = 8443;
+
+const COINS_FOR_FEES: u64 = 1_000;
+const DOLLAR: u128 = 1_000_000;
+const TENANTS_MONEY: Amount = Amount(10_000 * DOLLAR);
+const STAKE: Amount = Amount(5_000 * DOLLAR);
+
+/// The addresses of the contracts.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Addresses {
+    /// Orders, bids, leases and escrow.
+    pub market: Address,
+    /// Who sells.
+    pub registry: Address,
+    /// The numbers that governance may turn.
+    pub params: Address,
+    /// The settlement token.
+    pub token: Address,
+}
+
+/// The keys of those who take part.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Accounts {
+    /// Deploys the contracts and receives the market's fees.
+    pub deployer: Account,
+    /// The provider's cold key: registers, and is the provider's name.
+    pub owner: Account,
+    /// The provider's daily key: bids, closes, withdraws.
+    pub operator: Account,
+    /// Receives what the provider earns.
+    pub payout: Account,
+    /// Those who post orders.
+    pub tenants: Vec<Account>,
+}
+
+impl Accounts {
+    /// Makes all keys at once, each on a thread of its own: encrypting a key is slow on purpose.
+    ///
+    /// # Errors
+    /// When a key's files cannot be written.
+    pub fn create(folder: &Path) -> Result<Self> {
+        let names = ["deployer", "owner", "operator", "payout", "tenant-a", "tenant-b", "tenant-c"];
+        let made: Vec<Result<Account>> = std::thread::scope(|scope| {
+            let making: Vec<_> = names.map(|name| scope.spawn(move || Account::create(folder, name))).into();
+            making.into_iter().map(|thread| thread.join().expect("making a key does not panic")).collect()
+        });
+        let mut made = made.into_iter().collect::<Result<Vec<_>>>()?.into_iter();
+        let mut next = || made.next().context("a key is missing");
+        let (deployer, owner, operator, payout) = (next()?, next()?, next()?, next()?);
+        Ok(Self { deployer, owner, operator, payout, tenants: made.collect() })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Account> {
+        [&self.deployer, &self.owner, &self.operator, &self.payout].into_iter().chain(&self.tenants)
+    }
+}
+
+/// Deploys the contracts, and gives everybody coins for fees and the tenants and the owner money to spend.
+///
+/// # Errors
+/// When a transaction does not go through.
+pub async fn deploy(anvil: &Anvil, accounts: &Accounts) -> Result<Addresses> {
+    for account in accounts.all() {
+        anvil.fund(&account.address.to_string(), COINS_FOR_FEES).await?;
+    }
+    let deployer = accounts.deployer.wallet()?;
+    let contracts = market::deploy::deploy(anvil.url(), CHAIN_ID, &deployer).await;
+    let Contracts { market, registry, params, token } =
+        contracts.context("failed to deploy the contracts")?;
+    let chain = Chain::connect(anvil.url(), CHAIN_ID, market)
+        .await
+        .context("the market is not where it was deployed")?;
+    let sender = sender(chain, deployer);
+    let money = accounts.tenants.iter().map(|tenant| (tenant.address, TENANTS_MONEY));
+    for (to, amount) in money.chain([(accounts.owner.address, STAKE)]) {
+        send(&sender, &format!("mint for {to}"), &Call::MintTestToken { to, amount }).await?;
+    }
+    Ok(Addresses { market, registry, params, token })
+}
+
+/// Makes the gateway's key in `tls_folder` and registers the provider with it.
+///
+/// # Errors
+/// When a file cannot be written or a transaction does not go through.
+pub async fn register_provider(
+    anvil: &Anvil,
+    market: Address,
+    accounts: &Accounts,
+    tls_folder: &Path,
+) -> Result<()> {
+    let spki_hash = make_gateway_key(tls_folder)?;
+    let chain = Chain::connect(anvil.url(), CHAIN_ID, market).await.context("the market does not answer")?;
+    let sender = sender(chain, accounts.owner.wallet()?);
+    send(&sender, "let the registry take the stake", &Call::ApproveRegistry { amount: STAKE }).await?;
+    let register = Call::Register {
+        operator: accounts.operator.address,
+        payout: accounts.payout.address,
+        attrs_hash: keccak256(b"{}"),
+        uri: gateway_uri(),
+        spki_hash,
+        stake: STAKE,
+    };
+    send(&sender, "register the provider", &register).await
+}
+
+/// Where tenants reach the provider's gateway.
+#[must_use]
+pub fn gateway_uri() -> String {
+    format!("https://{NODE}:{GATEWAY_PORT}")
+}
+
+/// The one sender of a key that nobody else sends with.
+#[must_use]
+pub fn sender(chain: Chain, wallet: Wallet) -> Sender<MemoryJournal> {
+    Sender::new(chain, wallet, MemoryJournal::default(), Settings::default())
+}
+
+/// Sends a call and waits until it has taken effect.
+///
+/// # Errors
+/// When it is refused, now or when it is mined.
+pub async fn send(sender: &Sender<MemoryJournal>, what: &str, call: &Call) -> Result<()> {
+    match sender.send(what, call).await.with_context(|| format!("failed to {what}"))? {
+        Outcome::Mined { .. } => Ok(()),
+        Outcome::Reverted { error, .. } => bail!("failed to {what}: the contract refused it: {error}"),
+    }
+}
+
+/// The gateway makes its key when there is none; here it is made before, because the registry wants its hash.
+fn make_gateway_key(folder: &Path) -> Result<Hash> {
+    let mut builder = fs::DirBuilder::new();
+    builder
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("failed to make {}", folder.display()))?;
+    let key = rcgen::KeyPair::generate().context("failed to make the gateway's key")?;
+    let path: PathBuf = folder.join("tls.key");
+    let file = fs::File::options().write(true).create_new(true).mode(0o600).open(&path);
+    let written = file.and_then(|mut file| file.write_all(key.serialize_pem().as_bytes()));
+    written.with_context(|| format!("failed to write {}", path.display()))?;
+    let certificate =
+        rcgen::CertificateParams::default().self_signed(&key).context("failed to sign with the key")?;
+    market::tls::spki_hash(certificate.der()).context("failed to hash the gateway's key")
+}

@@ -1,0 +1,129 @@
+//! `cargo e2e test`: every check of the house, one after the other, and one line of totals at the end.
+
+mod parts;
+mod tally;
+
+use std::fs;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::bench::{Bench, Life, Running};
+use crate::cache::Cache;
+use crate::progress::{Progress, say};
+use crate::report::Timeline;
+use crate::tools::{Purpose, Tools};
+use crate::workspace;
+use parts::{Part, Work};
+use tally::Tally;
+
+/// Runs the parts whose name holds one of `filters`, or all, and ends well if nothing failed.
+///
+/// # Errors
+/// When the tools or the bench cannot be had.
+pub fn run(cache: &Cache, filters: &[String]) -> Result<ExitCode> {
+    let chosen: Vec<Part> = parts::all()
+        .into_iter()
+        .filter(|part| filters.is_empty() || filters.iter().any(|filter| part.name.contains(filter.as_str())))
+        .collect();
+    if chosen.is_empty() {
+        let names: Vec<&str> = parts::all().iter().map(|part| part.name).collect();
+        bail!("no part is called like {}: the parts are {}", filters.join(" or "), names.join(", "));
+    }
+    let tools = Tools::ensure(cache, Purpose::Everything)?;
+    let mut suite = Suite { cache, tools, shared: None };
+    let mut total = Tally::default();
+    for part in &chosen {
+        total += suite.run(part)?;
+    }
+    if let Some(bench) = suite.shared {
+        bench.end()?;
+    }
+    say(format_args!("\n{total}"));
+    Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+struct Suite<'a> {
+    cache: &'a Cache,
+    tools: Tools,
+    /// The bench that stories share, from the first of them on.
+    shared: Option<Running>,
+}
+
+impl Suite<'_> {
+    /// Runs one part and tells what came of it; a part that fails shows what it wrote.
+    fn run(&mut self, part: &Part) -> Result<Tally> {
+        if part.work == Work::StoryOnTheBench && self.shared.is_none() {
+            self.shared = Some(self.start_bench()?);
+        }
+        let progress = Progress::start(part.name);
+        let start = Instant::now();
+        let outcome = self.output_of(part);
+        let (tally, output) = match outcome {
+            Ok((ended_well, output)) => (part.tally(ended_well, &output), output),
+            Err(error) => (Tally { failed: 1, ..Tally::default() }, format!("{error:#}")),
+        };
+        progress.done(&if tally.not_run { "NOT RUN".to_owned() } else { tally.to_string() });
+        if tally.failed > 0 {
+            say(format_args!(
+                "--- {} failed after {:.0?}; it said:\n{}\n---",
+                part.name,
+                start.elapsed(),
+                output.trim()
+            ));
+        } else {
+            for line in output.lines().filter(|line| line.contains(parts::LOUD)) {
+                say(format_args!("    {}", line.trim()));
+            }
+        }
+        Ok(tally)
+    }
+
+    fn start_bench(&self) -> Result<Running> {
+        workspace::build(true)?;
+        let bench = Bench::named(self.cache, &format!("test-{}", std::process::id()))?;
+        let mut timeline = Timeline::start();
+        let running = bench.start(self.cache, Life::WithThisProcess, &mut timeline)?;
+        timeline.end("the bench is up");
+        Ok(running)
+    }
+
+    /// Runs the part's commands until one fails; answers whether all ended well, and everything they wrote.
+    fn output_of(&self, part: &Part) -> Result<(bool, String)> {
+        let log = tempfile::NamedTempFile::new().context("failed to make a file for the output")?;
+        let mut ended_well = true;
+        for mut command in self.commands(part)? {
+            let file =
+                fs::File::options().append(true).open(log.path()).context("failed to open the output")?;
+            command.stdin(std::process::Stdio::null()).stdout(file.try_clone()?).stderr(file);
+            let status =
+                command.status().with_context(|| format!("failed to start {:?}", command.get_program()))?;
+            ended_well = status.success();
+            if !ended_well {
+                break;
+            }
+        }
+        let output = fs::read(log.path()).context("failed to read the output")?;
+        Ok((ended_well, String::from_utf8_lossy(&output).into_owned()))
+    }
+
+    fn commands(&self, part: &Part) -> Result<Vec<Command>> {
+        match part.work {
+            Work::Check => part.check(&self.tools),
+            Work::StoryOnTheBench => {
+                let program = parts::test_program(part.name)?;
+                let bench = self.shared.as_ref().context("no bench is up")?.bench();
+                let mut command = bench.command(&self.tools, program)?;
+                command.args(["--ignored", "--test-threads=1", "--nocapture"]);
+                Ok(vec![command])
+            }
+            Work::StoryAboutBenches => {
+                let mut command = Command::new(parts::test_program(part.name)?);
+                command.current_dir(workspace::root().join("e2e"));
+                command.args(["--ignored", "--test-threads=1", "--nocapture"]);
+                Ok(vec![command])
+            }
+        }
+    }
+}

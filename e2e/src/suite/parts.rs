@@ -1,0 +1,133 @@
+//! The parts of the suite, in the order in which they run: what fails fast comes first.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::tally::Tally;
+use crate::tools::Tools;
+use crate::workspace;
+
+/// What a test prints in a line that must be seen although it passed.
+pub(super) const LOUD: &str = "LEFT OUT";
+
+/// One part.
+pub(super) struct Part {
+    pub name: &'static str,
+    pub work: Work,
+}
+
+/// Where a part runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    /// Outside, on the sources.
+    Check,
+    /// The test file of the part's name, inside the bench that stories share.
+    StoryOnTheBench,
+    /// The test file of the part's name, outside, because it starts benches of its own.
+    StoryAboutBenches,
+}
+
+/// All parts.
+pub(super) fn all() -> Vec<Part> {
+    let checks = ["fmt", "clippy", "doc", "deny", "advisories", "contracts", "unit"];
+    let stories = ["gateway"];
+    let about_benches = ["bench_leaves_nothing"];
+    let checks = checks.map(|name| Part { name, work: Work::Check });
+    let stories = stories.map(|name| Part { name, work: Work::StoryOnTheBench });
+    let about_benches = about_benches.map(|name| Part { name, work: Work::StoryAboutBenches });
+    checks.into_iter().chain(stories).chain(about_benches).collect()
+}
+
+impl Part {
+    /// The commands of a check.
+    pub(super) fn check(&self, tools: &Tools) -> Result<Vec<Command>> {
+        let cargo = |arguments: &[&str]| -> Result<Command> {
+            let mut cargo = workspace::cargo()?;
+            cargo.args(arguments);
+            Ok(cargo)
+        };
+        let deny = |checks: &[&str]| {
+            let mut deny = Command::new(tools.program("cargo-deny", "cargo-deny"));
+            deny.current_dir(workspace::root())
+                .args(["--locked", "check", "--config", ".deny.toml"])
+                .args(checks);
+            deny
+        };
+        Ok(match self.name {
+            "fmt" => vec![cargo(&["fmt", "--all", "--check"])?],
+            "clippy" => {
+                let mut clippy =
+                    cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--all-features"])?;
+                clippy.args(["--", "--deny", "warnings"]);
+                vec![clippy]
+            }
+            "doc" => {
+                let mut doc = cargo(&["doc", "--quiet", "--workspace", "--no-deps"])?;
+                doc.env("RUSTDOCFLAGS", "--deny warnings");
+                vec![doc]
+            }
+            "deny" => vec![deny(&["bans", "licenses", "sources"])],
+            "advisories" => vec![deny(&["advisories"])],
+            "contracts" => {
+                let mut npm = Command::new("npm");
+                npm.current_dir(workspace::root().join("market/contracts")).args(["run", "check"]);
+                vec![npm]
+            }
+            "unit" => vec![cargo(&[
+                "test",
+                "--workspace",
+                "--all-features",
+                "--no-fail-fast",
+                "--",
+                "--show-output",
+            ])?],
+            other => anyhow::bail!("{other} is no check"),
+        })
+    }
+
+    /// What came of the part, by what its commands wrote.
+    pub(super) fn tally(&self, ended_well: bool, output: &str) -> Tally {
+        match (self.work, self.name) {
+            (Work::Check, "advisories")
+                if !ended_well && output.contains("failed to fetch advisory database") =>
+            {
+                Tally { not_run: true, ..Tally::default() }
+            }
+            (Work::Check, "contracts") => {
+                let mut tally = Tally::of_forge(output);
+                tally += Tally::of_one(ended_well || tally.failed > 0);
+                tally.or_failed(ended_well)
+            }
+            (Work::Check, "unit") | (Work::StoryOnTheBench | Work::StoryAboutBenches, _) => {
+                Tally::of_cargo_tests(output).or_failed(ended_well)
+            }
+            (Work::Check, _) => Tally::of_one(ended_well),
+        }
+    }
+}
+
+/// Builds the test file `name` of this crate and answers where its program lies.
+pub(super) fn test_program(name: &str) -> Result<PathBuf> {
+    let mut cargo = workspace::cargo()?;
+    cargo.args([
+        "test",
+        "--quiet",
+        "--package",
+        "e2e",
+        "--test",
+        name,
+        "--no-run",
+        "--message-format",
+        "json",
+    ]);
+    let output = cargo.output().context("failed to start cargo")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut programs = messages.filter(|message| message["target"]["name"] == name);
+    let program = programs.find_map(|message| message["executable"].as_str().map(PathBuf::from));
+    program.with_context(|| format!("cargo names no program for the test file {name}"))
+}

@@ -1,0 +1,107 @@
+//! Counting what passed and failed, from what test runners write.
+
+use std::fmt;
+use std::ops::AddAssign;
+
+/// What came of a part, or of all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub passed: u64,
+    pub failed: u64,
+    pub skipped: u64,
+    /// The part could not be run here, and that is not held against it.
+    pub not_run: bool,
+}
+
+impl Tally {
+    /// Of a check that has no tests of its own: it passed or it failed.
+    pub(super) fn of_one(ended_well: bool) -> Self {
+        Self { passed: u64::from(ended_well), failed: u64::from(!ended_well), ..Self::default() }
+    }
+
+    /// The sum of all `test result:` lines that cargo's tests write. Tests that a file marks for the bench are left
+    /// out where they are not run, because they are counted where they are.
+    pub(super) fn of_cargo_tests(output: &str) -> Self {
+        let mut tally = Self::default();
+        for line in output.lines().filter_map(|line| line.trim().strip_prefix("test result: ")) {
+            tally.passed += number_before(line, " passed");
+            tally.failed += number_before(line, " failed");
+        }
+        tally
+    }
+
+    /// The sum of all suites that forge tells of: `12 passed; 0 failed; 0 skipped`.
+    pub(super) fn of_forge(output: &str) -> Self {
+        let mut tally = Self::default();
+        for line in output.lines().filter(|line| line.contains("Suite result:")) {
+            tally.passed += number_before(line, " passed");
+            tally.failed += number_before(line, " failed");
+            tally.skipped += number_before(line, " skipped");
+        }
+        tally
+    }
+
+    /// The tally as it is, or with one failure if the runner ended badly without counting any.
+    pub(super) fn or_failed(mut self, ended_well: bool) -> Self {
+        if !ended_well && self.failed == 0 {
+            self.failed = 1;
+        }
+        self
+    }
+}
+
+fn number_before(line: &str, word: &str) -> u64 {
+    let digits =
+        |text: &str| text.rsplit(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok());
+    line.split_once(word).and_then(|(before, _)| digits(before)).unwrap_or(0)
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)?;
+        if self.skipped > 0 {
+            write!(f, ", {} skipped", self.skipped)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_several_test_programs_add_up() {
+        let output = "running 2 tests\ntest result: ok. 2 passed; 0 failed; 1 ignored; 0 measured\n\n\
+                      test result: FAILED. 10 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out";
+        let tally = Tally::of_cargo_tests(output);
+        assert_eq!((tally.passed, tally.failed), (12, 3));
+    }
+
+    #[test]
+    fn suites_of_forge_add_up() {
+        let output = "Suite result: ok. 7 passed; 0 failed; 1 skipped; finished in 4ms\n\
+                      Suite result: FAILED. 1 passed; 2 failed; 0 skipped; finished in 4ms";
+        let tally = Tally::of_forge(output);
+        assert_eq!((tally.passed, tally.failed, tally.skipped), (8, 2, 1));
+    }
+
+    #[test]
+    fn a_runner_that_dies_before_it_counts_has_failed() {
+        assert_eq!(Tally::of_cargo_tests("error: could not compile").or_failed(false).failed, 1);
+    }
+
+    #[test]
+    fn the_closing_line_is_plain() {
+        let tally = Tally { passed: 3, ..Tally::default() };
+        assert_eq!(tally.to_string(), "3 passed, 0 failed");
+    }
+}

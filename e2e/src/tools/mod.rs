@@ -1,0 +1,201 @@
+//! The parts that the bench is made of: which they are, and how each is built or installed once.
+//!
+//! A part lies in `tools/<part>-<version>/` of the cache. It is made beside its place, checked by running it, and
+//! renamed into it, so that a part that is there is whole; a run that was interrupted goes on with the next part.
+
+mod debian;
+mod foundry;
+mod go;
+mod part;
+mod rust;
+mod stream;
+mod wheel;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::cache::{Cache, free_bytes};
+use crate::progress::{human, say};
+use part::{Part, Recipe};
+
+const GIB: u64 = 1 << 30;
+/// Sources, build caches and results of all parts together take about eleven.
+const ROOM_FOR_A_FIRST_RUN: u64 = 15 * GIB;
+
+/// The installed parts.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    folders: Vec<(&'static str, PathBuf)>,
+}
+
+/// What the parts are wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Starting a bench.
+    Bench,
+    /// Starting a bench and running every check.
+    Everything,
+}
+
+impl Tools {
+    /// Builds or installs whatever is missing, with progress, and answers where everything is. Instant when nothing
+    /// is missing.
+    ///
+    /// # Errors
+    /// When a part cannot be had; the sentence names the part and what would help.
+    pub fn ensure(cache: &Cache, purpose: Purpose) -> Result<Self> {
+        if let Some(tools) = Self::installed(cache, purpose)? {
+            return Ok(tools);
+        }
+        let start = Instant::now();
+        let _lock = cache.lock("tools", || say("another run is building the parts; waiting for it"))?;
+        debian::ensure()?;
+        let parts = parts(purpose)?;
+        let mut missing = Vec::new();
+        for part in &parts {
+            if !part.is_installed(cache)? {
+                missing.push(part);
+            }
+        }
+        if !missing.is_empty() {
+            refuse_a_small_disk(cache)?;
+        }
+        for part in &missing {
+            part.install(cache)?;
+        }
+        foundry::ensure_contract_packages()?;
+        tell_summary(cache, &parts, missing.len(), start.elapsed())?;
+        Self::installed(cache, purpose)?.context("a part that was made is not there any more")
+    }
+
+    /// Where everything is, if nothing is missing. Makes nothing and waits for nobody.
+    ///
+    /// # Errors
+    /// When the cache or the checkout cannot be read.
+    pub fn installed(cache: &Cache, purpose: Purpose) -> Result<Option<Self>> {
+        let parts = parts(purpose)?;
+        for part in &parts {
+            if !part.is_installed(cache)? {
+                return Ok(None);
+            }
+        }
+        if debian::is_missing_something()
+            || (purpose == Purpose::Everything && !foundry::has_contract_packages()?)
+        {
+            return Ok(None);
+        }
+        Ok(Some(Self { folders: parts.iter().map(|part| (part.name, part.folder(cache))).collect() }))
+    }
+
+    /// Tells which parts there are and how long each took when it was made.
+    ///
+    /// # Errors
+    /// When the cache cannot be read.
+    pub fn tell(cache: &Cache) -> Result<()> {
+        tell_summary(cache, &parts(Purpose::Everything)?, 0, Duration::ZERO)
+    }
+
+    /// The program `name` of the part `part`.
+    ///
+    /// # Panics
+    /// When this file lists no such part.
+    #[must_use]
+    pub fn program(&self, part: &str, name: &str) -> PathBuf {
+        self.folder(part).join("bin").join(name)
+    }
+
+    /// The folder of a part.
+    ///
+    /// # Panics
+    /// When this file lists no such part.
+    #[must_use]
+    pub fn folder(&self, part: &str) -> &PathBuf {
+        let found = self.folders.iter().find(|(name, _)| *name == part);
+        &found.unwrap_or_else(|| unreachable!("{part} is one of the parts listed here")).1
+    }
+
+    /// The folders with programs, for a `PATH`.
+    pub fn program_folders(&self) -> impl Iterator<Item = PathBuf> {
+        self.folders.iter().map(|(_, folder)| folder.join("bin"))
+    }
+}
+
+fn parts(purpose: Purpose) -> Result<Vec<Part>> {
+    let mut parts = vec![
+        go::part("probe", go::OWN, &[("probe", &["version"])])?,
+        go::part("cni", "github.com/containernetworking/plugins", &[("ptp", &[]), ("host-local", &[])])?,
+        go::part("runc", "github.com/opencontainers/runc", &[("runc", &["--version"])])?,
+        go::part("etcd", "go.etcd.io/etcd/server/v3", &[("server", &["--version"])])?,
+        go::part(
+            "containerd",
+            "github.com/containerd/containerd/v2",
+            &[("containerd", &["--version"]), ("ctr", &["--version"]), ("containerd-shim-runc-v2", &["-v"])],
+        )?,
+        go::part("coredns", "github.com/coredns/coredns", &[("coredns", &["-version"])])?,
+        go::part("contour", "github.com/projectcontour/contour", &[("contour", &["version"])])?,
+        go::part(
+            "kubernetes",
+            "k8s.io/kubernetes",
+            &[
+                ("kube-apiserver", &["--version"]),
+                ("kube-controller-manager", &["--version"]),
+                ("kube-scheduler", &["--version"]),
+                ("kube-proxy", &["--version"]),
+                ("kubelet", &["--version"]),
+                ("kubectl", &["version", "--client"]),
+            ],
+        )?,
+        Part {
+            name: "envoy",
+            version: "1.40.0".into(),
+            recipe: Recipe::Envoy,
+            checks: &[("envoy", &["--version"])],
+        },
+        Part {
+            name: "foundry",
+            version: foundry::VERSION.into(),
+            recipe: Recipe::Foundry,
+            checks: &[("anvil", &["--version"]), ("cast", &["--version"])],
+        },
+    ];
+    if purpose == Purpose::Everything {
+        parts.push(Part {
+            name: "cargo-deny",
+            version: "0.20.2".into(),
+            recipe: Recipe::Crate,
+            checks: &[("cargo-deny", &["--version"])],
+        });
+    }
+    Ok(parts)
+}
+
+fn refuse_a_small_disk(cache: &Cache) -> Result<()> {
+    let free = free_bytes(&cache.tools().parent().map_or_else(|| cache.tools(), PathBuf::from))?;
+    ensure!(
+        free >= ROOM_FOR_A_FIRST_RUN,
+        "the disk that holds {} has {} GiB left and the parts need about {}: make room, or set XDG_CACHE_HOME to a \
+         larger disk",
+        cache.tools().display(),
+        free / GIB,
+        ROOM_FOR_A_FIRST_RUN / GIB,
+    );
+    Ok(())
+}
+
+fn tell_summary(cache: &Cache, parts: &[Part], made: usize, took: Duration) -> Result<()> {
+    say(format_args!("\n{:<14} {:<12} made in", "part", "version"));
+    for part in parts {
+        let seconds = part.seconds_it_took(cache)?;
+        say(format_args!("{:<14} {:<12} {}", part.name, part.version, human(Duration::from_secs(seconds))));
+    }
+    let place = cache.tools();
+    say(format_args!(
+        "{made} of {} parts made now, in {}; they lie in {}",
+        parts.len(),
+        human(took),
+        place.display()
+    ));
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! The checkout that this program was built from, and the product's binaries built from it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+/// The top folder of the checkout.
+#[must_use]
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the crate lies one folder below the top of the checkout")
+}
+
+/// The folder that holds this program, and so the product's binaries once they are built.
+///
+/// # Errors
+/// When the operating system does not say where this program lies.
+pub fn binaries() -> Result<PathBuf> {
+    let program = program()?;
+    let folder = program.parent().context("this program lies in no folder")?;
+    // A test binary lies in `deps`, one folder below the programs.
+    Ok(if folder.ends_with("deps") {
+        folder.parent().unwrap_or(folder).to_owned()
+    } else {
+        folder.to_owned()
+    })
+}
+
+/// The path of this program, also after a rebuild has replaced it.
+///
+/// # Errors
+/// When the operating system does not say where this program lies.
+pub fn program() -> Result<PathBuf> {
+    let path = std::env::current_exe().context("failed to find the path of this program")?;
+    Ok(match path.to_str().and_then(|path| path.strip_suffix(" (deleted)")) {
+        Some(path) => PathBuf::from(path),
+        None => path,
+    })
+}
+
+/// A `cargo` command that runs in the checkout and builds beside this program.
+///
+/// # Errors
+/// When the operating system does not say where this program lies.
+pub fn cargo() -> Result<Command> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let folder = binaries()?;
+    cargo.current_dir(root()).env("CARGO_TARGET_DIR", folder.parent().unwrap_or(&folder));
+    Ok(cargo)
+}
+
+/// Builds `berth`, `berth-provider` and the fake NVML library; with `fail_points` the daemon can be told to die at
+/// a named place.
+///
+/// # Errors
+/// When the build fails; the compiler has then said why.
+pub fn build(fail_points: bool) -> Result<()> {
+    let mut cargo = cargo()?;
+    cargo.args([
+        "build",
+        "--quiet",
+        "--package",
+        "market",
+        "--package",
+        "provider",
+        "--package",
+        "fake-nvml",
+    ]);
+    if fail_points {
+        cargo.args(["--features", "provider/fail-points"]);
+    }
+    let status = cargo.status().context("failed to start cargo")?;
+    ensure!(
+        status.success(),
+        "the product's binaries could not be built ({status}): see the compiler's words above"
+    );
+    Ok(())
+}

@@ -321,20 +321,20 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
 
     /// @inheritdoc IMarket
     function withdraw(bytes32[] calldata orderIds) external nonReentrant {
-        require(orderIds.length <= MAX_BATCH, CapExceeded());
+        uint256 count = orderIds.length;
+        require(count <= MAX_BATCH, CapExceeded());
         Kept memory sums = _kept;
-        uint256 due;
-        address payee;
-        for (uint256 i = 0; i < orderIds.length; i++) {
-            (uint256 net, address provider) = _takeEarnings(orderIds[i], sums);
-            if (provider != payee) {
-                _pay(payee, due);
-                (payee, due) = (provider, 0);
-            }
-            due += net;
+        uint256[] memory nets = new uint256[](count);
+        address[] memory providers = new address[](count);
+        for (uint256 i = 0; i < count; i++) {
+            (nets[i], providers[i]) = _takeEarnings(orderIds[i], sums);
         }
         _kept = sums;
-        _pay(payee, due);
+        // Neighbours of one provider share a transfer.
+        for (uint256 i = 0; i < count; i++) {
+            if (i + 1 < count && providers[i + 1] == providers[i]) nets[i + 1] += nets[i];
+            else if (nets[i] != 0) _token.safeTransfer(_registry.payoutOf(providers[i]), nets[i]);
+        }
     }
 
     /// @inheritdoc IMarket
@@ -615,10 +615,6 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
         uint256 gross = scaled / SCALE;
         fee = gross * feeBps / BPS;
         net = gross - fee;
-    }
-
-    function _pay(address provider, uint256 amount) private {
-        if (amount != 0) _token.safeTransfer(_registry.payoutOf(provider), amount);
     }
 
     /// The second up to which a lease has earned by now.

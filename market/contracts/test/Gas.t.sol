@@ -49,6 +49,11 @@ contract GasTest is Base {
         vm.prank(tenant);
         market.createOrder(id, t, s);
         costs("create order (384 bytes)", 95_000);
+        id = orderIdOf(account, 2);
+        s = bytes.concat(s, s, s, s);
+        vm.prank(tenant);
+        market.createOrder(id, t, s);
+        costs("create order (1536 bytes)", 95_000 + 1152 * 25);
     }
 
     function test_create_order_and_deposit() public {

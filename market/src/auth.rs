@@ -293,6 +293,14 @@ mod tests {
     }
 
     #[test]
+    fn the_signature_is_the_one_that_another_implementation_of_eip712_makes() {
+        // Made with Foundry's `cast wallet sign --data` from the same request.
+        let known = "0xda094c1863c2cf00bc4c7dfe30584dd9f3ed202e2f3eedb72894bce1352dbfdb\
+            014d3bae5cc2b9fe3968e95780b0cf28e3bdbe78fde1714c200cce4f3007b9f31b";
+        assert_eq!(signed(&target(), NOW + 30).signature, known);
+    }
+
+    #[test]
     fn a_signed_request_survives_the_header_and_is_believed() {
         let header = signed(&target(), NOW + 30).to_header();
         let read = SignedRequest::from_header(&header).expect("ours");

@@ -189,3 +189,80 @@ pub(crate) fn account_of(fact: &Fact) -> Option<AccountId> {
         Fact::ProviderChanged { .. } => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ethers_core::types::{H160, H256};
+    use manifests::order::Address;
+
+    use super::*;
+
+    const CONTRACTS: Contracts = Contracts {
+        market: Address([1; 20]),
+        registry: Address([2; 20]),
+        params: Address([3; 20]),
+        token: Address([4; 20]),
+    };
+
+    fn log(emitter: Address, signature: &str, topics: &[H256], data: &[u8]) -> Log {
+        let first = H256(ethers_core::utils::keccak256(signature));
+        Log {
+            address: H160(emitter.0),
+            topics: std::iter::once(first).chain(topics.iter().copied()).collect(),
+            data: data.to_vec().into(),
+            block_hash: Some(H256([5; 32])),
+            block_number: Some(6.into()),
+            log_index: Some(7.into()),
+            ..Log::default()
+        }
+    }
+
+    fn word(number: u8) -> [u8; 32] {
+        let mut word = [0; 32];
+        word[31] = number;
+        word
+    }
+
+    const WITHDRAWN: &str = "Withdrawn(bytes32,address,uint256,uint256,uint40)";
+
+    #[test]
+    fn a_log_becomes_a_fact_with_its_place() {
+        let order = OrderId { tenant: Address([9; 20]), dseq: 1, gseq: 2, oseq: 3 };
+        let topics = [H256(order.to_word().0), H256(word(8))];
+        let data = [word(10), word(1), word(20)].concat();
+        let logged = read(&log(CONTRACTS.market, WITHDRAWN, &topics, &data), &CONTRACTS).expect("read");
+        let mut provider = Address::default();
+        provider.0[19] = 8;
+        let fact = Fact::Withdrawn {
+            lease: order,
+            provider,
+            net: manifests::money::Amount(10),
+            fee: manifests::money::Amount(1),
+            up_to: 20,
+        };
+        let at = LogRef { block: 6, block_hash: Hash([5; 32]), log_index: 7 };
+        assert_eq!(logged, Some(Logged { at, fact: fact.clone() }));
+        assert_eq!(account_of(&fact), Some(order.account()));
+    }
+
+    #[test]
+    fn what_is_not_ours_or_not_known_is_passed_over_and_what_is_broken_is_not() {
+        let topics = [H256(word(1)), H256(word(8))];
+        let data = [word(10), word(1), word(20)].concat();
+        let stranger = log(Address([7; 20]), WITHDRAWN, &topics, &data);
+        assert_eq!(read(&stranger, &CONTRACTS), Ok(None));
+        assert_eq!(read(&log(CONTRACTS.market, "Later(uint256)", &[], &data), &CONTRACTS), Ok(None));
+        assert_eq!(
+            read(&log(CONTRACTS.registry, "ProviderRetired(address)", &topics[..1], &[]), &CONTRACTS),
+            Ok(None)
+        );
+        let short = log(CONTRACTS.market, WITHDRAWN, &topics, &data[..64]);
+        let error = read(&short, &CONTRACTS).expect_err("a word is missing");
+        assert!(error.to_string().starts_with("log 7 of block 6 cannot be read"), "{error}");
+        let too_much = [[0xff; 32], word(1), word(20)].concat();
+        read(&log(CONTRACTS.market, WITHDRAWN, &topics, &too_much), &CONTRACTS).expect_err("beyond 128 bits");
+        let mut pending = log(CONTRACTS.market, WITHDRAWN, &topics, &data);
+        pending.block_hash = None;
+        read(&pending, &CONTRACTS).expect_err("it stands nowhere");
+    }
+}

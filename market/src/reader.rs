@@ -625,3 +625,16 @@ fn unknown_state(view: &'static str, state: u8) -> ReadError {
 fn garbled(view: &'static str, error: impl std::error::Error) -> ReadError {
     ReadError::Garbled { view, problem: crate::rpc::causes(error) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms_hash_as_the_contract_hashes_them() {
+        // keccak256 of the four words, made with Foundry's `cast abi-encode` and `cast keccak`.
+        let known = "0x1fd359695e32eba8c4796f9c9c35215aa65cb59bd4b8120a4f725a98951081c0";
+        let rate = Rate::new(123_456_789_012_345_678_901).expect("below 2^80");
+        assert_eq!(terms_hash(rate, 86_400, 3_600, 1_800_000_000).to_string(), known);
+    }
+}

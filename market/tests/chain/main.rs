@@ -4,5 +4,6 @@ mod anvil;
 mod gateway;
 mod money;
 mod sending;
+mod silence;
 mod strangers;
 mod tenant;

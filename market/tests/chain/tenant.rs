@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::anvil::{CHAIN_ID, Market, TENANT_TOKENS, mined, rate, wallet};
 use crate::gateway::Gateway;
+use crate::silence::Relay;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const TENANT_KEY: &str = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
@@ -310,6 +311,29 @@ async fn a_killed_up_goes_on_where_it_was() {
     assert_eq!(deployments.len(), 1, "one deployment, however often it was begun");
     assert_eq!(tokens(&market).await, Amount(TENANT_TOKENS.0 - 5_000_000), "one deposit");
     assert!(gateway.known.lock().expect("fine").manifest.is_some());
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_silent_for_a_while_ends_nothing() {
+    let Some(market) = Market::open().await else { return };
+    let _gateway = gateway(&market).await;
+    let relay = Relay::start(market.anvil.url()).await;
+    let machine = Machine::new();
+    let mut context = machine.context_of(&market);
+    let at = context.iter().position(|argument| argument == "--rpc").expect("it is there");
+    context[at + 1] = format!("http://{}", relay.address);
+    assert!(machine.berth(&context).await.status.success());
+    let document = machine.document(DOCUMENT);
+    let up = machine.start(&["up", &document, "--deposit", "5", "--yes"]);
+    until("an order", async || orders(&market).await.first().copied()).await;
+    relay.be_silent(true);
+    sleep(Duration::from_secs(2)).await;
+    relay.be_silent(false);
+    bid_on_first(&market).await;
+    let up = timeout(LIMIT, up.wait_with_output()).await.expect("in time").expect("ended");
+    assert_eq!(code(&up), Some(0), "{}", text(&up.stderr));
+    assert!(text(&up.stderr).contains("trying again"), "{}", text(&up.stderr));
+    assert_eq!(orders(&market).await.len(), 1);
 }
 
 #[tokio::test]

@@ -1,20 +1,18 @@
 //! What people and programs see: results on standard output, everything else on standard error.
 
-#![expect(clippy::print_stdout, reason = "printing results is what this file is for")]
-
 use std::fmt;
 use std::io::Write as _;
 
 use serde::Serialize;
 
-/// A line of progress.
+/// A line of progress. Where nobody listens any more, nothing is said.
 pub(crate) fn progress(line: impl fmt::Display) {
-    eprintln!("{}", visible(&line.to_string()));
+    let _ = writeln!(std::io::stderr().lock(), "{}", visible(&line.to_string()));
 }
 
-/// A line of result.
+/// A line of result. A reader that has seen enough closes the pipe, which is no failure.
 pub(crate) fn result(line: impl fmt::Display) {
-    println!("{}", visible(&line.to_string()));
+    let _ = writeln!(std::io::stdout().lock(), "{}", visible(&line.to_string()));
 }
 
 /// A problem and its causes, each once.
@@ -32,7 +30,7 @@ pub(crate) fn problem(error: &anyhow::Error) {
 
 /// A value as JSON.
 pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
+    result(serde_json::to_string_pretty(value)?);
     Ok(())
 }
 

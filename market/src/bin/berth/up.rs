@@ -2,13 +2,16 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use manifests::money::Amount;
 use manifests::order::Hash;
 use market::At;
 use market::call::{Call, OrderTerms};
+use market::reader::ReadError;
+use market::sender::SendError;
+use tokio::time::{Instant, sleep};
 
 use crate::account::Account;
 use crate::bids::{self, Wish};
@@ -27,6 +30,11 @@ const ORDER_SLACK_SECS: u64 = 1800;
 /// What is deposited when nothing is said: this many seconds at the highest price.
 const DEFAULT_DEPOSIT_SECS: u64 = 86_400;
 
+/// How long the chain's endpoint may be silent.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Pause between two tries while it is.
+const PAUSE: Duration = Duration::from_secs(1);
+
 pub(crate) async fn run(up: Up) -> anyhow::Result<()> {
     let account = Account::open(&up.context).await?;
     let wanted = document::read(&up.document, &account.mapping, up.max_price, up.strict)?;
@@ -38,12 +46,13 @@ pub(crate) async fn run(up: Up) -> anyhow::Result<()> {
         None => name_of(&up.document)?,
     };
     account.settle().await?;
-    let record = match resumed(&account, &name, wanted.manifest.digest()).await? {
+    let known = account.state.read()?.remove(&name);
+    let record = match resumed(&account, &name, known.as_ref(), wanted.manifest.digest()).await? {
         Some(record) => record,
-        None => begin(&account, &name, &wanted, &up).await?,
+        None => begin(&account, &name, &wanted, &up, known.as_ref()).await?,
     };
     let driven = tokio::select! {
-        done = drive(&account, &record, &wanted, &up) => done,
+        done = drive_through_silence(&account, &record, &wanted, &up) => done,
         () = interrupted() => Err(Stop::Other(Ending::error(Ending::INTERRUPTED, "interrupted"))),
     };
     match driven {
@@ -81,6 +90,50 @@ impl<E: Into<anyhow::Error>> From<E> for Stop {
     fn from(error: E) -> Self {
         Self::Other(error.into())
     }
+}
+
+/// Does what is left to do, and goes on when the chain's endpoint was silent for a while: what is on chain says where.
+async fn drive_through_silence(
+    account: &Account,
+    record: &Record,
+    wanted: &Wanted,
+    up: &Up,
+) -> Result<(), Stop> {
+    let mut silent_since: Option<Instant> = None;
+    loop {
+        let began = Instant::now();
+        let error = match drive(account, record, wanted, up).await {
+            Err(Stop::Other(error)) if is_silence(&error) => error,
+            ended => return ended,
+        };
+        // A turn that got somewhere ends the silence before it.
+        let since = match silent_since {
+            Some(since) if began.elapsed() < PATIENCE => since,
+            _ => began,
+        };
+        silent_since = Some(since);
+        if since.elapsed() >= PATIENCE {
+            return Err(Stop::Other(error));
+        }
+        progress(format_args!("trying again: {error:#}"));
+        sleep(PAUSE).await;
+        // What was under way must be known before the next step is decided; while that fails, the silence lasts.
+        while let Err(error) = account.settle().await {
+            if since.elapsed() >= PATIENCE || !is_silence(&error) {
+                return Err(Stop::Other(error));
+            }
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+/// Whether the chain's endpoint gave no answer, which says nothing about the chain.
+fn is_silence(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let read = cause.downcast_ref::<ReadError>().is_some_and(ReadError::is_transient);
+        let sent = matches!(cause.downcast_ref(), Some(SendError::Rpc(error)) if error.is_transient());
+        read || sent
+    })
 }
 
 /// Does what is left to do until it runs.
@@ -161,14 +214,19 @@ async fn order_expiry(account: &Account, sight: &Sight, up: &Up) -> anyhow::Resu
 }
 
 /// The record of this name, if it is one of the same document that has not ended.
-async fn resumed(account: &Account, name: &str, digest: Hash) -> anyhow::Result<Option<Record>> {
-    let Some(record) = account.state.read()?.remove(name) else { return Ok(None) };
+async fn resumed(
+    account: &Account,
+    name: &str,
+    known: Option<&Record>,
+    digest: Hash,
+) -> anyhow::Result<Option<Record>> {
+    let Some(record) = known else { return Ok(None) };
     if record.tenant != account.address() {
         let sentence =
             format!("the name {name} belongs to a deployment of another key; choose another --name");
         return Err(Ending::error(Ending::USAGE, sentence));
     }
-    let sight = Sight::of(&account.chain, &record).await?;
+    let sight = Sight::of(&account.chain, record).await?;
     if sight.account.is_some() && sight.is_over() && !matches!(next(record.deposit, &sight), Step::Deposit(_))
     {
         return Ok(None);
@@ -180,11 +238,19 @@ async fn resumed(account: &Account, name: &str, digest: Hash) -> anyhow::Result<
         return Err(Ending::error(Ending::USAGE, sentence));
     }
     progress(format_args!("going on with {name}, deployment {}:\n{sight}", record.dseq));
-    Ok(Some(record))
+    Ok(Some(record.clone()))
 }
 
 /// Asks, and writes down what is about to happen before anything is sent.
-async fn begin(account: &Account, name: &str, wanted: &Wanted, up: &Up) -> anyhow::Result<Record> {
+///
+/// `before` is what the name stood for so far: nothing, or a deployment that is over.
+async fn begin(
+    account: &Account,
+    name: &str,
+    wanted: &Wanted,
+    up: &Up,
+    before: Option<&Record>,
+) -> anyhow::Result<Record> {
     let max_rate = wanted.max_rate()?;
     let too_much = || Ending::error(Ending::USAGE, "a day at this price costs more than can be deposited");
     let deposit = match up.deposit {
@@ -224,7 +290,15 @@ async fn begin(account: &Account, name: &str, wanted: &Wanted, up: &Up) -> anyho
             .map(|group| GroupRecord { name: group.name.clone(), max_rate: group.max_rate })
             .collect(),
     };
-    account.state.change(|all| Ok(all.insert(name.to_owned(), record.clone())))?;
+    account.state.change(|all| {
+        if all.get(name) != before {
+            let sentence =
+                format!("another `berth up` has just begun {name}; wait for it, or choose another --name");
+            return Err(Ending::error(Ending::USAGE, sentence));
+        }
+        all.insert(name.to_owned(), record.clone());
+        Ok(())
+    })?;
     Ok(record)
 }
 
@@ -234,8 +308,9 @@ fn confirm(name: &str, deposit: Amount, max_rate: &str, yes: bool) -> anyhow::Re
     if yes || !std::io::stdin().is_terminal() {
         return Ok(());
     }
-    eprint!("Go on? [y/N] ");
-    std::io::stderr().flush().context("failed to ask")?;
+    let mut screen = std::io::stderr().lock();
+    screen.write_all(b"Go on? [y/N] ").and_then(|()| screen.flush()).context("failed to ask")?;
+    drop(screen);
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).context("failed to read the answer")?;
     match answer.trim() {

@@ -1,3 +1,13 @@
-//! What a lease needs, in order.
+//! What a lease needs, in order: its namespace and what limits it, what runs, how it is reached; a look at how it does; its
+//! money; and its removal once the chain says that it ended.
 
+pub mod apply;
 pub mod escrow;
+pub mod health;
+pub mod names;
+pub mod plan;
+pub mod pods;
+pub mod reconcile;
+mod redact;
+pub mod status;
+pub mod workloads;

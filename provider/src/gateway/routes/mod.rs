@@ -1,0 +1,8 @@
+//! One file an endpoint: look up, check, change, answer.
+
+pub(super) mod decision;
+pub(super) mod lease;
+pub(super) mod logs;
+pub(super) mod manifest;
+pub(super) mod nonce;
+pub(super) mod status;

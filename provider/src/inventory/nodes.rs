@@ -1,0 +1,391 @@
+//! What is free on each node: what it has, minus what its pods take, minus what is promised to leases and not there yet.
+//!
+//! A promise covers replicas that are not bound to a node: as soon as a pod of the lease stands on the node, the pod counts
+//! instead. So of what a lease was promised on a node and what it takes there, the larger counts. Everything saturates at
+//! nothing: sources that contradict each other make less capacity, never more.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bidengine::Capacity;
+use k8s_openapi::api::core::v1 as core;
+use kube::ResourceExt;
+use manifests::decision::Placement;
+use manifests::gpu::Gpu;
+
+use super::quantity::Rounding;
+use super::requests::{GPU_RESOURCE, Resources, effective_requests, has_ended};
+use crate::leases::names::lease_of;
+
+/// GPUs that a node may sell: all healthy, all of one model, freshly reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// The model.
+    pub gpu: Gpu,
+    /// How many devices are healthy.
+    pub healthy: u64,
+}
+
+/// What is promised to an order or lease, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Promise {
+    /// To whom: the lease's short name, which its pods carry.
+    pub lease: String,
+    /// Which nodes, a replica at a time.
+    pub placement: Placement,
+}
+
+/// What was read from the cluster at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// The nodes whose capacity is sold.
+    pub nodes: Vec<Arc<core::Node>>,
+    /// All pods of all namespaces.
+    pub pods: Vec<Arc<core::Pod>>,
+    /// What each node's agent says of its GPUs, as far as it can be offered.
+    pub pools: BTreeMap<String, Pool>,
+}
+
+/// What a node's pods take, by whose they are.
+#[derive(Debug, Default)]
+struct Taken {
+    others: Resources,
+    leases: BTreeMap<String, Resources>,
+}
+
+/// What is free for new orders.
+pub fn free(view: &View, promises: &[Promise]) -> Capacity {
+    let taken = taken(&view.pods);
+    let promised = promised(promises);
+    let mut capacity = Capacity::default();
+    for node in &view.nodes {
+        let name = node.name_any();
+        let mut allocatable = allocatable(node);
+        let pool = view.pools.get(&name);
+        // The kubelet hands out at most what it was announced; the agent knows which of them are well.
+        allocatable.gpus = allocatable.gpus.min(pool.map_or(0, |pool| pool.healthy));
+
+        let mut left = allocatable;
+        if let Some(Taken { others, .. }) = taken.get(name.as_str()) {
+            left = left.saturating_sub(*others);
+        }
+        for (_, resources) in held_by_leases(taken.get(name.as_str()), promised.get(name.as_str())) {
+            left = left.saturating_sub(resources);
+        }
+        let gpus = pool.map(|pool| (pool.gpu.clone(), left.gpus)).into_iter().collect();
+        let node = bidengine::Node {
+            schedulable: takes_pods(node),
+            user_namespaces: has_user_namespaces(node),
+            arch: architecture(node),
+            cpu_milli: left.cpu_milli,
+            memory_bytes: left.memory_bytes,
+            ephemeral_bytes: left.ephemeral_bytes,
+            gpus,
+        };
+        capacity.nodes.insert(name, node);
+    }
+    capacity
+}
+
+/// What each lease has on a node: the larger of what its pods take and what it was promised.
+fn held_by_leases(
+    taken: Option<&Taken>,
+    promised: Option<&BTreeMap<&str, Resources>>,
+) -> BTreeMap<String, Resources> {
+    let mut held = taken.map(|taken| taken.leases.clone()).unwrap_or_default();
+    for (lease, resources) in promised.into_iter().flatten() {
+        let running = held.entry((*lease).to_owned()).or_default();
+        *running = running.max(*resources);
+    }
+    held
+}
+
+fn taken(pods: &[Arc<core::Pod>]) -> BTreeMap<&str, Taken> {
+    let mut nodes: BTreeMap<&str, Taken> = BTreeMap::new();
+    for pod in pods.iter().filter(|pod| !has_ended(pod)) {
+        let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) else { continue };
+        let taken = nodes.entry(node).or_default();
+        let held = match lease_of(&**pod) {
+            Some(lease) => taken.leases.entry(lease.to_owned()).or_default(),
+            None => &mut taken.others,
+        };
+        *held = held.saturating_add(effective_requests(pod));
+    }
+    nodes
+}
+
+fn promised(promises: &[Promise]) -> BTreeMap<&str, BTreeMap<&str, Resources>> {
+    let mut nodes: BTreeMap<&str, BTreeMap<&str, Resources>> = BTreeMap::new();
+    for Promise { lease, placement } in promises {
+        for replica in &placement.replicas {
+            let held = nodes.entry(replica.node.as_str()).or_default().entry(lease).or_default();
+            *held = held.saturating_add(Resources {
+                cpu_milli: replica.takes.cpu_milli,
+                memory_bytes: replica.takes.memory_bytes,
+                ephemeral_bytes: replica.takes.ephemeral_bytes,
+                gpus: replica.takes.gpu.as_ref().map_or(0, |gpu| gpu.count),
+            });
+        }
+    }
+    nodes
+}
+
+fn allocatable(node: &core::Node) -> Resources {
+    let list = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
+    list.map(|list| Resources::read(list, Rounding::Down, 0)).unwrap_or_default()
+}
+
+/// Whether a tenant's pod could be placed here: the node is ready, not cordoned, not on its way out, and has no taint that
+/// keeps ordinary pods away. The taint that GPU operators put on GPU nodes does not: GPU pods tolerate it.
+pub fn takes_pods(node: &core::Node) -> bool {
+    let spec = node.spec.as_ref();
+    let cordoned = spec.and_then(|spec| spec.unschedulable).unwrap_or(false);
+    let tainted = spec.and_then(|spec| spec.taints.as_ref()).into_iter().flatten().any(|taint| {
+        matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute") && taint.key != GPU_RESOURCE
+    });
+    is_ready(node) && !cordoned && !tainted && node.metadata.deletion_timestamp.is_none()
+}
+
+/// Whether the kubelet of the node reports well, as the control plane sees it.
+pub fn is_ready(node: &core::Node) -> bool {
+    node.status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten())
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// Whether the node's default runtime gives pods user namespaces.
+pub fn has_user_namespaces(node: &core::Node) -> bool {
+    node.status
+        .iter()
+        .flat_map(|status| status.runtime_handlers.iter().flatten())
+        // The default handler has no name.
+        .filter(|handler| handler.name.as_deref().unwrap_or_default().is_empty())
+        .any(|handler| handler.features.as_ref().and_then(|features| features.user_namespaces) == Some(true))
+}
+
+fn architecture(node: &core::Node) -> String {
+    node.status
+        .as_ref()
+        .and_then(|status| status.node_info.as_ref())
+        .map(|info| info.architecture.clone())
+        .filter(|arch| !arch.is_empty())
+        .unwrap_or_else(|| "amd64".to_owned())
+}
+
+/// Drops what nobody reads of a node: the list of images alone is often most of it.
+pub fn trim_node(node: &mut core::Node) {
+    node.annotations_mut().clear();
+    if let Some(status) = &mut node.status {
+        status.images = None;
+        status.volumes_in_use = None;
+        status.volumes_attached = None;
+    }
+}
+
+/// Drops what nobody reads of a pod, among it everything that could be a tenant's secret.
+pub fn trim_pod(pod: &mut core::Pod) {
+    pod.annotations_mut().clear();
+    let Some(spec) = &mut pod.spec else { return };
+    spec.volumes = None;
+    for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
+        container.env = None;
+        container.env_from = None;
+        container.command = None;
+        container.args = None;
+        container.volume_mounts = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use manifests::decision::{GpuTake, Replica, Takes};
+    use manifests::objects::labels;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn node(name: &str, changes: Value) -> Arc<core::Node> {
+        let mut node = json!({
+            "metadata": {"name": name},
+            "spec": {},
+            "status": {
+                "allocatable": {"cpu": "4", "memory": "8Gi", "ephemeral-storage": "100Gi", GPU_RESOURCE: "4"},
+                "conditions": [{"type": "Ready", "status": "True"}],
+                "nodeInfo": {
+                    "architecture": "arm64", "bootID": "", "containerRuntimeVersion": "", "kernelVersion": "",
+                    "kubeProxyVersion": "", "kubeletVersion": "", "machineID": "", "operatingSystem": "linux",
+                    "osImage": "", "systemUUID": "",
+                },
+                "runtimeHandlers": [{"name": "", "features": {"userNamespaces": true}}],
+            },
+        });
+        merge(&mut node, changes);
+        Arc::new(serde_json::from_value(node).expect("a node"))
+    }
+
+    fn merge(into: &mut Value, from: Value) {
+        match (into, from) {
+            (Value::Object(into), Value::Object(from)) => {
+                for (key, value) in from {
+                    merge(into.entry(key).or_insert(Value::Null), value);
+                }
+            }
+            (into, from) => *into = from,
+        }
+    }
+
+    fn pod(name: &str, node: &str, cpu: &str, gpus: u64, lease: Option<u16>, phase: &str) -> Arc<core::Pod> {
+        let labels = lease.map(|lease| json!({labels::LEASE: format!("lease{lease}")})).unwrap_or_default();
+        let pod = json!({
+            "metadata": {"name": name, "labels": labels},
+            "spec": {"nodeName": node, "containers": [{
+                "name": "c", "resources": {"requests": {"cpu": cpu, "memory": "1Gi", GPU_RESOURCE: gpus.to_string()}},
+            }]},
+            "status": {"phase": phase},
+        });
+        Arc::new(serde_json::from_value(pod).expect("a pod"))
+    }
+
+    fn promise(oseq: u16, node: &str, cpu_milli: u64, gpus: u64, replicas: usize) -> Promise {
+        let gpu = (gpus > 0).then(|| GpuTake { pool: "h100-80Gi-sxm".to_owned(), count: gpus });
+        let takes = Takes { cpu_milli, memory_bytes: 1 << 30, ephemeral_bytes: 0, gpu };
+        let replica = Replica { unit: 1, node: node.to_owned(), takes };
+        Promise { lease: format!("lease{oseq}"), placement: Placement { replicas: vec![replica; replicas] } }
+    }
+
+    fn h100() -> Gpu {
+        "h100-80Gi-sxm".parse().expect("a pool")
+    }
+
+    fn view(pods: Vec<Arc<core::Pod>>, healthy: u64) -> View {
+        let pools = BTreeMap::from([("n1".to_owned(), Pool { gpu: h100(), healthy })]);
+        View { nodes: vec![node("n1", json!({}))], pods, pools }
+    }
+
+    fn left(view: &View, promises: &[Promise]) -> (u64, u64, u64) {
+        let capacity = free(view, promises);
+        let node = &capacity.nodes["n1"];
+        (node.cpu_milli, node.memory_bytes >> 30, node.gpus.get(&h100()).copied().unwrap_or(0))
+    }
+
+    #[test]
+    fn what_runs_and_what_is_promised_is_not_free() {
+        let others = || pod("a", "n1", "500m", 0, None, "Running");
+        assert_eq!(left(&view(vec![others()], 4), &[]), (3500, 7, 4));
+        assert_eq!(left(&view(vec![others()], 4), &[promise(1, "n1", 1000, 1, 2)]), (1500, 5, 2));
+        assert_eq!(left(&view(vec![others()], 4), &[promise(1, "elsewhere", 1000, 1, 2)]), (3500, 7, 4));
+    }
+
+    #[test]
+    fn a_bound_pod_counts_instead_of_its_promise() {
+        let promises = [promise(1, "n1", 1000, 1, 2)];
+        let one = view(vec![pod("a", "n1", "1", 1, Some(1), "Running")], 4);
+        assert_eq!(left(&one, &promises), (2000, 6, 2));
+        let both = view(
+            vec![pod("a", "n1", "1", 1, Some(1), "Pending"), pod("b", "n1", "1", 1, Some(1), "Running")],
+            4,
+        );
+        assert_eq!(left(&both, &promises), (2000, 6, 2));
+        let surge = view(
+            vec![pod("a", "n1", "2", 1, Some(1), "Running"), pod("b", "n1", "1", 1, Some(1), "Running")],
+            4,
+        );
+        assert_eq!(left(&surge, &promises), (1000, 6, 2), "what runs beyond the promise counts too");
+        let stranger = view(vec![pod("a", "n1", "1", 1, Some(2), "Running")], 4);
+        assert_eq!(left(&stranger, &promises), (1000, 5, 1), "another lease's pod leaves the promise open");
+    }
+
+    #[test]
+    fn ended_pods_and_pods_of_one_name_in_two_namespaces_are_told_apart() {
+        let ended =
+            view(vec![pod("a", "n1", "1", 1, None, "Succeeded"), pod("b", "n1", "1", 1, None, "Failed")], 4);
+        assert_eq!(left(&ended, &[]), (4000, 8, 4));
+        let twins =
+            view(vec![pod("a", "n1", "1", 0, None, "Running"), pod("a", "n1", "1", 0, None, "Running")], 4);
+        assert_eq!(left(&twins, &[]), (2000, 6, 4));
+    }
+
+    #[test]
+    fn only_healthy_devices_that_the_kubelet_has_too_are_free() {
+        assert_eq!(left(&view(vec![], 3), &[]).2, 3);
+        assert_eq!(left(&view(vec![], 8), &[]).2, 4);
+        let running = view(vec![pod("a", "n1", "1", 2, Some(1), "Running")], 1);
+        assert_eq!(
+            left(&running, &[promise(1, "n1", 1000, 2, 1)]).2,
+            0,
+            "a device that fails in use takes none from others"
+        );
+        let mut unreported = view(vec![], 4);
+        unreported.pools.clear();
+        assert!(free(&unreported, &[]).nodes["n1"].gpus.is_empty());
+    }
+
+    proptest! {
+        /// Two pods and two promises of whatever size, of two leases or nobody: what is left is what is there minus the larger
+        /// of running and promised for each lease, and nothing once that is more than is there.
+        #[test]
+        fn free_capacity_is_never_below_nothing_and_never_counts_twice(
+            pods in prop::collection::vec((0u16..3, 0u64..6_000, 0u64..6), 0..5),
+            promises in prop::collection::vec((1u16..3, 0u64..6_000, 0u64..6), 0..3),
+            healthy in 0u64..6,
+        ) {
+            let lease = |owner: u16| (owner > 0).then_some(owner);
+            let running = pods.iter().map(|(owner, cpu, gpus)| pod("p", "n1", &format!("{cpu}m"), *gpus, lease(*owner), "Running"));
+            let view = view(running.collect(), healthy);
+            let promised: Vec<_> = promises.iter().map(|(owner, cpu, gpus)| promise(*owner, "n1", *cpu, *gpus, 1)).collect();
+            let (cpu, _, gpus) = left(&view, &promised);
+
+            let sum = |of: &[(u16, u64, u64)], owner, pick: fn(&(u16, u64, u64)) -> u64| {
+                of.iter().filter(|(other, _, _)| *other == owner).map(pick).sum::<u64>()
+            };
+            let expected = |there: u64, pick: fn(&(u16, u64, u64)) -> u64| {
+                let held = (1..3).map(|owner| sum(&pods, owner, pick).max(sum(&promises, owner, pick)));
+                there.saturating_sub(sum(&pods, 0, pick) + held.sum::<u64>())
+            };
+            prop_assert_eq!(cpu, expected(4_000, |(_, cpu, _)| *cpu));
+            prop_assert_eq!(gpus, expected(healthy.min(4), |(_, _, gpus)| *gpus));
+        }
+    }
+
+    #[test]
+    fn nodes_that_take_no_tenants_are_told_apart() {
+        let gpu_taint = json!({"spec": {"taints": [{"key": GPU_RESOURCE, "effect": "NoSchedule"}]}});
+        for (case, changes, expected) in [
+            ("plain", json!({}), true),
+            ("cordoned", json!({"spec": {"unschedulable": true}}), false),
+            ("not ready", json!({"status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}), false),
+            ("tainted", json!({"spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]}}), false),
+            (
+                "preferred elsewhere",
+                json!({"spec": {"taints": [{"key": "k", "effect": "PreferNoSchedule"}]}}),
+                true,
+            ),
+            ("for GPUs", gpu_taint, true),
+        ] {
+            assert_eq!(takes_pods(&node("n1", changes)), expected, "{case}");
+        }
+        let capacity = free(&View { nodes: vec![node("n1", json!({}))], ..View::default() }, &[]);
+        assert_eq!(
+            (capacity.nodes["n1"].arch.as_str(), capacity.nodes["n1"].user_namespaces),
+            ("arm64", true)
+        );
+    }
+
+    #[test]
+    fn a_trimmed_pod_holds_no_secret_and_takes_the_same() {
+        let mut pod: core::Pod = serde_json::from_value(json!({
+            "metadata": {"name": "p", "annotations": {"a": "hunter2"}},
+            "spec": {"containers": [{
+                "name": "c", "env": [{"name": "P", "value": "hunter2"}], "args": ["hunter2"], "command": ["hunter2"],
+                "resources": {"requests": {"cpu": "1"}},
+            }]},
+        }))
+        .expect("a pod");
+        let before = effective_requests(&pod);
+        trim_pod(&mut pod);
+        assert_eq!(effective_requests(&pod), before);
+        assert!(!serde_json::to_string(&pod).expect("json").contains("hunter2"));
+    }
+}

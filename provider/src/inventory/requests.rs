@@ -1,0 +1,250 @@
+//! What a pod takes from its node, as the scheduler counts it.
+//!
+//! Containers and sidecars run together, so their requests add up; an init container runs beside the sidecars started
+//! before it and nothing else, so the dearest moment of the start counts when it is above the steady state. Overhead of the
+//! runtime class comes on top, and a request set for the whole pod replaces the sum over its containers. While a resize is
+//! under way the larger of old and new counts.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::ResourceExt;
+
+use super::quantity::{Rounding, units};
+
+/// The resource name under which a device plugin offers whole NVIDIA GPUs.
+pub const GPU_RESOURCE: &str = "nvidia.com/gpu";
+
+/// An amount of everything that we count on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Resources {
+    /// Thousandths of a core.
+    pub cpu_milli: u64,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Bytes of node-local storage.
+    pub ephemeral_bytes: u64,
+    /// Whole GPUs.
+    pub gpus: u64,
+}
+
+impl Resources {
+    /// Reads a Kubernetes resource list. A quantity that cannot be read, or is beyond 64 bits, counts as `unreadable`.
+    pub(super) fn read(list: &BTreeMap<String, Quantity>, rounding: Rounding, unreadable: u64) -> Self {
+        let read = |name: &str, per_one| {
+            list.get(name).map_or(0, |quantity| units(&quantity.0, per_one, rounding).unwrap_or(unreadable))
+        };
+        Self {
+            cpu_milli: read("cpu", 1000),
+            memory_bytes: read("memory", 1),
+            ephemeral_bytes: read("ephemeral-storage", 1),
+            gpus: read(GPU_RESOURCE, 1),
+        }
+    }
+
+    /// Both together; stops at the largest number rather than wrap.
+    #[must_use]
+    pub fn saturating_add(self, other: Self) -> Self {
+        self.zip(other, u64::saturating_add)
+    }
+
+    /// What is left after `other` is taken away; stops at nothing rather than wrap.
+    #[must_use]
+    pub fn saturating_sub(self, other: Self) -> Self {
+        self.zip(other, u64::saturating_sub)
+    }
+
+    /// The larger of each.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        self.zip(other, u64::max)
+    }
+
+    fn zip(self, other: Self, combine: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            cpu_milli: combine(self.cpu_milli, other.cpu_milli),
+            memory_bytes: combine(self.memory_bytes, other.memory_bytes),
+            ephemeral_bytes: combine(self.ephemeral_bytes, other.ephemeral_bytes),
+            gpus: combine(self.gpus, other.gpus),
+        }
+    }
+}
+
+/// Whether the pod has ended for good: it keeps its name but no resources.
+pub fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// What the pod takes while it is on its node. A request that cannot be read takes everything.
+pub fn effective_requests(pod: &Pod) -> Resources {
+    let Some(spec) = &pod.spec else { return Resources::default() };
+
+    let mut steady = Resources::default();
+    for container in &spec.containers {
+        steady = steady.saturating_add(container_requests(pod, container));
+    }
+    let mut sidecars = Resources::default();
+    let mut start = Resources::default();
+    for container in spec.init_containers.iter().flatten() {
+        let requests = container_requests(pod, container);
+        if container.restart_policy.as_deref() == Some("Always") {
+            sidecars = sidecars.saturating_add(requests);
+            start = start.max(sidecars);
+        } else {
+            start = start.max(sidecars.saturating_add(requests));
+        }
+    }
+
+    let mut total = start.max(steady.saturating_add(sidecars));
+    if let Some(list) = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref()) {
+        let whole = taken(list);
+        if list.contains_key("cpu") {
+            total.cpu_milli = whole.cpu_milli;
+        }
+        if list.contains_key("memory") {
+            total.memory_bytes = whole.memory_bytes;
+        }
+    }
+    spec.overhead.as_ref().map_or(total, |overhead| total.saturating_add(taken(overhead)))
+}
+
+fn container_requests(pod: &Pod, container: &Container) -> Resources {
+    let asked = container.resources.as_ref().map(requests_or_limits).unwrap_or_default();
+    let status = pod.status.as_ref();
+    let statuses = status.and_then(|status| status.container_statuses.as_ref()).into_iter().flatten();
+    let init = status.and_then(|status| status.init_container_statuses.as_ref()).into_iter().flatten();
+    let Some(status) = statuses.chain(init).find(|status| status.name == container.name) else {
+        return asked;
+    };
+
+    let allocated = status.allocated_resources.as_ref().map(taken).unwrap_or_default();
+    let in_force = status.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+    asked.max(allocated).max(in_force.map(taken).unwrap_or_default())
+}
+
+/// The API server fills a missing request in from the limit; one that was read before that counts the same.
+fn requests_or_limits(resources: &ResourceRequirements) -> Resources {
+    let mut list = resources.limits.clone().unwrap_or_default();
+    list.extend(resources.requests.clone().unwrap_or_default());
+    taken(&list)
+}
+
+fn taken(list: &BTreeMap<String, Quantity>) -> Resources {
+    Resources::read(list, Rounding::Up, u64::MAX)
+}
+
+/// Names a pod for a sentence: namespace and name.
+pub fn pod_name(pod: &Pod) -> String {
+    format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn requests(cpu: &str, memory: &str) -> Value {
+        json!({"requests": {"cpu": cpu, "memory": memory}})
+    }
+
+    fn pod(spec: &Value) -> Pod {
+        serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).expect("a pod")
+    }
+
+    fn container(name: &str, cpu: &str, memory: &str) -> Value {
+        json!({"name": name, "resources": requests(cpu, memory)})
+    }
+
+    fn sidecar(name: &str, cpu: &str, memory: &str) -> Value {
+        json!({"name": name, "restartPolicy": "Always", "resources": requests(cpu, memory)})
+    }
+
+    #[test]
+    fn a_pod_takes_what_the_scheduler_counts() {
+        let table = [
+            ("no containers", json!({"containers": []}), 0, 0),
+            (
+                "two containers add up",
+                json!({"containers": [container("a", "1", "100"), container("b", "500m", "50")]}),
+                1500,
+                150,
+            ),
+            (
+                "an init container above the rest counts alone",
+                json!({"containers": [container("a", "100m", "10")], "initContainers": [container("i", "1", "5")]}),
+                1000,
+                10,
+            ),
+            (
+                "init containers do not add up",
+                json!({"containers": [container("a", "1", "10")],
+                       "initContainers": [container("i", "900m", "9"), container("j", "800m", "80")]}),
+                1000,
+                80,
+            ),
+            (
+                "a sidecar adds to the containers",
+                json!({"containers": [container("a", "1", "10")], "initContainers": [sidecar("s", "200m", "5")]}),
+                1200,
+                15,
+            ),
+            (
+                "an init container runs beside the sidecars started before it",
+                json!({"containers": [container("a", "100m", "1")],
+                       "initContainers": [sidecar("s", "200m", "5"), container("i", "1", "10"), sidecar("t", "300m", "5")]}),
+                1200,
+                15,
+            ),
+            (
+                "overhead comes on top",
+                json!({"containers": [container("a", "1", "10")], "overhead": {"cpu": "250m", "memory": "7"}}),
+                1250,
+                17,
+            ),
+            (
+                "a request for the whole pod replaces the sum",
+                json!({"containers": [container("a", "1", "10")], "resources": {"requests": {"cpu": "3"}}}),
+                3000,
+                10,
+            ),
+            (
+                "a limit stands for a missing request",
+                json!({"containers": [{"name": "a", "resources": {"limits": {"cpu": "2", "memory": "20"}}}]}),
+                2000,
+                20,
+            ),
+            ("parts of a unit are rounded up", json!({"containers": [container("a", "1u", "1m")]}), 1, 1),
+            (
+                "what cannot be read takes everything",
+                json!({"containers": [container("a", "lots", "1")]}),
+                u64::MAX,
+                1,
+            ),
+        ];
+        for (case, spec, cpu_milli, memory_bytes) in table {
+            let got = effective_requests(&pod(&spec));
+            assert_eq!((got.cpu_milli, got.memory_bytes), (cpu_milli, memory_bytes), "{case}");
+        }
+    }
+
+    #[test]
+    fn while_a_resize_is_under_way_the_larger_counts() {
+        let mut pod = pod(&json!({"containers": [container("a", "1", "10")]}));
+        pod.status = serde_json::from_value(json!({"containerStatuses": [{
+            "name": "a", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+            "allocatedResources": {"cpu": "2"}, "resources": {"requests": {"cpu": "500m", "memory": "30"}},
+        }]}))
+        .expect("a status");
+        let got = effective_requests(&pod);
+        assert_eq!((got.cpu_milli, got.memory_bytes), (2000, 30));
+    }
+
+    #[test]
+    fn gpus_are_counted_from_limits_as_well() {
+        let pod = pod(&json!({"containers": [{"name": "a", "resources": {"limits": {GPU_RESOURCE: "2"}}}]}));
+        assert_eq!(effective_requests(&pod).gpus, 2);
+    }
+}

@@ -1,0 +1,157 @@
+//! Makes the cluster hold the objects of a lease, and takes away what it should not hold any more.
+//!
+//! Objects are applied by server-side apply under one field manager, in the order in which they are given. Only what carries
+//! the lease's label is ever deleted, each object by the UID it was seen with, and only after a complete and successful look.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::Context;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions};
+use kube::core::GroupVersionKind;
+use kube::{Api, Client, ResourceExt};
+use manifests::objects::Object;
+
+/// The one field manager under which everything of ours is applied.
+pub const FIELD_MANAGER: &str = "berth-provider";
+
+/// How long one call to the API server may take.
+const CALL: Duration = Duration::from_secs(15);
+
+/// The kinds in which an older manifest may have left something, in the order in which it is taken away: first the ways in.
+const KINDS: [(&str, &str, &str); 5] = [
+    ("gateway.networking.k8s.io", "v1", "HTTPRoute"),
+    ("", "v1", "Service"),
+    ("apps", "v1", "Deployment"),
+    ("", "v1", "Secret"),
+    ("networking.k8s.io", "v1", "NetworkPolicy"),
+];
+
+/// Talks to the API server about the objects of leases.
+#[derive(Clone)]
+pub struct Applier {
+    client: Client,
+}
+
+impl Applier {
+    /// An applier that acts through this client.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Applies the objects in order.
+    ///
+    /// # Errors
+    /// The first refusal, naming the object. Nothing after it was applied; what came before stays. The API server's own
+    /// words are in it, and they may repeat parts of the object.
+    pub async fn apply(&self, objects: &[Object]) -> anyhow::Result<()> {
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        for object in objects {
+            // Only whether it was taken is of interest, so nothing of the answer is read that may hold a secret.
+            let (api, patch) = (self.api_of(object), Patch::Apply(&object.body));
+            let applied = timely(api.patch_metadata(&object.name, &params, &patch)).await;
+            applied.with_context(|| format!("failed to apply {object:?}"))?;
+        }
+        Ok(())
+    }
+
+    /// Deletes what the namespace still holds under `selector` besides the objects given. Nothing is deleted unless every
+    /// kind could be listed.
+    ///
+    /// # Errors
+    /// When a list or a deletion fails.
+    pub async fn prune(&self, namespace: &str, selector: &str, keep: &[Object]) -> anyhow::Result<u64> {
+        let keep: BTreeSet<(&str, &str)> =
+            keep.iter().map(|object| (object.kind.as_str(), object.name.as_str())).collect();
+        let mut leftovers = Vec::new();
+        for (group, version, kind) in KINDS {
+            let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+            let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource);
+            let list = match timely(api.list_metadata(&ListParams::default().labels(selector))).await {
+                Ok(list) => list,
+                // A cluster without this kind holds none of it.
+                Err(kube::Error::Api(status)) if status.code == 404 => continue,
+                Err(error) => {
+                    return Err(error).with_context(|| format!("failed to list {kind} in {namespace}"));
+                }
+            };
+            for object in list.items {
+                let gone = object.metadata.deletion_timestamp.is_some();
+                if !gone && !keep.contains(&(kind, object.name_any().as_str())) {
+                    leftovers.push((api.clone(), kind, object.name_any(), object.uid()));
+                }
+            }
+        }
+        let mut deleted = 0;
+        for (api, kind, name, uid) in leftovers {
+            let result = timely(api.delete(&name, &only(uid))).await;
+            deleted += u64::from(
+                forgive_absence(result)
+                    .with_context(|| format!("failed to delete {kind} {namespace}/{name}"))?,
+            );
+        }
+        Ok(deleted)
+    }
+
+    /// Deletes a namespace of a lease, if it still is the one that was seen.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn delete_namespace(&self, namespace: &Namespace) -> anyhow::Result<bool> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        let name = namespace.name_any();
+        let result = timely(api.delete(&name, &only(namespace.uid()))).await;
+        forgive_absence(result).with_context(|| format!("failed to delete namespace {name}"))
+    }
+
+    /// The namespace as it is now, asked for directly.
+    ///
+    /// # Errors
+    /// When the API server does not answer; that it is not there is an answer.
+    pub async fn namespace(&self, name: &str) -> anyhow::Result<Option<Namespace>> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        timely(api.get_opt(name)).await.with_context(|| format!("failed to read namespace {name}"))
+    }
+
+    fn api_of(&self, object: &Object) -> Api<DynamicObject> {
+        let (group, version) = object.api_version.split_once('/').unwrap_or(("", &object.api_version));
+        let resource = ApiResource {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            api_version: object.api_version.clone(),
+            kind: object.kind.clone(),
+            plural: object.plural.clone(),
+        };
+        match &object.namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
+        }
+    }
+}
+
+async fn timely<T>(call: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+    match tokio::time::timeout(CALL, call).await {
+        Ok(result) => result,
+        Err(_) => Err(kube::Error::Service(
+            format!("the API server did not answer within {} s", CALL.as_secs()).into(),
+        )),
+    }
+}
+
+/// Whether something was deleted; that it was gone or was replaced meanwhile is fine.
+fn forgive_absence<T>(result: kube::Result<T>) -> kube::Result<bool> {
+    match result {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn only(uid: Option<String>) -> DeleteParams {
+    DeleteParams {
+        preconditions: Some(Preconditions { uid, resource_version: None }),
+        ..DeleteParams::background()
+    }
+}

@@ -1,0 +1,495 @@
+//! Loop: active leases × manifests → objects → cluster → status; closed leases → nothing left of them.
+//!
+//! It starts from the store and the cluster each time and needs no memory: what it remembers only saves calls. A cluster that
+//! cannot be seen is left as it is, and so is one lease's part when only that part fails. Stopping deletes nothing.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail};
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::ResourceExt;
+use manifests::decision::Placement;
+use manifests::group::OrderSpec;
+use manifests::manifest::{Group, Manifest};
+use manifests::objects::{self, LeaseContext, Objects, labels, render};
+use manifests::order::{Address, LeaseId};
+use market::api::{LeaseState as State, ServiceStatus};
+
+use super::apply::Applier;
+use super::health::{Service, Verdict, judge, pod_status, ready_replicas};
+use super::names::{lease_of, selector, short_name};
+use super::plan::{Depths, Step, namespaces, step};
+use super::pods::Source;
+use super::redact::redact;
+use super::status::Shown;
+use super::workloads::{Seen, Workloads, complaint, rolled_out};
+use crate::clock::Clock;
+use crate::inventory::{Incident, Inventory};
+use crate::store::{Health, LeaseRow, LeaseStatus, Store, StoredManifest};
+use crate::task::{Nudge, Report, Turn};
+
+/// How many leases are worked on at once.
+const AT_ONCE: usize = 8;
+
+/// After this the objects of a lease are applied again although nothing changed here: somebody may have changed them there.
+const REAPPLY: Duration = Duration::from_secs(300);
+
+/// How soon a lease that could not be applied is tried again, and one that waits for the chain is looked at again.
+const SOON: Duration = Duration::from_secs(1);
+
+/// A status is written again after so many seconds although nothing of it changed, so that its age tells that we look.
+const STATUS_SECS: u64 = 60;
+
+/// Counts what operators should hear of.
+pub trait Observe: Send + Sync {
+    /// Something that must not be was seen for the first time.
+    fn incident(&self, code: &str);
+    /// How many namespaces carry our label and belong to no lease that we know.
+    fn held_namespaces(&self, count: usize);
+    /// A lease's objects could not be applied.
+    fn apply_failed(&self);
+}
+
+/// The loop's work.
+pub struct Reconcile {
+    /// Leases, manifests, reservations and status.
+    pub store: Store,
+    /// Wall-clock time.
+    pub clock: Clock,
+    /// The provider whose leases these are.
+    pub provider: Address,
+    /// Nodes, pods and GPUs.
+    pub inventory: Inventory,
+    /// What runs for leases.
+    pub workloads: Workloads,
+    /// Changes the cluster.
+    pub applier: Applier,
+    /// What the cluster is like.
+    pub cluster: objects::Settings,
+    /// Where ports on the nodes are reached from outside.
+    pub port_host: String,
+    /// How sure the chain must be.
+    pub depths: Depths,
+    /// Wakes whoever frees the reservations of leases that are gone.
+    pub freed: Nudge,
+    /// Hears of what operators should know.
+    pub observe: Arc<dyn Observe>,
+    /// What was done before; only saves calls.
+    pub memory: Memory,
+}
+
+/// What the loop remembers between turns.
+#[derive(Debug, Default)]
+pub struct Memory {
+    hasher: RandomState,
+    applied: HashMap<LeaseId, Applied>,
+    incidents: BTreeSet<Incident>,
+    held: BTreeSet<String>,
+}
+
+/// The last complete application of a lease's objects.
+#[derive(Debug, Clone, Copy)]
+struct Applied {
+    objects: u64,
+    at: Instant,
+}
+
+/// A lease with everything that its objects are made of.
+struct Job {
+    id: LeaseId,
+    short_name: String,
+    revision: u64,
+    group: Group,
+    objects: Objects,
+    fingerprint: u64,
+}
+
+impl Turn for Reconcile {
+    const NAME: &'static str = "leases";
+
+    async fn turn(&mut self) -> anyhow::Result<Report> {
+        let Some(head) = self.store.cursor().await?.map(|block| block.number) else {
+            return Ok(Report { changed: 0, due: Some(SOON) });
+        };
+        let before: HashMap<LeaseId, LeaseStatus> =
+            self.store.lease_statuses().await?.into_iter().map(|status| (status.lease, status)).collect();
+
+        let mut changed = 0;
+        let mut waits = false;
+        let mut jobs = Vec::new();
+        let mut ended = Vec::new();
+        for row in self.store.leases_in_hand(self.provider).await? {
+            match step(&row, head, self.depths) {
+                Step::Wait => waits = true,
+                Step::Remove => ended.push(row),
+                Step::Run => match self.job(&row).await {
+                    Ok(Some(job)) => jobs.push(job),
+                    Ok(None) => {}
+                    Err(error) => {
+                        changed += self.tell_problem(row.lease.id, &error, before.get(&row.lease.id)).await?;
+                    }
+                },
+            }
+        }
+
+        let failed = self.apply_all(&jobs, &before).await;
+        for job in &jobs {
+            let verdict = failed
+                .get(&job.id)
+                .map(|problem| Verdict { health: Health::Unknown, why: Some(problem.clone()) });
+            changed += self.tell(job, verdict, before.get(&job.id)).await?;
+        }
+        changed += self.remove(&ended, head, &before).await?;
+        changed += self.note_devices().await?;
+        self.memory.applied.retain(|id, _| jobs.iter().any(|job| job.id == *id));
+        let due = (waits || !failed.is_empty() || !ended.is_empty()).then_some(SOON);
+        Ok(Report { changed, due })
+    }
+}
+
+impl Reconcile {
+    /// What is to run for a lease; `None` while its tenant has sent no manifest.
+    async fn job(&self, row: &LeaseRow) -> anyhow::Result<Option<Job>> {
+        let id = row.lease.id;
+        let Some(stored) = self.store.manifest(id).await? else { return Ok(None) };
+        let StoredManifest { revision, body, .. } = stored;
+        let order = self.store.order(id).await?.context("its order is not in the store")?;
+        let spec =
+            OrderSpec::from_bytes(&order.order.spec).context("the spec that was bid on cannot be read")?;
+        let manifest = Manifest::from_json(&body)
+            .map_err(|_| anyhow!("its stored manifest is not one of this program's"))?;
+        let group = manifest.0.into_iter().find(|group| group.name == spec.name);
+        let group = group.context("its manifest has no group of the order's name")?;
+        let placement = self.placement(id).await?;
+
+        let context = LeaseContext { id, provider: self.provider, placement };
+        let mut cluster = self.cluster.clone();
+        cluster.user_namespace_nodes = self.inventory.user_namespace_nodes()?;
+        let objects = render(&group, &context, &cluster)?;
+        let bodies: Vec<String> = objects.items.iter().map(|object| object.body.to_string()).collect();
+        let fingerprint = self.memory.hasher.hash_one(&bodies);
+        Ok(Some(Job { id, short_name: context.short_id(), revision, group, objects, fingerprint }))
+    }
+
+    async fn placement(&self, id: LeaseId) -> anyhow::Result<Placement> {
+        let reservation = self.store.reservation(id).await?;
+        reservation.map(|reservation| reservation.placement).context("nothing was reserved for it")
+    }
+
+    /// Applies what is new, changed or due; gives the problems by lease, without secrets.
+    async fn apply_all(
+        &mut self,
+        jobs: &[Job],
+        before: &HashMap<LeaseId, LeaseStatus>,
+    ) -> BTreeMap<LeaseId, String> {
+        // Made one by one: a closure inside the stream would have to be general over the lifetime of its job.
+        let mut applications = Vec::new();
+        for job in jobs.iter().filter(|job| self.is_due(job)) {
+            let known = before.get(&job.id).and_then(|status| status.applied_revision);
+            applications.push(apply(&self.applier, job, known.is_some_and(|known| known != job.revision)));
+        }
+        let results: Vec<_> = futures::stream::iter(applications).buffer_unordered(AT_ONCE).collect().await;
+
+        let mut failed = BTreeMap::new();
+        for (job, result) in results {
+            match result {
+                Ok(()) => {
+                    let applied = Applied { objects: job.fingerprint, at: Instant::now() };
+                    self.memory.applied.insert(job.id, applied);
+                }
+                Err(error) => {
+                    let problem = redact(&format!("{error:#}"), &job.group);
+                    self.observe.apply_failed();
+                    failed.insert(job.id, problem);
+                }
+            }
+        }
+        failed
+    }
+
+    fn is_due(&self, job: &Job) -> bool {
+        self.memory
+            .applied
+            .get(&job.id)
+            .is_none_or(|applied| applied.objects != job.fingerprint || applied.at.elapsed() >= REAPPLY)
+    }
+
+    /// Looks how a lease does and stores it. A verdict that is given already is taken instead.
+    async fn tell(
+        &self,
+        job: &Job,
+        verdict: Option<Verdict>,
+        before: Option<&LeaseStatus>,
+    ) -> anyhow::Result<u64> {
+        let shown_before = before.and_then(|before| Shown::read(&before.body).ok());
+        let failed = verdict.is_some();
+        let (verdict, services) = match self.look(job) {
+            Ok((seen, services)) => (verdict.unwrap_or(seen), services),
+            Err(blind) => {
+                let why = Some(format!("the cluster cannot be seen: {blind:#}"));
+                let services = shown_before.as_ref().map(|shown| shown.services.clone()).unwrap_or_default();
+                (verdict.unwrap_or(Verdict { health: Health::Unknown, why }), services)
+            }
+        };
+        let known = before.and_then(|before| before.applied_revision);
+        let applied_revision = if failed { known } else { Some(job.revision) };
+        let was_ready = known == Some(job.revision)
+            && shown_before.is_some_and(|shown| matches!(shown.state, State::Ready | State::Degraded));
+        let state = match verdict.health {
+            Health::Healthy => State::Ready,
+            Health::Unhealthy | Health::Unknown if was_ready => State::Degraded,
+            Health::Unhealthy | Health::Unknown => State::Starting,
+        };
+        let shown = Shown { state, why: verdict.why, services, notes: notes(&job.objects) };
+        self.put(job.id, verdict.health, applied_revision, None, &shown, before).await
+    }
+
+    /// The services of a lease as the cluster shows them.
+    fn look(&self, job: &Job) -> anyhow::Result<(Verdict, Vec<ServiceStatus>)> {
+        let pods = self.inventory.pods_by_lease()?.remove(&job.short_name).unwrap_or_default();
+        let Seen { deployments, mut ports } =
+            self.workloads.seen()?.remove(&job.short_name).unwrap_or_default();
+        let lost_nodes = self.inventory.lost_nodes()?;
+        // Which devices a pod holds is an extra that may be missing.
+        let gpus = self.inventory.holdings(self.clock.now()).map(|held| held.by_pod()).unwrap_or_default();
+
+        let of_service =
+            |name: &str| -> Vec<&Source> { pods.iter().filter(|source| source.service == name).collect() };
+        let mut views = Vec::new();
+        let current: BTreeMap<&str, Vec<_>> = job
+            .group
+            .services
+            .iter()
+            .map(|service| {
+                let pods = of_service(&service.name).into_iter().map(|source| &*source.pod);
+                let pods = pods.filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect();
+                (service.name.as_str(), pods)
+            })
+            .collect();
+        let mut statuses = Vec::new();
+        for service in &job.group.services {
+            let deployment = deployments.get(&service.name).map(AsRef::as_ref);
+            let view = Service {
+                name: &service.name,
+                wanted: service.count,
+                rolled_out: deployment.and_then(rolled_out),
+                complaint: deployment.and_then(complaint),
+                pods: &current[service.name.as_str()],
+            };
+            let mut ports = ports.remove(&service.name).unwrap_or_default();
+            for port in &mut ports {
+                port.host.clone_from(&self.port_host);
+            }
+            let hosts = job.objects.hosts.iter().filter(|served| served.service == service.name);
+            statuses.push(ServiceStatus {
+                name: service.name.clone(),
+                ready: ready_replicas(&view, &lost_nodes),
+                wanted: service.count,
+                pods: of_service(&service.name).iter().map(|source| pod_status(&source.pod, &gpus)).collect(),
+                urls: hosts.map(|served| format!("http://{}", served.host)).collect(),
+                ports,
+            });
+            views.push(view);
+        }
+        Ok((judge(&views, &lost_nodes), statuses))
+    }
+
+    /// Stores why a lease cannot even be rendered.
+    async fn tell_problem(
+        &self,
+        id: LeaseId,
+        problem: &anyhow::Error,
+        before: Option<&LeaseStatus>,
+    ) -> anyhow::Result<u64> {
+        let shown = before.and_then(|before| Shown::read(&before.body).ok()).unwrap_or_default();
+        let shown = Shown { why: Some(format!("it cannot be run: {problem:#}")), ..shown };
+        let applied_revision = before.and_then(|before| before.applied_revision);
+        self.put(id, Health::Unknown, applied_revision, None, &shown, before).await
+    }
+
+    async fn put(
+        &self,
+        lease: LeaseId,
+        health: Health,
+        applied_revision: Option<u64>,
+        torn_down_at: Option<u64>,
+        shown: &Shown,
+        before: Option<&LeaseStatus>,
+    ) -> anyhow::Result<u64> {
+        let now = self.clock.now();
+        let body = shown.write();
+        let same = before.is_some_and(|before| {
+            (before.health, before.applied_revision, before.torn_down_at, &before.body)
+                == (health, applied_revision, torn_down_at, &body)
+        });
+        if same && before.is_some_and(|before| now.saturating_sub(before.updated_at) < STATUS_SECS) {
+            return Ok(0);
+        }
+        if before.is_none_or(|before| before.health != health) {
+            let why = shown.why.as_deref().unwrap_or("everything that should be up is up");
+            tracing::info!(%lease, health = health.word(), why, "a lease's health changed");
+        }
+        let status =
+            LeaseStatus { lease, health, since: now, applied_revision, torn_down_at, body, updated_at: now };
+        self.store.put_lease_status(&status).await.map(u64::from)
+    }
+
+    /// Deletes the namespaces of leases that the chain closed, and notes which are gone.
+    async fn remove(
+        &mut self,
+        ended: &[LeaseRow],
+        head: u64,
+        before: &HashMap<LeaseId, LeaseStatus>,
+    ) -> anyhow::Result<u64> {
+        let seen = self.workloads.namespaces()?;
+        let mine = |namespace: &Namespace| {
+            namespace.annotations().get(labels::PROVIDER) == Some(&self.provider.to_string())
+        };
+        let mine: BTreeMap<&str, &Arc<Namespace>> = seen
+            .iter()
+            .filter(|(_, namespace)| mine(namespace))
+            .map(|(name, namespace)| (name.as_str(), namespace))
+            .collect();
+        let leases: BTreeMap<String, LeaseRow> = self
+            .store
+            .leases_of(self.provider)
+            .await?
+            .into_iter()
+            .map(|row| (short_name(row.lease.id, self.provider), row))
+            .collect();
+        let plan = namespaces(mine.keys().copied(), &leases, head, self.depths);
+
+        for name in plan.held.difference(&self.memory.held) {
+            tracing::warn!(
+                namespace = mine[name.as_str()].name_any(),
+                "a namespace carries our label and belongs to no lease that the chain tells of; it is left alone: look \
+                 whether the database is the right one"
+            );
+        }
+        self.observe.held_namespaces(plan.held.len());
+        self.memory.held = plan.held;
+
+        let mut changed = 0;
+        for name in &plan.delete {
+            let namespace = mine[name.as_str()];
+            if namespace.metadata.deletion_timestamp.is_none()
+                && self.applier.delete_namespace(namespace).await?
+            {
+                tracing::info!(lease = %leases[name].lease.id, namespace = namespace.name_any(), "the workload of a closed lease is deleted");
+                changed += 1;
+            }
+        }
+        for row in ended {
+            changed += self.note_gone(row.lease.id, &mine, before.get(&row.lease.id)).await?;
+        }
+        Ok(changed)
+    }
+
+    /// Notes that nothing of a closed lease is left, once the API server itself says so.
+    async fn note_gone(
+        &self,
+        id: LeaseId,
+        seen: &BTreeMap<&str, &Arc<Namespace>>,
+        before: Option<&LeaseStatus>,
+    ) -> anyhow::Result<u64> {
+        let name = short_name(id, self.provider);
+        if seen.contains_key(name.as_str()) {
+            return Ok(0);
+        }
+        let namespace =
+            LeaseContext { id, provider: self.provider, placement: Placement::default() }.namespace();
+        if let Some(there) = self.applier.namespace(&namespace).await?
+            && lease_of(&there) == Some(name.as_str())
+        {
+            return Ok(0);
+        }
+        let now = self.clock.now();
+        self.store.adopt_gpus(id, &[], now).await?;
+        let shown = Shown { why: Some("the lease has ended".to_owned()), ..Shown::default() };
+        let applied_revision = before.and_then(|before| before.applied_revision);
+        let changed = self.put(id, Health::Unknown, applied_revision, Some(now), &shown, before).await?;
+        self.store.forget_manifest(id).await?;
+        self.freed.nudge();
+        tracing::info!(lease = %id, "nothing of a closed lease is left in the cluster");
+        Ok(changed)
+    }
+
+    /// Takes note of the devices that leases hold, and of what must not be.
+    async fn note_devices(&mut self) -> anyhow::Result<u64> {
+        let now = self.clock.now();
+        let holdings = self.inventory.holdings(now)?;
+        let mut reserved: HashMap<(String, String), String> = HashMap::new();
+        let mut changed = 0;
+        for row in self.store.leases_in_hand(self.provider).await? {
+            let id = row.lease.id;
+            let name = short_name(id, self.provider);
+            if let Some(reservation) = self.store.reservation(id).await? {
+                for replica in reservation.placement.replicas {
+                    if let Some(gpu) = replica.takes.gpu {
+                        reserved.insert((name.clone(), replica.node), gpu.pool);
+                    }
+                }
+            }
+            if holdings.unknown.contains(&name) {
+                continue;
+            }
+            let held = holdings.known.get(&name).into_iter().flatten().cloned();
+            let held: Vec<_> = held.map(|held| (held.node, held.pod, held.container, held.uuid)).collect();
+            changed += self.store.adopt_gpus(id, &held, now).await?;
+        }
+        let incidents =
+            holdings.incidents(|lease, node| reserved.get(&(lease.to_owned(), node.to_owned())).cloned());
+        for incident in incidents.difference(&self.memory.incidents) {
+            tracing::error!(code = incident.code(), "{incident}");
+            self.observe.incident(incident.code());
+        }
+        self.memory.incidents = incidents;
+        Ok(changed)
+    }
+}
+
+/// Applies a lease's objects in order, and takes away what an older manifest left. The namespace must be ours or not there.
+async fn apply<'j>(applier: &Applier, job: &'j Job, replaces: bool) -> (&'j Job, anyhow::Result<()>) {
+    (job, try_to_apply(applier, job, replaces).await)
+}
+
+async fn try_to_apply(applier: &Applier, job: &Job, replaces: bool) -> anyhow::Result<()> {
+    let namespace = job.objects.items.iter().find(|object| object.kind == "Namespace");
+    let namespace = &namespace.context("the rendered objects have no namespace")?.name;
+    let mut is_new = true;
+    if let Some(there) = applier.namespace(namespace).await? {
+        if lease_of(&there) != Some(job.short_name.as_str()) {
+            bail!(
+                "the namespace {namespace} is there and does not carry the lease's label: remove or rename it"
+            );
+        }
+        is_new = false;
+    }
+    applier.apply(&job.objects.items).await?;
+    if replaces || !is_new {
+        applier.prune(namespace, &selector(&job.short_name), &job.objects.items).await?;
+    }
+    tracing::info!(lease = %job.id, revision = job.revision, "the objects of a lease are applied");
+    Ok(())
+}
+
+/// What the tenant should know of how its services are run.
+fn notes(objects: &Objects) -> Vec<String> {
+    objects
+        .items
+        .iter()
+        .filter(|object| object.kind == "Deployment")
+        .map(|object| {
+            let own =
+                object.body.pointer("/spec/template/spec/hostUsers") == Some(&serde_json::Value::Bool(false));
+            match own {
+                true => format!("{}: runs in a user namespace of its own", object.name),
+                false => format!("{}: runs in the user namespace of its node", object.name),
+            }
+        })
+        .collect()
+}

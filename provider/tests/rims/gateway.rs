@@ -1,0 +1,512 @@
+//! The gateway, over real TLS with the tenant's own client, and request by request with everything that a stranger may try.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex as StdMutex};
+use std::time::Duration;
+
+use crate::apiserver::Apiserver;
+use crate::stage::{IDENTITY, NODE, PROVIDER, Stage, cluster, document, named, parsed};
+use crate::wait::until;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode};
+use axum::response::Response;
+use futures::StreamExt;
+use manifests::manifest::Manifest;
+use manifests::order::{Address, LeaseId};
+use market::api::{self, Answer, ErrorBody, ErrorKind, LogsQuery};
+use market::auth::{Domain, GatewayRequest, Target};
+use market::client::{ClientError, GatewayClient};
+use market::wallet::Wallet;
+use provider::clock::Clock;
+use provider::gateway::nonces::Nonces;
+use provider::gateway::observe::Observe;
+use provider::gateway::server::{Limits, bind, serve};
+use provider::gateway::tls::GatewayKey;
+use provider::gateway::{Gateway, router};
+use provider::inventory::{Inventory, Settings};
+use provider::leases::pods::LeaseLogs;
+use provider::lifecycle::Lifecycle;
+use provider::task::Nudge;
+use serde_json::json;
+use tokio::sync::Mutex;
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
+
+const NOW: u64 = 1_800_000_000;
+const DOMAIN: Domain = Domain { chain_id: IDENTITY.chain_id, market: IDENTITY.market };
+
+fn wallet(digit: &str) -> Wallet {
+    Wallet::from_private_key(&digit.repeat(64)).expect("a key")
+}
+
+#[derive(Default)]
+struct Heard(StdMutex<Vec<String>>);
+
+impl Observe for Heard {
+    fn answered(&self, route: &str, method: &str, status: u16, _took: Duration) {
+        self.0.lock().expect("whole").push(format!("{method} {route} {status}"));
+    }
+
+    fn not_believed(&self, reason: &str) {
+        self.0.lock().expect("whole").push(reason.to_owned());
+    }
+}
+
+struct House {
+    stage: Stage,
+    api: Apiserver,
+    nudge: Nudge,
+    clock: Clock,
+    heard: Arc<Heard>,
+    lifecycle: Lifecycle,
+    router: Router,
+}
+
+impl House {
+    async fn new() -> Self {
+        let (stage, api) = (Stage::new().await, Apiserver::default());
+        let client = api.client();
+        let settings = Settings { namespace: "berth".to_owned(), node_selector: String::new() };
+        let (inventory, keep) = Inventory::start(&client, &settings, || {});
+        tokio::spawn(keep);
+        until("the cluster has been read", async || inventory.view(0).is_ok()).await;
+        let (nudge, clock, lifecycle) = (Nudge::default(), Clock::manual(NOW), Lifecycle::new());
+        let heard = Arc::new(Heard::default());
+        let gateway = Gateway {
+            store: stage.store.clone(),
+            clock: clock.clone(),
+            identity: IDENTITY,
+            cluster: cluster(),
+            reconcile: nudge.clone(),
+            logs: LeaseLogs::new(client, inventory, PROVIDER),
+            observe: heard.clone(),
+            stop: lifecycle.stop(),
+            nonces: Nonces::default(),
+            claims: Mutex::default(),
+        };
+        let router = router(Arc::new(gateway));
+        Self { stage, api, nudge, clock, heard, lifecycle, router }
+    }
+
+    /// Serves over TLS on loopback, and gives the tenants' client for it.
+    async fn serve(&self) -> (GatewayClient, SocketAddr) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let key = GatewayKey::load_or_create(folder.path()).expect("made");
+        let listener = bind("127.0.0.1:0".parse().expect("an address"), "test").await.expect("bound");
+        let address = listener.local_addr().expect("bound");
+        let tls = TlsAcceptor::from(key.server_config());
+        tokio::spawn(serve(
+            listener,
+            Some(tls),
+            self.router.clone(),
+            Limits::default(),
+            self.lifecycle.stop(),
+        ));
+        let uri = format!("https://{address}");
+        (GatewayClient::new(PROVIDER, &uri, key.spki_hash(), DOMAIN).expect("an https URL"), address)
+    }
+
+    async fn ask(&self, request: Request<Body>) -> Response {
+        self.router.clone().oneshot(request).await.expect("infallible")
+    }
+
+    async fn nonce(&self) -> api::NonceAnswer {
+        let request = Request::post(api::NONCE_PATH).body(Body::empty()).expect("a request");
+        let answer = self.ask(request).await;
+        serde_json::from_slice(&to_bytes(answer.into_body(), 1 << 20).await.expect("whole")).expect("a nonce")
+    }
+
+    /// The tenant's own status request, with what differs from an honest one.
+    async fn try_status(
+        &self,
+        honest: &Wallet,
+        id: LeaseId,
+        change: impl FnOnce(&mut Attempt),
+    ) -> (u16, String) {
+        let nonce = self.nonce().await;
+        let mut attempt = Attempt {
+            signed_for: id,
+            sent_for: id,
+            provider: PROVIDER,
+            domain: DOMAIN,
+            signed_body: b"",
+            sent_body: b"",
+            nonce: nonce.nonce,
+            deadline: nonce.now + 30,
+            key: honest.clone(),
+            header: None,
+        };
+        change(&mut attempt);
+        refusal(self.ask(attempt.request()).await).await
+    }
+}
+
+struct Attempt {
+    signed_for: LeaseId,
+    sent_for: LeaseId,
+    provider: Address,
+    domain: Domain,
+    signed_body: &'static [u8],
+    sent_body: &'static [u8],
+    nonce: manifests::order::Hash,
+    deadline: u64,
+    key: Wallet,
+    header: Option<Option<&'static str>>,
+}
+
+impl Attempt {
+    fn request(&self) -> Request<Body> {
+        let path = api::lease_path(self.sent_for);
+        let target = Target {
+            provider: self.provider,
+            lease: self.signed_for,
+            method: "GET",
+            path_and_query: &path,
+            body: self.signed_body,
+        };
+        let honest =
+            GatewayRequest::new(&target, self.nonce, self.deadline).sign(self.domain, &self.key).to_header();
+        let mut request = Request::get(&path);
+        match self.header {
+            None => request = request.header("authorization", honest),
+            Some(None) => {}
+            Some(Some(header)) => request = request.header("authorization", header),
+        }
+        request.body(Body::from(self.sent_body)).expect("a request")
+    }
+}
+
+/// Status and reason (or kind) of an answer.
+async fn refusal(response: Response) -> (u16, String) {
+    let status = response.status();
+    let bytes = to_bytes(response.into_body(), 1 << 20).await.expect("whole");
+    if status.is_success() {
+        return (status.as_u16(), String::new());
+    }
+    let body: ErrorBody = serde_json::from_slice(&bytes).expect("every refusal has a body");
+    (status.as_u16(), body.reason.unwrap_or_else(|| format!("{:?}", body.kind)))
+}
+
+async fn lease(house: &House, tenant: &Wallet, dseq: u64, document: &str) -> (LeaseId, Manifest) {
+    let (manifest, spec) = parsed(document);
+    (house.stage.lease(tenant.address(), dseq, &manifest, &spec).await, manifest)
+}
+
+#[tokio::test]
+async fn a_stranger_at_the_gateway_is_refused_each_with_its_own_reason() {
+    let house = House::new().await;
+    let tenant = wallet("1");
+    let (id, _) = lease(&house, &tenant, 1, &document(1, 0, "")).await;
+    let (other, _) = lease(&house, &tenant, 2, &document(1, 0, "")).await;
+    assert_eq!(house.try_status(&tenant, id, |_| {}).await, (200, String::new()));
+
+    let refused = |reason: &str| (401, reason.to_owned());
+    type Change = Box<dyn FnOnce(&mut Attempt)>;
+    let attempts: Vec<(&str, Change)> = vec![
+        ("missing", Box::new(|attempt| attempt.header = Some(None))),
+        ("malformed", Box::new(|attempt| attempt.header = Some(Some("Berth nonsense")))),
+        ("other_provider", Box::new(|attempt| attempt.provider = Address([9; 20]))),
+        ("other_lease", Box::new(move |attempt| attempt.signed_for = other)),
+        ("other_body", Box::new(|attempt| attempt.sent_body = b"{}")),
+        ("too_late", Box::new(|attempt| attempt.deadline = NOW - 1)),
+        ("too_early", Box::new(|attempt| attempt.deadline = NOW + 61)),
+        ("not_the_tenant", Box::new(|attempt| attempt.key = wallet("2"))),
+        ("not_the_tenant", Box::new(|attempt| attempt.domain.market = Address([9; 20]))),
+        ("not_the_tenant", Box::new(|attempt| attempt.domain.chain_id = 1)),
+        ("unknown_nonce", Box::new(|attempt| attempt.nonce = manifests::order::Hash([9; 32]))),
+    ];
+    for (reason, change) in attempts {
+        assert_eq!(house.try_status(&tenant, id, change).await, refused(reason));
+    }
+    let heard = house.heard.0.lock().expect("whole").clone();
+    assert!(heard.contains(&"other_body".to_owned()), "{heard:?}");
+    assert!(heard.contains(&"GET /v1/leases/{id} 401".to_owned()), "paths are counted by route: {heard:?}");
+}
+
+#[tokio::test]
+async fn a_request_is_good_once_and_within_a_minute() {
+    let house = House::new().await;
+    let tenant = wallet("1");
+    let (id, _) = lease(&house, &tenant, 1, &document(1, 0, "")).await;
+    let nonce = house.nonce().await.nonce;
+    let repeat = move |attempt: &mut Attempt| attempt.nonce = nonce;
+    assert_eq!(house.try_status(&tenant, id, repeat).await.0, 200);
+    assert_eq!(house.try_status(&tenant, id, repeat).await, (401, "unknown_nonce".to_owned()), "replayed");
+
+    let nonce = house.nonce().await.nonce;
+    house.clock.set(NOW + 61);
+    let late = move |attempt: &mut Attempt| attempt.nonce = nonce;
+    assert_eq!(house.try_status(&tenant, id, late).await, (401, "unknown_nonce".to_owned()), "kept too long");
+}
+
+#[tokio::test]
+async fn a_refused_request_does_not_use_the_nonce_up() {
+    let house = House::new().await;
+    let tenant = wallet("1");
+    let (id, _) = lease(&house, &tenant, 1, &document(1, 0, "")).await;
+    let nonce = house.nonce().await.nonce;
+    let strange = move |attempt: &mut Attempt| (attempt.nonce, attempt.key) = (nonce, wallet("2"));
+    assert_eq!(house.try_status(&tenant, id, strange).await.0, 401);
+    let honest = move |attempt: &mut Attempt| attempt.nonce = nonce;
+    assert_eq!(house.try_status(&tenant, id, honest).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_lease_that_is_not_ours_is_unknown_and_every_refusal_has_a_body() {
+    let house = House::new().await;
+    let tenant = wallet("1");
+    let (manifest, spec) = parsed(&document(1, 0, ""));
+    let elsewhere = house.stage.lease_of(Address([7; 20]), tenant.address(), 1, &manifest, &spec).await;
+    let nowhere = LeaseId { dseq: 99, ..elsewhere };
+    for id in [elsewhere, nowhere] {
+        assert_eq!(house.try_status(&tenant, id, |_| {}).await, (404, "LeaseUnknown".to_owned()));
+    }
+    let get = |path: &str| Request::get(path).body(Body::empty()).expect("a request");
+    assert_eq!(refusal(house.ask(get("/v1/nothing")).await).await, (404, "NotFound".to_owned()));
+    assert_eq!(refusal(house.ask(get("/v1/leases/12")).await).await, (400, "BadRequest".to_owned()));
+    assert_eq!(refusal(house.ask(get(api::NONCE_PATH)).await).await, (404, "NotFound".to_owned()));
+}
+
+#[tokio::test]
+async fn a_tenant_sends_its_manifest_and_reads_its_lease_over_pinned_tls() {
+    let house = House::new().await;
+    let tenant = wallet("1");
+    let (id, manifest) = lease(&house, &tenant, 1, &document(1, 0, "")).await;
+    let (client, address) = house.serve().await;
+    let status = client.status().await.expect("answered");
+    assert_eq!(
+        (status.provider, status.market, status.chain_id),
+        (PROVIDER, IDENTITY.market, IDENTITY.chain_id)
+    );
+    assert_eq!(client.lease(&tenant, id).await.expect("told").state, api::LeaseState::AwaitingManifest);
+
+    client.send_manifest(&tenant, id, &manifest.canonical_json()).await.expect("taken");
+    tokio::time::timeout(Duration::from_secs(5), house.nudge.wait()).await.expect("the reconciler is woken");
+    let stored = house.stage.store.manifest(id).await.expect("read").expect("stored");
+    assert_eq!((stored.digest, stored.revision), (manifest.digest(), 1));
+    client.send_manifest(&tenant, id, &manifest.to_json()).await.expect("the same again");
+    assert_eq!(house.stage.store.manifest(id).await.expect("read").expect("stored").revision, 1);
+    assert_eq!(client.lease(&tenant, id).await.expect("told").state, api::LeaseState::Starting);
+
+    let impostor = GatewayClient::new(PROVIDER, &format!("https://{address}"), manifest.digest(), DOMAIN)
+        .expect("a URL");
+    let refused = impostor.status().await.expect_err("another key is registered");
+    assert!(
+        matches!(&refused, ClientError::Unreachable { problem, .. } if problem.contains("another TLS key")),
+        "{refused}"
+    );
+
+    house.stage.close(id, 0).await;
+    let refused = client.send_manifest(&tenant, id, &manifest.to_json()).await.expect_err("it is over");
+    assert_eq!(refused.refusal(), Some(ErrorKind::LeaseClosed));
+    let state = client.lease(&tenant, id).await.expect("told").state;
+    assert!(matches!(state, api::LeaseState::Closed { .. }), "{state}");
+}
+
+/// Sends a manifest that must be refused; gives status, kind and sentence, and makes sure that nothing was stored for it.
+async fn send_refused(
+    house: &House,
+    client: &GatewayClient,
+    tenant: &Wallet,
+    id: LeaseId,
+    body: &[u8],
+) -> (u16, ErrorBody) {
+    let revision = async || {
+        house.stage.store.manifest(id).await.expect("read").map(|stored| (stored.revision, stored.digest))
+    };
+    let before = revision().await;
+    let refused = client.send_manifest(tenant, id, body).await.expect_err("refused");
+    assert_eq!(revision().await, before, "nothing is stored");
+    match refused {
+        ClientError::Refused { status, body, .. } => (status, body),
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_manifest_is_refused_with_both_digests() {
+    let house = House::new().await;
+    let tenant = wallet("1");
+    let (id, manifest) = lease(&house, &tenant, 1, &document(1, 0, "")).await;
+    let (client, _) = house.serve().await;
+    let (other, _) = parsed(&document(1, 0, "    args: [\"x\"]\n"));
+    let (status, body) = send_refused(&house, &client, &tenant, id, &other.to_json()).await;
+    assert_eq!((status, body.kind), (409, ErrorKind::ManifestMismatch));
+    for digest in [manifest.digest(), other.digest()] {
+        assert!(body.message.contains(&digest.to_string()), "{}", body.message);
+    }
+    let (status, body) = send_refused(&house, &client, &tenant, id, b"{\"canary-hunter2\"").await;
+    assert_eq!((status, body.kind), (400, ErrorKind::BadRequest));
+    assert!(!body.message.contains("hunter2"), "{}", body.message);
+    let (status, body) = send_refused(&house, &client, &tenant, id, &vec![b' '; (1 << 20) + 1]).await;
+    assert_eq!((status, body.kind), (413, ErrorKind::TooLarge));
+}
+
+#[tokio::test]
+async fn a_greedy_manifest_is_refused_by_its_unit_at_first_and_in_mid_lease() {
+    let house = House::new().await;
+    let tenant = wallet("1");
+    let (modest, spec) = parsed(&document(1, 1, ""));
+    let (client, _) = house.serve().await;
+    let plain = document(1, 1, "");
+    let greedy = [
+        ("cpu", plain.replace("500m", "4")),
+        ("gpu", plain.replace("units: 1,", "units: 2,")),
+        ("memory", plain.replace("512Mi", "8Gi")),
+        ("storage", plain.replace("size: 1Gi", "size: 9Gi")),
+        ("replicas", plain.replace("count: 1", "count: 3")),
+        ("port", plain.replace("expose: [", "expose: [{port: 9000, to: [{global: true}]}, ")),
+    ];
+    for (dseq, (what, document)) in (1..).zip(&greedy) {
+        // The chain holds the greedy manifest's digest, and the modest spec was bid on.
+        let (wanted, _) = parsed(document);
+        let id = house.stage.lease(tenant.address(), dseq, &wanted, &spec).await;
+        let (status, body) = send_refused(&house, &client, &tenant, id, &wanted.to_json()).await;
+        assert_eq!((status, body.kind), (422, ErrorKind::ManifestRefused), "{what}");
+        assert!(body.message.contains("unit 1") && body.message.contains(what), "{what}: {}", body.message);
+    }
+    let id = house.stage.lease(tenant.address(), 50, &modest, &spec).await;
+    client.send_manifest(&tenant, id, &modest.to_json()).await.expect("what was ordered");
+    for (what, document) in &greedy {
+        let (wanted, _) = parsed(document);
+        house.stage.commit(id, &wanted).await;
+        let (status, _) = send_refused(&house, &client, &tenant, id, &wanted.to_json()).await;
+        assert_eq!(status, 422, "{what} in mid-lease");
+    }
+}
+
+#[tokio::test]
+async fn a_host_name_belongs_to_the_lease_that_claimed_it_first() {
+    let house = House::new().await;
+    let (first, second) = (wallet("1"), wallet("2"));
+    let with_host = |host: &str| document(1, 0, "").replace("accept: []", &format!("accept: [{host}]"));
+    let (mine, manifest) = lease(&house, &first, 1, &with_host("shop.example")).await;
+    let (theirs, _) = lease(&house, &second, 1, &with_host("shop.example")).await;
+    let (client, _) = house.serve().await;
+    client.send_manifest(&first, mine, &manifest.to_json()).await.expect("free");
+    client.send_manifest(&first, mine, &manifest.to_json()).await.expect("still its own");
+    let (status, body) = send_refused(&house, &client, &second, theirs, &manifest.to_json()).await;
+    assert_eq!((status, body.reason.as_deref()), (422, Some("hostname_taken")));
+    assert!(body.message.contains("shop.example"), "{}", body.message);
+    house.stage.close(mine, 0).await;
+    client.send_manifest(&second, theirs, &manifest.to_json()).await.expect("free again");
+
+    let (below, manifest) = lease(&house, &first, 2, &with_host("evil.apps.provider.test")).await;
+    let (status, body) = send_refused(&house, &client, &first, below, &manifest.to_json()).await;
+    assert_eq!(status, 422, "{}", body.message);
+}
+
+#[tokio::test]
+async fn a_tenant_is_told_what_became_of_its_order() {
+    let house = House::new().await;
+    let tenant = wallet("1");
+    let (manifest, spec) = parsed(&document(1, 0, ""));
+    let (client, _) = house.serve().await;
+    let open = house.stage.order(tenant.address(), 1, &manifest, &spec).await;
+    assert_eq!(client.decision(&tenant, open).await.expect("told").answer, Answer::Undecided);
+    let won = house.stage.lease(tenant.address(), 2, &manifest, &spec).await;
+    assert!(matches!(client.decision(&tenant, won).await.expect("told").answer, Answer::Bid { .. }));
+    let unknown = client.decision(&tenant, LeaseId { dseq: 3, ..open }).await.expect_err("not seen");
+    assert!(unknown.is_transient() && unknown.refusal() == Some(ErrorKind::LeaseUnknown), "{unknown}");
+}
+
+#[tokio::test]
+async fn logs_of_all_pods_come_as_one_stream_and_end_with_the_lease() {
+    let house = House::new().await;
+    let tenant = wallet("1");
+    let (id, _) = lease(&house, &tenant, 1, &document(1, 0, "")).await;
+    let (client, _) = house.serve().await;
+    let run = |name: &str| {
+        let (short, namespace) = (named(id).short_id(), named(id).namespace());
+        let pod = json!({
+            "metadata": {"namespace": namespace, "labels": {"berth.dev/lease": short, "berth.dev/service": "web"}},
+            "spec": {"nodeName": NODE, "containers": [{"name": "web"}]},
+            "status": {"containerStatuses": [{
+                "name": "web", "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": {"running": {}},
+            }]},
+        });
+        house.api.put(&format!("/api/v1/namespaces/{namespace}/pods/{name}"), pod);
+    };
+    house.api.write_log("web-1", "2026-01-01T00:00:00.5Z hello\n2026-01-01T00:00:01.5Z world\n");
+    house.api.write_log("web-2", "2026-01-01T00:00:00.5Z second\n");
+    run("web-1");
+    let once = LogsQuery::default();
+    until("the log is there", async || read(&client, &tenant, id, &once).await.len() == 2).await;
+    assert_eq!(read(&client, &tenant, id, &once).await, ["web/web-1 hello", "web/web-1 world"]);
+    let other = LogsQuery { service: Some("db".to_owned()), ..LogsQuery::default() };
+    assert_eq!(read(&client, &tenant, id, &other).await, [""; 0]);
+
+    let follow = LogsQuery { follow: true, ..LogsQuery::default() };
+    let following = tokio::spawn({
+        let (client, tenant) = (client.clone(), tenant.clone());
+        async move { read(&client, &tenant, id, &follow).await }
+    });
+    run("web-2");
+    house.api.write_log(
+        "web-1",
+        "2026-01-01T00:00:00.5Z hello\n2026-01-01T00:00:01.5Z world\n2026-01-01T00:00:02Z again\n",
+    );
+    // The small API server ends each log at once, so the follower comes back for what is new.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    house.stage.close(id, 0).await;
+    let mut lines =
+        tokio::time::timeout(Duration::from_secs(10), following).await.expect("it ends").expect("whole");
+    assert_eq!(lines.pop().as_deref(), Some("# the lease has ended: closed by the tenant"));
+    lines.sort();
+    assert_eq!(lines, ["web/web-1 again", "web/web-1 hello", "web/web-1 world", "web/web-2 second"]);
+    let refused = client.logs(&tenant, id, &once).await.err().and_then(|refused| refused.refusal());
+    assert_eq!(refused, Some(ErrorKind::LeaseClosed));
+}
+
+async fn read(client: &GatewayClient, tenant: &Wallet, id: LeaseId, query: &LogsQuery) -> Vec<String> {
+    let stream = client.logs(tenant, id, query).await.unwrap_or_else(|refused| panic!("{refused}"));
+    let bytes: Vec<u8> = stream.map(|chunk| chunk.expect("whole")).concat().await;
+    String::from_utf8(bytes).expect("text").lines().map(ToOwned::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_stop_ends_streams_with_a_word_and_takes_no_new_connections() {
+    let house = House::new().await;
+    let tenant = wallet("1");
+    let (id, _) = lease(&house, &tenant, 1, &document(1, 0, "")).await;
+    let (client, address) = house.serve().await;
+    let follow = LogsQuery { follow: true, ..LogsQuery::default() };
+    let stream = client.logs(&tenant, id, &follow).await.unwrap_or_else(|refused| panic!("{refused}"));
+    house.lifecycle.begin_stop();
+    let read = stream.map(|chunk| chunk.expect("whole")).concat();
+    let bytes: Vec<u8> = tokio::time::timeout(Duration::from_secs(10), read).await.expect("it ends");
+    assert_eq!(String::from_utf8(bytes).expect("text"), "# the provider stops for a while: ask again\n");
+    until("nobody listens any more", async || tokio::net::TcpStream::connect(address).await.is_err()).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_speaks_no_tls_or_never_speaks_does_not_keep_others_out() {
+    let house = House::new().await;
+    let (client, address) = house.serve().await;
+    let _silent = tokio::net::TcpStream::connect(address).await.expect("connected");
+    let plain = tokio::net::TcpStream::connect(address).await.expect("connected");
+    plain.writable().await.expect("open");
+    plain.try_write(b"GET / HTTP/1.1\r\n\r\n").expect("sent");
+    client.status().await.expect("others are served");
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_told_with_the_remedy() {
+    let taken = bind("127.0.0.1:0".parse().expect("an address"), "gateway").await.expect("bound");
+    let address = taken.local_addr().expect("bound");
+    let refused = bind(address, "gateway").await.expect_err("taken");
+    assert!(
+        refused.to_string().contains(&address.to_string()) && refused.to_string().contains("free address"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn statuses_of_refusals_are_in_one_table() {
+    use provider::gateway::error::status;
+    assert_eq!(status(ErrorKind::Unauthorized), StatusCode::UNAUTHORIZED);
+    assert_eq!(status(ErrorKind::LeaseUnknown), StatusCode::NOT_FOUND);
+    assert_eq!(status(ErrorKind::ManifestMismatch), StatusCode::CONFLICT);
+    assert_eq!(status(ErrorKind::ManifestRefused), StatusCode::UNPROCESSABLE_ENTITY);
+}

@@ -1,0 +1,468 @@
+//! Leases on a small API server: what is applied, what is shown, and above all what is never deleted.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use crate::apiserver::Apiserver;
+use crate::stage::{NODE, POOL, PROVIDER, Stage, cluster, document, named, parsed};
+use crate::wait::until;
+use axum::http::StatusCode;
+use manifests::order::{Address, LeaseId};
+use provider::clock::Clock;
+use provider::inventory::{Inventory, Promise, Settings};
+use provider::leases::apply::Applier;
+use provider::leases::plan::Depths;
+use provider::leases::reconcile::{Memory, Observe, Reconcile};
+use provider::leases::status::Shown;
+use provider::leases::workloads::Workloads;
+use provider::store::{Health, LeaseStatus};
+use provider::task::{Nudge, Turn};
+use serde_json::{Value, json};
+
+const TENANT: Address = Address([0xaa; 20]);
+
+#[derive(Default)]
+struct Heard {
+    incidents: Mutex<Vec<String>>,
+    held: Mutex<usize>,
+}
+
+impl Observe for Heard {
+    fn incident(&self, code: &str) {
+        self.incidents.lock().expect("whole").push(code.to_owned());
+    }
+
+    fn held_namespaces(&self, count: usize) {
+        *self.held.lock().expect("whole") = count;
+    }
+
+    fn apply_failed(&self) {}
+}
+
+struct House {
+    stage: Stage,
+    api: Apiserver,
+    reconcile: Reconcile,
+    inventory: Inventory,
+    heard: Arc<Heard>,
+    clock: Clock,
+}
+
+impl House {
+    async fn new() -> Self {
+        let (stage, api) = (Stage::new().await, Apiserver::default());
+        api.put("/api/v1/nodes/node-a", node());
+        Self::on(stage, api).await
+    }
+
+    /// A daemon that has just started, on what is there.
+    async fn on(stage: Stage, api: Apiserver) -> Self {
+        let client = api.client();
+        let settings = Settings { namespace: "berth".to_owned(), node_selector: String::new() };
+        let (inventory, keep_inventory) = Inventory::start(&client, &settings, || {});
+        let (workloads, keep_workloads) = Workloads::start(&client, || {});
+        tokio::spawn(keep_inventory);
+        tokio::spawn(keep_workloads);
+        let heard = Arc::new(Heard::default());
+        let clock = Clock::manual(1_000);
+        let reconcile = Reconcile {
+            store: stage.store.clone(),
+            clock: clock.clone(),
+            provider: PROVIDER,
+            inventory: inventory.clone(),
+            workloads: workloads.clone(),
+            applier: Applier::new(client),
+            cluster: cluster(),
+            port_host: "provider.test".to_owned(),
+            depths: Depths { start: 1, teardown: 2 },
+            freed: Nudge::default(),
+            observe: heard.clone(),
+            memory: Memory::default(),
+        };
+        let house = Self { stage, api, reconcile, inventory, heard, clock };
+        until("the cluster has been read", async || {
+            workloads.namespaces().is_ok() && workloads.seen().is_ok() && house.inventory.view(0).is_ok()
+        })
+        .await;
+        house
+    }
+
+    async fn turn(&mut self) -> u64 {
+        self.reconcile.turn().await.expect("a turn").changed
+    }
+
+    async fn status(&self, id: LeaseId) -> (LeaseStatus, Shown) {
+        let status = self.stage.store.lease_status(id).await.expect("read").expect("looked at");
+        let shown = Shown::read(&status.body).expect("ours");
+        (status, shown)
+    }
+
+    /// A running pod of the lease, as the cluster's own controllers would make it.
+    fn run_pod(&self, id: LeaseId, name: &str, ready: bool) {
+        let (short, namespace) = (named(id).short_id(), named(id).namespace());
+        let deployment = format!("/apis/apps/v1/namespaces/{namespace}/deployments/web");
+        let applied = self.api.get(&deployment).expect("applied");
+        let resources = &applied["spec"]["template"]["spec"]["containers"][0]["resources"];
+        self.api.put(
+            &format!("/api/v1/namespaces/{namespace}/pods/{name}"),
+            json!({
+                "metadata": {
+                    "namespace": namespace, "labels": {"berth.dev/lease": short, "berth.dev/service": "web"},
+                },
+                "spec": {"nodeName": NODE, "containers": [{
+                    "name": "web", "resources": resources,
+                }]},
+                "status": {
+                    "phase": "Running",
+                    "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}],
+                    "containerStatuses": [{
+                        "name": "web", "image": "", "imageID": "", "ready": ready, "restartCount": 0, "state": {"running": {}},
+                    }],
+                },
+            }),
+        );
+        let generation = &applied["metadata"]["generation"];
+        self.api.change(
+            &deployment,
+            json!({"status": {"observedGeneration": generation, "replicas": 1, "updatedReplicas": 1}}),
+        );
+    }
+}
+
+fn node() -> Value {
+    json!({
+        "metadata": {"labels": {}},
+        "spec": {},
+        "status": {
+            "allocatable": {"cpu": "4", "memory": "8Gi", "ephemeral-storage": "100Gi", "nvidia.com/gpu": "4"},
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    })
+}
+
+fn record(allocations: &Value, observed_at: u64) -> Value {
+    let device = |uuid: &str| {
+        json!({
+            "uuid": uuid, "gpu": POOL, "name": "", "memory_mib": 0, "pci": "", "bus": "", "minor": null, "mig": false,
+            "health": {"state": "healthy"},
+        })
+    };
+    let record = json!({
+        "version": 1, "node": NODE, "observed_at": observed_at, "period_s": 10,
+        "devices": [device("GPU-1"), device("GPU-2"), device("GPU-3"), device("GPU-4")],
+        "driver": {"state": "absent", "reason": ""}, "allocations": allocations, "problems": [],
+    });
+    json!({"metadata": {"namespace": "berth", "labels": {"berth.dev/record": "node"}}, "data": {"record.json": record.to_string()}})
+}
+
+const RECORD: &str = "/api/v1/namespaces/berth/configmaps/berth-node-node-a";
+
+#[tokio::test]
+async fn a_lease_is_applied_with_its_limits_before_what_runs_and_a_second_turn_changes_nothing() {
+    let mut house = House::new().await;
+    let (manifest, spec) = parsed(&document(1, 0, ""));
+    let id = house.stage.lease(TENANT, 1, &manifest, &spec).await;
+    house.turn().await;
+    assert_eq!(house.api.take_changes(), [""; 0], "nothing runs before the manifest comes");
+
+    house.stage.send(id, &manifest).await;
+    assert!(house.turn().await > 0);
+    let changes = house.api.take_changes();
+    let place = |part: &str| {
+        changes
+            .iter()
+            .position(|change| change.contains(part))
+            .unwrap_or_else(|| panic!("no {part} in {changes:?}"))
+    };
+    assert_eq!(place("PATCH /api/v1/namespaces/berth-"), 0);
+    assert!(place("/resourcequotas/") < place("/deployments/"), "{changes:?}");
+    assert!(place("/networkpolicies/") < place("/deployments/"), "{changes:?}");
+    assert!(changes.iter().all(|change| change.starts_with("PATCH ")), "{changes:?}");
+    assert_eq!(house.status(id).await.0.applied_revision, Some(1));
+
+    assert_eq!(house.turn().await, 0);
+    assert_eq!(house.api.take_changes(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_lease_is_ready_when_its_pods_are_and_tells_how_it_is_reached() {
+    let mut house = House::new().await;
+    let (manifest, spec) = parsed(&document(1, 0, ""));
+    let id = house.stage.lease(TENANT, 1, &manifest, &spec).await;
+    house.stage.send(id, &manifest).await;
+    house.turn().await;
+    let (status, shown) = house.status(id).await;
+    assert_eq!((status.health, shown.state), (Health::Unknown, market::api::LeaseState::Starting));
+
+    house.run_pod(id, "web-1", true);
+    becomes(&mut house, id, Health::Healthy).await;
+    let (_, shown) = house.status(id).await;
+    assert_eq!(shown.state, market::api::LeaseState::Ready);
+    let web = &shown.services[0];
+    assert_eq!((web.ready, web.wanted, web.pods[0].state.as_str()), (1, 1, "running"));
+    assert!(
+        web.urls[0].starts_with("http://") && web.urls[0].ends_with(".apps.provider.test"),
+        "{:?}",
+        web.urls
+    );
+
+    house.run_pod(id, "web-1", false);
+    becomes(&mut house, id, Health::Unknown).await;
+    assert_eq!(house.status(id).await.1.state, market::api::LeaseState::Degraded);
+}
+
+/// Takes turns until the lease is seen to be of this health.
+async fn becomes(house: &mut House, id: LeaseId, health: Health) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    loop {
+        house.turn().await;
+        let (status, shown) = house.status(id).await;
+        if status.health == health {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "waited for {health:?}, it is {status:?} {shown:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_closed_lease_is_removed_when_the_chain_is_sure_and_only_then_is_it_noted_as_gone() {
+    let mut house = House::new().await;
+    let (manifest, spec) = parsed(&document(1, 0, ""));
+    let id = house.stage.lease(TENANT, 1, &manifest, &spec).await;
+    let other = house.stage.lease(TENANT, 2, &manifest, &spec).await;
+    for id in [id, other] {
+        house.stage.send(id, &manifest).await;
+    }
+    house.turn().await;
+    house.api.take_changes();
+
+    house.stage.close(id, 1).await;
+    house.turn().await;
+    assert_eq!(house.api.take_changes(), [""; 0], "one block above its end is not deep enough");
+
+    house.stage.mine(1, vec![]).await;
+    gone(&mut house, id).await;
+    let namespace = named(id).namespace();
+    assert_eq!(house.api.take_changes(), [format!("DELETE /api/v1/namespaces/{namespace}")]);
+    assert!(house.stage.store.manifest(id).await.expect("read").is_none());
+    let left = named(other).namespace();
+    assert!(house.api.get(&format!("/apis/apps/v1/namespaces/{left}/deployments/web")).is_some());
+    house.turn().await;
+    assert_eq!(house.api.take_changes(), [""; 0]);
+}
+
+/// Takes turns until the lease is noted as torn down.
+async fn gone(house: &mut House, id: LeaseId) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    loop {
+        house.turn().await;
+        let status = house.stage.store.lease_status(id).await.expect("read");
+        if status.is_some_and(|status| status.torn_down_at.is_some()) {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "waited in vain for the teardown of {id}");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_ended_before_its_manifest_came_is_noted_as_gone_without_a_touch() {
+    let mut house = House::new().await;
+    let (manifest, spec) = parsed(&document(1, 0, ""));
+    let id = house.stage.lease(TENANT, 1, &manifest, &spec).await;
+    house.stage.close(id, 5).await;
+    gone(&mut house, id).await;
+    assert_eq!(house.api.take_changes(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_blind_cluster_and_an_unknown_chain_delete_nothing() {
+    let mut house = House::new().await;
+    let (manifest, spec) = parsed(&document(1, 0, ""));
+    let id = house.stage.lease(TENANT, 1, &manifest, &spec).await;
+    house.stage.send(id, &manifest).await;
+    house.turn().await;
+    house.stage.close(id, 5).await;
+    house.api.take_changes();
+
+    // A daemon that starts while the API server refuses every list.
+    house.api.refuse("GET ", StatusCode::SERVICE_UNAVAILABLE, "etcd is away");
+    let client = house.api.client();
+    let (workloads, keep) = Workloads::start(&client, || {});
+    tokio::spawn(keep);
+    let settings = Settings { namespace: "berth".to_owned(), node_selector: String::new() };
+    let (inventory, keep) = Inventory::start(&client, &settings, || {});
+    tokio::spawn(keep);
+    let capacity = inventory.capacity(&[], 1_000);
+    assert!(capacity.nodes.is_empty() && capacity.problem.is_some(), "{capacity:?}");
+    (house.reconcile.workloads, house.reconcile.inventory) = (workloads, inventory);
+    let problem = house.reconcile.turn().await.expect_err("it cannot see");
+    assert!(problem.to_string().contains("has not been read"), "{problem:#}");
+    assert_eq!(house.api.take_changes(), [""; 0]);
+
+    // A database that has followed nothing, beside a cluster that runs leases.
+    house.api.refuse_nothing();
+    let mut empty = House::on(Stage::new().await, house.api.clone()).await;
+    empty.turn().await;
+    assert_eq!(house.api.take_changes(), [""; 0]);
+    assert!(house.api.get(&format!("/api/v1/namespaces/{}", named(id).namespace())).is_some());
+    assert_eq!(*empty.heard.held.lock().expect("whole"), 1, "the lease that is not known is reported");
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_not_ours_is_neither_changed_nor_deleted() {
+    let mut house = House::new().await;
+    let (manifest, spec) = parsed(&document(1, 0, ""));
+    let id = house.stage.lease(TENANT, 1, &manifest, &spec).await;
+    let namespace = format!("/api/v1/namespaces/{}", named(id).namespace());
+    house.api.put(&namespace, json!({"metadata": {"labels": {"team": "payroll"}}}));
+    house.stage.send(id, &manifest).await;
+    house.turn().await;
+    let (status, shown) = house.status(id).await;
+    assert_eq!((status.health, status.applied_revision), (Health::Unknown, None));
+    assert!(
+        shown.why.as_deref().unwrap_or_default().contains("does not carry the lease's label"),
+        "{shown:?}"
+    );
+
+    house.stage.close(id, 5).await;
+    gone(&mut house, id).await;
+    assert_eq!(house.api.take_changes(), [""; 0]);
+    assert!(house.api.get(&namespace).is_some());
+}
+
+#[tokio::test]
+async fn an_update_takes_away_what_the_older_manifest_left_and_nothing_without_our_label() {
+    let mut house = House::new().await;
+    let login = "    credentials: {host: registry.test, username: someone, password: canary-registry}\n";
+    let (with_login, spec) = parsed(&document(1, 0, login).replace("\"2.0\"", "\"2.1\""));
+    let id = house.stage.lease(TENANT, 1, &with_login, &spec).await;
+    house.stage.send(id, &with_login).await;
+    house.turn().await;
+    let namespace = named(id).namespace();
+    let secret = format!("/api/v1/namespaces/{namespace}/secrets/web.registry");
+    assert!(house.api.get(&secret).is_some(), "{:?}", house.api.paths());
+    let strange = format!("/api/v1/namespaces/{namespace}/secrets/somebody-elses");
+    house.api.put(&strange, json!({"metadata": {"namespace": namespace}}));
+    house.api.take_changes();
+
+    let (without, _) = parsed(&document(1, 0, ""));
+    house.stage.commit(id, &without).await;
+    house.stage.send(id, &without).await;
+    house.turn().await;
+    assert!(house.api.get(&secret).is_none() && house.api.get(&strange).is_some());
+    let deleted: Vec<_> =
+        house.api.take_changes().into_iter().filter(|change| change.starts_with("DELETE")).collect();
+    assert_eq!(deleted, [format!("DELETE {secret}")]);
+    assert_eq!(house.status(id).await.0.applied_revision, Some(2));
+}
+
+#[tokio::test]
+async fn a_refused_update_keeps_what_runs_and_tells_no_secret() {
+    let mut house = House::new().await;
+    let (manifest, spec) = parsed(&document(1, 0, ""));
+    let id = house.stage.lease(TENANT, 1, &manifest, &spec).await;
+    house.stage.send(id, &manifest).await;
+    house.turn().await;
+    let (changed, _) = parsed(&document(1, 0, "    args: [\"serve\"]\n"));
+    house.stage.commit(id, &changed).await;
+    house.stage.send(id, &changed).await;
+    house.api.take_changes();
+    let message = "env[0]: Invalid value: \"canary-hunter2\": no";
+    house.api.refuse("/deployments/", StatusCode::UNPROCESSABLE_ENTITY, message);
+    house.turn().await;
+    let (status, shown) = house.status(id).await;
+    assert_eq!((status.health, status.applied_revision), (Health::Unknown, Some(1)));
+    let why = shown.why.clone().unwrap_or_default();
+    assert!(why.contains("failed to apply Deployment") && why.contains("***"), "{why}");
+    assert!(!status.body.contains("hunter2"), "{}", status.body);
+    assert!(house.api.take_changes().iter().all(|change| !change.starts_with("DELETE")));
+
+    house.api.refuse_nothing();
+    house.turn().await;
+    assert_eq!(house.status(id).await.0.applied_revision, Some(2));
+}
+
+#[tokio::test]
+async fn devices_are_adopted_and_a_device_under_two_leases_is_an_incident() {
+    let mut house = House::new().await;
+    let (manifest, spec) = parsed(&document(1, 1, ""));
+    let first = house.stage.lease(TENANT, 1, &manifest, &spec).await;
+    let second = house.stage.lease(TENANT, 2, &manifest, &spec).await;
+    for id in [first, second] {
+        house.stage.send(id, &manifest).await;
+    }
+    house.turn().await;
+    for id in [first, second] {
+        house.run_pod(id, "web-1", true);
+    }
+    let held = |uuids: [&str; 2]| {
+        let of = |id: LeaseId, uuid: &str| {
+            json!({
+                "namespace": named(id).namespace(), "pod": "web-1", "container": "web", "resource": "nvidia.com/gpu",
+                "uuids": [uuid],
+            })
+        };
+        record(&json!([of(first, uuids[0]), of(second, uuids[1])]), 1_000)
+    };
+    house.api.put(RECORD, held(["GPU-1", "GPU-2"]));
+    holds(&mut house, first, &["GPU-1"]).await;
+    holds(&mut house, second, &["GPU-2"]).await;
+    assert!(house.heard.incidents.lock().expect("whole").is_empty());
+    assert_eq!(house.status(first).await.1.services[0].pods[0].gpus, ["GPU-1"]);
+
+    house.api.put(RECORD, held(["GPU-1", "GPU-1"]));
+    holds(&mut house, second, &["GPU-1"]).await;
+    house.turn().await;
+    assert_eq!(*house.heard.incidents.lock().expect("whole"), ["gpu_shared"], "told once");
+
+    // An agent that has fallen silent ends nothing.
+    house.clock.set(2_000);
+    house.turn().await;
+    holds(&mut house, first, &["GPU-1"]).await;
+}
+
+/// Takes turns until the store says that the lease holds these devices.
+async fn holds(house: &mut House, id: LeaseId, uuids: &[&str]) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    loop {
+        house.turn().await;
+        let rows = house.stage.store.gpus_of(id).await.expect("read");
+        let held: Vec<_> =
+            rows.iter().filter(|row| row.until.is_none()).map(|row| row.uuid.as_str()).collect();
+        if held == uuids {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "waited for {uuids:?}, it holds {held:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn capacity_follows_the_cluster() {
+    let mut house = House::new().await;
+    house.api.put(RECORD, record(&json!([]), 1_000));
+    let free = |house: &House, promises: &[Promise], now| {
+        let capacity = house.inventory.capacity(promises, now);
+        let node = &capacity.nodes[NODE];
+        (node.cpu_milli, node.gpus.values().copied().next())
+    };
+    until("the record is read", async || free(&house, &[], 1_000).1.is_some()).await;
+    assert_eq!(free(&house, &[], 1_000), (4_000, Some(4)));
+    assert_eq!(free(&house, &[], 1_031), (4_000, None), "a stale record sells no GPU");
+
+    let (manifest, spec) = parsed(&document(1, 1, ""));
+    let id = house.stage.lease(TENANT, 1, &manifest, &spec).await;
+    let reservation = house.stage.store.reservation(id).await.expect("read").expect("held");
+    let promise = Promise { lease: named(id).short_id(), placement: reservation.placement };
+    assert_eq!(free(&house, std::slice::from_ref(&promise), 1_000), (3_500, Some(3)));
+
+    house.stage.send(id, &manifest).await;
+    house.turn().await;
+    house.run_pod(id, "web-1", true);
+    until("the pod is seen", async || house.inventory.pods_by_lease().is_ok_and(|pods| !pods.is_empty()))
+        .await;
+    assert_eq!(free(&house, &[promise], 1_000), (3_500, Some(3)), "the pod counts instead of its promise");
+    assert_eq!(free(&house, &[], 1_000).0, 3_500, "what runs counts without a promise too");
+}

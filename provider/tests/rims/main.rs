@@ -1,0 +1,8 @@
+//! The rims of the daemon, tried on a store in memory that has followed a chain and on a small API server: leases in the
+//! cluster, and the gateway over real TLS.
+
+mod apiserver;
+mod gateway;
+mod leases;
+mod stage;
+mod wait;

@@ -42,23 +42,23 @@ async fn every_unit_of_a_lease_is_accounted_for() {
     let seconds = deposit.0 * 1_000_000_000 / per_second.scaled();
     assert_eq!(account.funded_until, Some(lease.started_at + u64::try_from(seconds).expect("small")));
 
-    // Ten seconds later exactly ten seconds are earned, and a payout takes them, rounded down.
-    market.anvil.mine_at(lease.started_at + 10).await;
+    // A thousand seconds later exactly as many are earned, and a payout takes them, rounded down.
+    market.anvil.mine_at(lease.started_at + 1000).await;
     let accrued = chain.accrued(order, At::Latest).await.expect("read");
-    assert_eq!(accrued.scaled, per_second.scaled() * 10);
-    assert_eq!((accrued.net, accrued.fee), (per_second.cost_down(10).expect("small"), Amount::ZERO));
-    market.anvil.next_block_at(lease.started_at + 13).await;
+    assert_eq!(accrued.scaled, per_second.scaled() * 1000);
+    assert_eq!((accrued.net, accrued.fee), (per_second.cost_down(1000).expect("small"), Amount::ZERO));
+    market.anvil.next_block_at(lease.started_at + 1300).await;
     mined(&market.tenant, &Call::Withdraw { leases: vec![order] }).await;
-    let paid_first = per_second.cost_down(13).expect("small");
+    let paid_first = per_second.cost_down(1300).expect("small");
     assert_eq!(chain.token_balance(PAYOUT, At::Latest).await.expect("read"), paid_first);
 
-    market.anvil.next_block_at(lease.started_at + 20).await;
+    market.anvil.next_block_at(lease.started_at + 2000).await;
     mined(&market.tenant, &Call::CloseLease { lease: order, reason: CloseReason::TENANT }).await;
     let lease = chain.lease(order, At::Latest).await.expect("read").expect("there");
     assert_eq!(lease.state, OrderState::Closed);
-    assert_eq!(lease.ended, Some((lease.started_at + 20, CloseReason::TENANT)));
+    assert_eq!(lease.ended, Some((lease.started_at + 2000, CloseReason::TENANT)));
     mined(&market.provider, &Call::Withdraw { leases: vec![order] }).await;
-    let paid_second = per_second.cost_down(7).expect("small");
+    let paid_second = per_second.cost_down(700).expect("small");
     let paid = chain.token_balance(PAYOUT, At::Latest).await.expect("read");
     assert_eq!(paid, Amount(paid_first.0 + paid_second.0));
 

@@ -227,18 +227,20 @@ async fn a_document_comes_up_is_seen_and_goes_down_with_every_unit_told() {
     let logs = machine.berth(&["logs", "web", "--tail", "5"]).await;
     assert_eq!(text(&logs.stdout), "web/web-1 hello\nweb/web-1 [31mworld\n", "without control characters");
 
+    let deposit = machine.berth(&["deposit", "web", "1.5"]).await;
+    assert!(text(&deposit.stdout).contains("in escrow, which lasts"), "{}", text(&deposit.stderr));
     let lease = market.chain.lease(order, At::Latest).await.expect("read").expect("there");
-    market.anvil.next_block_at(lease.started_at + 77).await;
+    market.anvil.next_block_at(lease.started_at + 7777).await;
     let down = machine.berth(&["down", "web"]).await;
     assert_eq!(code(&down), Some(0), "{}", text(&down.stderr));
-    // 77 seconds at 100.000000001 units are 7700 units and a part of one.
+    // 7777 seconds at 100.000000001 units are 777700 units and a part of one.
     let story = text(&down.stdout);
     for part in
-        ["deposited $5.000000", "refunded $4.992299", "earned by providers and not yet taken $0.007700"]
+        ["deposited $6.500000", "refunded $5.722299", "earned by providers and not yet taken $0.777700"]
     {
         assert!(story.contains(part), "{story}");
     }
-    assert_eq!(tokens(&market).await, Amount(TENANT_TOKENS.0 - 7701));
+    assert_eq!(tokens(&market).await, Amount(TENANT_TOKENS.0 - 777_701));
     assert!(!text(&machine.berth(&["ls"]).await.stdout).contains("web"));
     assert_eq!(code(&machine.berth(&["status", "web"]).await), Some(3));
 }

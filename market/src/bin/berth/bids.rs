@@ -10,7 +10,7 @@ use market::At;
 use market::api::Answer;
 use market::call::Call;
 use market::reader::{BidRecord, BidState, OrderState, Provider, ProviderState};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::account::Account;
 use crate::cli::Pick;
@@ -23,6 +23,8 @@ use crate::state::Record;
 const GRACE: Duration = Duration::from_secs(2);
 /// Pause between two looks at the chain.
 const LOOK: Duration = Duration::from_millis(200);
+/// How long a provider may take to answer; bids are not looked for meanwhile.
+const ANSWER: Duration = Duration::from_secs(3);
 /// Pause between two rounds of asking providers what they decided.
 const ASK: Duration = Duration::from_secs(2);
 
@@ -43,8 +45,7 @@ struct Offer {
 
 /// Accepts one bid for each open order, or none: nothing is accepted before every order has a bid that will do.
 pub(crate) async fn award(account: &Account, record: &Record, wish: Wish) -> anyhow::Result<()> {
-    let providers: Vec<Provider> =
-        account.chain.providers().await?.into_iter().filter(|p| p.state == ProviderState::Active).collect();
+    let providers = bidders(account, wish.pick).await?;
     let started = Instant::now();
     let mut first_offer: Option<Instant> = None;
     let mut asked_at = started;
@@ -65,7 +66,7 @@ pub(crate) async fn award(account: &Account, record: &Record, wish: Wish) -> any
         if chosen.len() == open.len() {
             let since = *first_offer.get_or_insert(now);
             let all_bid = open.iter().all(|n| offers[n].len() >= providers.len());
-            if all_bid || matches!(wish.pick, Pick::Provider(_)) || now - since >= GRACE {
+            if all_bid || now - since >= GRACE {
                 let orders: Vec<OrderId> = open.iter().map(|n| sight.groups[*n].order).collect();
                 match accept(account, &orders, &chosen, &sight).await? {
                     None => return Ok(()),
@@ -91,6 +92,21 @@ pub(crate) async fn award(account: &Account, record: &Record, wish: Wish) -> any
         }
         sleep(LOOK).await;
     }
+}
+
+/// The active providers whose bids count.
+async fn bidders(account: &Account, pick: Pick) -> anyhow::Result<Vec<Provider>> {
+    let mut providers = account.chain.providers().await?;
+    providers.retain(|provider| provider.state == ProviderState::Active);
+    if let Pick::Provider(wanted) = pick {
+        providers.retain(|provider| provider.address == wanted);
+        if providers.is_empty() {
+            let sentence =
+                format!("no active provider {wanted} is registered in this market, so it cannot bid");
+            return Err(Ending::error(Ending::NO_BIDS, sentence));
+        }
+    }
+    Ok(providers)
 }
 
 /// Open bids whose terms are those of the order, for each open group.
@@ -178,7 +194,10 @@ async fn answers(account: &Account, providers: &[Provider], orders: &[OrderId]) 
     let pairs = orders.iter().flat_map(|order| providers.iter().map(move |provider| (*order, provider)));
     let asked = pairs.map(async |(order, provider)| {
         let answer = match account.gateway(provider) {
-            Ok(gateway) => gateway.decision(&account.wallet, order).await.map_err(|error| error.to_string()),
+            Ok(gateway) => match timeout(ANSWER, gateway.decision(&account.wallet, order)).await {
+                Ok(answer) => answer.map_err(|error| error.to_string()),
+                Err(_) => Err(format!("its gateway is silent for {} s", ANSWER.as_secs())),
+            },
             Err(error) => Err(error.to_string()),
         };
         ((order, provider.address), answer.map(|answer| answer.answer))

@@ -38,6 +38,8 @@ pub(crate) enum Verb {
     Logs(Logs),
     /// Show what a document would pay at most. Needs no chain.
     Price(Price),
+    /// Pay into a deployment, so that it lasts longer. Must be done before its money ends, which is final.
+    Deposit(Deposit),
     /// End a deployment and take back what is left.
     Down(Down),
     /// Show the money of the key: wallet and escrow.
@@ -198,6 +200,17 @@ pub(crate) struct Price {
     /// How to print.
     #[arg(long, short, value_enum, default_value = "table")]
     pub(crate) output: Format,
+    #[command(flatten)]
+    pub(crate) context: InContext,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Deposit {
+    /// Name or number of the deployment.
+    pub(crate) name: String,
+    /// Dollars. What is not used comes back at the end.
+    #[arg(value_name = "DOLLARS", value_parser = dollars)]
+    pub(crate) amount: Amount,
     #[command(flatten)]
     pub(crate) context: InContext,
 }

@@ -8,6 +8,7 @@ mod balance;
 mod bids;
 mod cli;
 mod contexts;
+mod deposit;
 mod document;
 mod down;
 mod exit;
@@ -47,6 +48,7 @@ async fn main() -> ExitCode {
         Verb::Status(status) => status::run(status).await,
         Verb::Logs(logs) => logs::run(logs).await,
         Verb::Price(price) => price::run(&price),
+        Verb::Deposit(deposit) => deposit::run(deposit).await,
         Verb::Down(down) => down::run(down).await,
         Verb::Balance(balance) => balance::run(balance).await,
     };

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use crate::account::Account;
 use crate::bids::{self, Wish};
 use crate::cli::Up;
+use crate::deposit::{is_affordable, pay};
 use crate::document::{self, Wanted};
 use crate::down::wind_up;
 use crate::exit::Ending;
@@ -147,12 +148,7 @@ async fn drive(account: &Account, record: &Record, wanted: &Wanted, up: &Up) -> 
                 progress(format_args!("deployment {dseq} opened"));
             }
             Step::Deposit(amount) => {
-                let (chain, id) = (&account.chain, record.account());
-                let market = chain.contracts().market;
-                if chain.token_allowance(account.address(), market, At::Latest).await? < amount {
-                    account.send("allow the deposit", &Call::ApproveMarket { amount }).await?;
-                }
-                account.send("deposit", &Call::Deposit { account: id, amount }).await?;
+                pay(account, record.account(), amount).await?;
                 progress(format_args!("deposited {amount}"));
             }
             Step::CreateOrder(n) => {
@@ -266,11 +262,7 @@ async fn begin(
         );
         return Err(Ending::error(Ending::FUNDS, sentence));
     }
-    let tokens = account.chain.token_balance(account.address(), At::Latest).await?;
-    if tokens < deposit {
-        let sentence = format!("the deposit is {deposit}, but {} has {tokens}", account.address());
-        return Err(Ending::error(Ending::FUNDS, sentence));
-    }
+    is_affordable(account, deposit).await?;
     if account.chain.gas_balance(account.address()).await? == 0 {
         let sentence = format!("{} has nothing to pay transactions with", account.address());
         return Err(Ending::error(Ending::FUNDS, sentence));

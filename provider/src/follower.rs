@@ -42,6 +42,33 @@ pub trait ChainSource: Send + Sync {
     -> impl Future<Output = anyhow::Result<Vec<Event>>> + Send;
 }
 
+impl ChainSource for market::Chain {
+    async fn head(&self) -> anyhow::Result<BlockRef> {
+        Ok(self.head().await?)
+    }
+
+    async fn block(&self, number: u64) -> anyhow::Result<Option<BlockRef>> {
+        Ok(self.block(number).await?)
+    }
+
+    async fn block_by_hash(&self, hash: Hash) -> anyhow::Result<Option<BlockRef>> {
+        Ok(self.block_by_hash(hash).await?)
+    }
+
+    async fn facts_of_block(&self, hash: Hash) -> anyhow::Result<Vec<Event>> {
+        Ok(self.facts_of_block(hash).await?.into_iter().map(|logged| (logged.at, logged.fact)).collect())
+    }
+
+    async fn facts_between(&self, first: u64, last: u64) -> anyhow::Result<Vec<Event>> {
+        Ok(self
+            .facts_between(first, last)
+            .await?
+            .into_iter()
+            .map(|logged| (logged.at, logged.fact))
+            .collect())
+    }
+}
+
 /// The loop that writes what the chain says.
 #[derive(Debug)]
 pub struct Follower<C> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use manifests::decision::Decision;
@@ -12,6 +12,8 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::gateway;
+use crate::leases::reconcile;
 use crate::store::{IntentKind, LeaseState, Standing, Store};
 use crate::task;
 
@@ -45,6 +47,9 @@ struct Inner {
     requests: IntCounterVec,
     request_seconds: HistogramVec,
     refused_signatures: IntCounterVec,
+    incidents: IntCounterVec,
+    orphaned: IntGauge,
+    apply_failures: IntCounter,
 }
 
 impl Metrics {
@@ -130,6 +135,17 @@ impl Metrics {
                 "Requests whose signature was not believed, by reason.",
                 &["reason"],
             )?,
+            incidents: make.counters(
+                "berth_inventory_invariant_violations_total",
+                "Things that must not be, such as one GPU in two leases, by kind.",
+                &["kind"],
+            )?,
+            orphaned: make.gauge(
+                "berth_orphaned_namespaces",
+                "Namespaces with our label whose lease is not known; they are left alone.",
+            )?,
+            apply_failures: make
+                .counter("berth_apply_failures_total", "Leases whose objects could not be applied.")?,
             registry,
         };
         Ok(Self(Arc::new(inner)))
@@ -247,16 +263,30 @@ impl Metrics {
             self.0.last_success.with_label_values(&[name]).set(gauge(now.as_secs()));
         }
     }
+}
 
-    /// Counts a request at the gateway.
-    pub fn request(&self, route: &str, method: &str, status: u16, began: Instant) {
+impl gateway::observe::Observe for Metrics {
+    fn answered(&self, route: &str, method: &str, status: u16, took: Duration) {
         self.0.requests.with_label_values(&[route, method, &status.to_string()]).inc();
-        self.0.request_seconds.with_label_values(&[route]).observe(began.elapsed().as_secs_f64());
+        self.0.request_seconds.with_label_values(&[route]).observe(took.as_secs_f64());
     }
 
-    /// Counts a signature that was not believed.
-    pub fn signature_refused(&self, reason: &str) {
+    fn not_believed(&self, reason: &str) {
         self.0.refused_signatures.with_label_values(&[reason]).inc();
+    }
+}
+
+impl reconcile::Observe for Metrics {
+    fn incident(&self, code: &str) {
+        self.0.incidents.with_label_values(&[code]).inc();
+    }
+
+    fn held_namespaces(&self, count: usize) {
+        self.0.orphaned.set(gauge(count));
+    }
+
+    fn apply_failed(&self) {
+        self.0.apply_failures.inc();
     }
 }
 

@@ -1,19 +1,311 @@
-//! The wiring, top to bottom.
+//! The wiring, top to bottom: what can be refused is tried first, then loops start in the order in which an order meets them.
+//!
+//! One replica runs at a time: nothing here elects a leader, and two daemons on one key would spoil each other's
+//! transactions.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::{Context, bail};
+use bidengine::Capacity;
+use manifests::objects;
+use manifests::order::{Address, Hash};
+use market::sender::Sender;
+use market::wallet::Wallet;
+use market::{At, Chain};
+use tokio::sync::Mutex;
+use tracing::{debug, info, warn};
+
+use crate::bidder::{self, Bidder, CapacitySource};
+use crate::clock::Clock;
 use crate::config::Config;
-use crate::lifecycle::Lifecycle;
-use crate::store::{Identity, Sealer, Store};
+use crate::follower::{self, Follower};
+use crate::gateway::nonces::Nonces;
+use crate::gateway::ops::{self, Ops};
+use crate::gateway::server::{Limits, bind, serve};
+use crate::gateway::tls::GatewayKey;
+use crate::gateway::{self, Gateway};
+use crate::inventory::node_labels::NodeLabels;
+use crate::inventory::nodes::Promise;
+use crate::inventory::{self, Inventory, client};
+use crate::leases::apply::Applier;
+use crate::leases::escrow::Escrow;
+use crate::leases::names::short_name;
+use crate::leases::plan::Depths;
+use crate::leases::pods::LeaseLogs;
+use crate::leases::reconcile::{Memory, Reconcile};
+use crate::leases::workloads::Workloads;
+use crate::lifecycle::{Lifecycle, Stop};
+use crate::metrics::Metrics;
+use crate::outbox::Outbox;
+use crate::store::{Identity, ReservationRow, Sealer, Store};
+use crate::task::{Nudge, Turn, repeat};
+
+/// How often loops look although nobody nudges them.
+const PERIOD: Duration = Duration::from_secs(5);
 
 /// Runs the daemon until it is told to stop.
 ///
 /// # Errors
-/// When something it needs cannot be had at the start.
+/// When something it needs cannot be had at the start: one sentence that names it and the remedy.
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
-    let lifecycle = Lifecycle::new();
-    let store = Store::open(&config.database, Sealer::from_key_file(&config.data_key_file)?).await?;
-    let (chain_id, market) = (config.chain.chain_id, config.chain.market);
-    store.belongs_to(Identity { chain_id, market, provider: config.provider }).await?;
+    let (lifecycle, clock, metrics) = (Lifecycle::new(), Clock::default(), Metrics::new()?);
+    let key = GatewayKey::load_or_create(&config.gateway.tls_dir)?;
+    let tenants = bind(config.gateway.listen, "gateway").await?;
+    let operators = bind(config.metrics.listen, "metrics").await?;
+    let store = open_store(&config).await?;
+    let (chain, wallet) = connect_chain(&config, key.spki_hash()).await?;
+    let (cluster, version) = client::connect(config.cluster.kubeconfig.as_deref()).await?;
+    info!(provider = %config.provider, operator = %wallet.address(), chain = config.chain.chain_id, cluster = version, "starting");
+
+    let [follower, bidder, outbox, reconcile, escrow] = [(); 5].map(|()| Nudge::default());
+    let loops = Loops { lifecycle: &lifecycle, metrics: &metrics };
+
+    let (to_bidder, to_reconcile) = (bidder.clone(), reconcile.clone());
+    let (inventory, keep) = Inventory::start(&cluster, &inventory_settings(&config), move || {
+        to_bidder.nudge();
+        to_reconcile.nudge();
+    });
+    loops.keep("inventory", keep);
+    let to_reconcile = reconcile.clone();
+    let (workloads, keep) = Workloads::start(&cluster, move || to_reconcile.nudge());
+    loops.keep("workloads", keep);
+    loops.start(
+        NodeLabels { client: cluster.clone(), inventory: inventory.clone(), clock: clock.clone() },
+        PERIOD,
+        Nudge::default(),
+    );
+
+    let nudges = vec![bidder.clone(), reconcile.clone(), escrow.clone()];
+    loops.start(
+        Follower::new(chain.clone(), store.clone(), follower_settings(&config, nudges), metrics.clone()),
+        config.chain.poll_interval,
+        follower.clone(),
+    );
+    loops.start(
+        Bidder::new(
+            store.clone(),
+            ClusterCapacity { provider: config.provider, inventory: inventory.clone(), clock: clock.clone() },
+            bidder_settings(&config),
+            clock.clone(),
+            outbox.clone(),
+            metrics.clone(),
+        ),
+        PERIOD,
+        bidder.clone(),
+    );
+    let sender = Sender::new(chain.clone(), wallet, store.clone(), market::sender::Settings::default());
+    loops.start(
+        Outbox::new(store.clone(), sender, clock.clone(), metrics.clone(), outbox.clone(), follower),
+        PERIOD,
+        outbox.clone(),
+    );
+    loops.start(
+        Reconcile {
+            store: store.clone(),
+            clock: clock.clone(),
+            provider: config.provider,
+            inventory: inventory.clone(),
+            workloads,
+            applier: Applier::new(cluster.clone()),
+            cluster: cluster_settings(&config),
+            port_host: port_host(&config),
+            depths: depths(&config),
+            freed: bidder,
+            observe: Arc::new(metrics.clone()),
+            memory: Memory::default(),
+        },
+        PERIOD,
+        reconcile.clone(),
+    );
+    loops.start(
+        Escrow::new(
+            store.clone(),
+            chain.clone(),
+            config.provider,
+            config.escrow.clone(),
+            config.manifest_timeout.as_secs(),
+            clock.clone(),
+            outbox,
+        ),
+        config.escrow.check_interval,
+        escrow,
+    );
+
+    let gateway = Gateway {
+        store: store.clone(),
+        clock: clock.clone(),
+        identity: identity(&config),
+        cluster: cluster_settings(&config),
+        reconcile,
+        logs: LeaseLogs::new(cluster, inventory.clone(), config.provider),
+        observe: Arc::new(metrics.clone()),
+        stop: lifecycle.stop(),
+        nonces: Nonces::default(),
+        claims: Mutex::default(),
+    };
+    let tls = Some(key.server_config().into());
+    let router = gateway::router(Arc::new(gateway));
+    lifecycle.spawn("gateway", serve(tenants, tls, router, Limits::default(), lifecycle.stop()));
+    let ops = Ops { store, provider: config.provider, metrics: metrics.clone(), inventory, clock };
+    let router = ops::router(Arc::new(ops));
+    lifecycle.spawn("metrics", serve(operators, None, router, Limits::default(), lifecycle.stop()));
+    info!(gateway = %config.gateway.listen, metrics = %config.metrics.listen, "running");
     lifecycle.run().await
+}
+
+/// Starts loops under their names.
+struct Loops<'a> {
+    lifecycle: &'a Lifecycle,
+    metrics: &'a Metrics,
+}
+
+impl Loops<'_> {
+    fn start<T: Turn + 'static>(&self, work: T, period: Duration, nudge: Nudge) {
+        let (metrics, stop) = (self.metrics.clone(), self.lifecycle.stop());
+        let turns = repeat(work, period, nudge, stop, move |outcome| metrics.turn(outcome));
+        self.lifecycle.spawn(T::NAME, turns);
+    }
+
+    /// Runs what does not end by itself, until stopping begins.
+    fn keep(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let stop: Stop = self.lifecycle.stop();
+        self.lifecycle.spawn(name, async move {
+            tokio::select! {
+                () = task => {}
+                () = stop.taking() => {}
+            }
+            Ok(())
+        });
+    }
+}
+
+/// What the cluster has free, beside what is promised.
+struct ClusterCapacity {
+    provider: Address,
+    inventory: Inventory,
+    clock: Clock,
+}
+
+impl CapacitySource for ClusterCapacity {
+    fn free(&self, promised: &[ReservationRow]) -> Option<Capacity> {
+        let promises: Vec<Promise> = promised
+            .iter()
+            .map(|row| Promise {
+                lease: short_name(row.order, self.provider),
+                placement: row.placement.clone(),
+            })
+            .collect();
+        let capacity = self.inventory.capacity(&promises, self.clock.now());
+        if let Some(problem) = &capacity.problem {
+            debug!(problem, "nothing is promised while the cluster cannot be seen");
+            return None;
+        }
+        Some(capacity)
+    }
+}
+
+/// Opens the database and makes sure that it is this market's and this provider's.
+///
+/// # Errors
+/// As [`Store::open`] and [`Store::belongs_to`].
+pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
+    let store = Store::open(&config.database, Sealer::from_key_file(&config.data_key_file)?).await?;
+    store.belongs_to(identity(config)).await?;
+    Ok(store)
+}
+
+/// Connects to the market and opens the operator key, which must be the one that bids for this provider.
+async fn connect_chain(config: &Config, spki_hash: Hash) -> anyhow::Result<(Chain, Wallet)> {
+    let wallet = Wallet::open(&config.wallet.keystore, &config.wallet.password_file)?;
+    let chain = Chain::connect(&config.chain.rpc, config.chain.chain_id, config.chain.market).await?;
+    let (operator, provider) = (wallet.address(), config.provider);
+    match chain.bidder_of(operator, At::Latest).await.context("failed to look the operator key up")? {
+        Some((whose, _)) if whose == provider => {}
+        Some((whose, _)) => bail!(
+            "the key {operator} bids for provider {whose}, but the configuration says {provider}: correct provider, or use \
+             another wallet.keystore"
+        ),
+        None => bail!(
+            "the key {operator} bids for nobody: register provider {provider} with it as operator, or use another \
+             wallet.keystore"
+        ),
+    }
+    let registered = chain.provider(provider, At::Latest).await.context("failed to read the registry")?;
+    if let Some(registered) = registered.filter(|registered| registered.spki_hash != spki_hash) {
+        warn!(
+            ours = %spki_hash,
+            registered = %registered.spki_hash,
+            "the registry has another gateway key than gateway.tlsDir: tenants will refuse to connect until it is updated"
+        );
+    }
+    Ok((chain, wallet))
+}
+
+fn identity(config: &Config) -> Identity {
+    Identity { chain_id: config.chain.chain_id, market: config.chain.market, provider: config.provider }
+}
+
+/// Which part of the cluster is sold.
+pub(crate) fn inventory_settings(config: &Config) -> inventory::Settings {
+    inventory::Settings {
+        namespace: config.cluster.namespace.clone(),
+        node_selector: config.cluster.node_selector.clone(),
+    }
+}
+
+fn follower_settings(config: &Config, nudges: Vec<Nudge>) -> follower::Settings {
+    let depth = config.chain.confirmations;
+    follower::Settings {
+        provider: config.provider,
+        start_block: config.chain.start_block,
+        deepest_wait: depth.start.max(depth.teardown),
+        nudges,
+    }
+}
+
+fn bidder_settings(config: &Config) -> bidder::Settings {
+    bidder::Settings {
+        provider: config.provider,
+        tariff: config.pricing.clone(),
+        policy: config.policy.clone(),
+        bids: config.bids,
+    }
+}
+
+fn cluster_settings(config: &Config) -> objects::Settings {
+    let (cluster, ingress) = (&config.cluster, &config.ingress);
+    objects::Settings {
+        ingress_domain: ingress.domain.clone(),
+        gateway: objects::GatewayRef {
+            name: ingress.gateway.name.clone(),
+            namespace: ingress.gateway.namespace.clone(),
+            section: ingress.gateway.section.clone(),
+        },
+        gateway_sources: ingress.sources.clone(),
+        dns_servers: cluster.dns_servers.clone(),
+        closed_networks: cluster.closed_networks.clone(),
+        user_namespace_nodes: std::collections::BTreeSet::new(),
+        gpu_runtime_class: cluster.gpu_runtime_class.clone(),
+    }
+}
+
+fn depths(config: &Config) -> Depths {
+    let depth = config.chain.confirmations;
+    Depths { start: depth.start, teardown: depth.teardown }
+}
+
+/// The name under which ports on the nodes are reached: as configured, or the host of the gateway's URI.
+fn port_host(config: &Config) -> String {
+    config.ingress.port_host.clone().unwrap_or_else(|| {
+        let uri = &config.gateway.public_uri;
+        let authority = uri.split_once("://").map_or(uri.as_str(), |(_, rest)| rest);
+        let authority = authority.split('/').next().unwrap_or(authority);
+        match authority.rsplit_once(':') {
+            // The colons of an IPv6 address stand in brackets.
+            Some((host, port)) if !port.contains(']') => host.to_owned(),
+            _ => authority.to_owned(),
+        }
+    })
 }

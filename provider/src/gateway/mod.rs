@@ -8,6 +8,7 @@ pub mod error;
 mod hosts;
 pub mod nonces;
 pub mod observe;
+pub mod ops;
 mod routes;
 pub mod server;
 pub mod tls;

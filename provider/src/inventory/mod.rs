@@ -5,6 +5,7 @@
 //! silent for too long, the answer is that nothing is known, and nothing is sold.
 
 pub mod agent;
+pub mod client;
 pub mod gpus;
 mod holdings;
 pub mod node_labels;

@@ -1,0 +1,59 @@
+//! What operators reach over plain HTTP on a listener of its own: `/metrics` for Prometheus and `/healthz` for the kubelet.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use manifests::order::Address;
+
+use crate::clock::Clock;
+use crate::inventory::Inventory;
+use crate::metrics::Metrics;
+use crate::store::Store;
+
+/// What the answers are made from.
+pub struct Ops {
+    /// Gauges are computed from it.
+    pub store: Store,
+    /// Whose leases are counted.
+    pub provider: Address,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Whether the cluster can be seen.
+    pub inventory: Inventory,
+    /// The time by which records of the cluster are fresh.
+    pub clock: Clock,
+}
+
+/// The routes for operators.
+pub fn router(ops: Arc<Ops>) -> Router {
+    Router::new().route("/metrics", get(metrics)).route("/healthz", get(healthz)).with_state(ops)
+}
+
+async fn metrics(State(ops): State<Arc<Ops>>) -> Response {
+    match ops.metrics.render(&ops.store, ops.provider).await {
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "metrics cannot be computed");
+            (StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be computed; the log says why\n")
+                .into_response()
+        }
+    }
+}
+
+/// Ready when the chain is followed and the cluster is seen; otherwise a sentence says which is not.
+async fn healthz(State(ops): State<Arc<Ops>>) -> Response {
+    let unready = |why: String| (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response();
+    match ops.store.cursor().await {
+        Ok(Some(_)) => {}
+        Ok(None) => return unready("no block of the chain was followed yet".to_owned()),
+        Err(error) => return unready(format!("the database does not answer: {error:#}")),
+    }
+    match ops.inventory.view(ops.clock.now()) {
+        Ok(_) => "ok\n".into_response(),
+        Err(blind) => unready(blind.to_string()),
+    }
+}

@@ -27,6 +27,9 @@ use crate::task::{Nudge, Report, Turn};
 /// Blocks after which a mined bid must be among the facts; if it is not, a reorg took it away.
 const BID_MUST_SHOW: u64 = 3;
 
+/// Seconds after which the last followed block is too old to answer orders from.
+const STALE: u64 = 120;
+
 /// Tells what the cluster has free.
 pub trait CapacitySource: Send + Sync {
     /// What is left when everything in `promised` is taken off that does not run yet; `None` while the cluster is not known
@@ -63,8 +66,11 @@ impl<S: CapacitySource> Turn for Bidder<S> {
 
     async fn turn(&mut self) -> anyhow::Result<Report> {
         let Some(cursor) = self.store.cursor().await? else { return Ok(Report::default()) };
-        let changed = self.settle_reservations(&cursor).await? + self.answer_orders(&cursor).await?;
-        Ok(Report::changed(changed))
+        let settled = self.settle_reservations(&cursor).await?;
+        // While the chain is being caught up with, what looks open may be long over.
+        let is_behind = self.clock.now() > cursor.timestamp.saturating_add(STALE);
+        let answered = if is_behind { 0 } else { self.answer_orders(&cursor).await? };
+        Ok(Report::changed(settled + answered))
     }
 }
 
@@ -131,6 +137,19 @@ fn fate(standing: &Standing, provider: Address, cursor: &BlockRef) -> Fate {
     }
 }
 
+/// How a bid ended whose reservation is released; `None` if it had won.
+fn outcome(standing: &Standing) -> Option<&'static str> {
+    let Standing { reservation, order, bid, lease, .. } = standing;
+    match (lease, order, bid) {
+        (Some(_), ..) if reservation.state == ReservationState::Leased => None,
+        (Some(_), ..) => Some("lost"),
+        (None, None, _) => Some("reorganised"),
+        (None, Some(row), _) if matches!(row.state, OrderState::Closed(_)) => Some("order_closed"),
+        (None, Some(_), Some(_)) => Some("expired"),
+        (None, Some(_), None) => Some("refused"),
+    }
+}
+
 impl<S: CapacitySource> Bidder<S> {
     /// A bidder over this store and capacity. `outbox` is nudged when there is something to say.
     pub fn new(
@@ -151,12 +170,17 @@ impl<S: CapacitySource> Bidder<S> {
             let order = standing.reservation.order;
             changed += match fate(&standing, provider, cursor) {
                 Fate::Keep => 0,
-                Fate::Lease => u64::from(self.store.lease_reservation(order, now).await?),
+                Fate::Lease => {
+                    self.metrics.bid_ended("won");
+                    u64::from(self.store.lease_reservation(order, now).await?)
+                }
                 Fate::Hold => u64::from(self.store.hold_reservation(order, now).await?),
                 Fate::SayAgain => self.say_again(&standing).await?,
                 Fate::Release { because, forget } => {
                     info!(%order, because, "reservation released");
-                    self.metrics.released(&standing);
+                    if let Some(outcome) = outcome(&standing) {
+                        self.metrics.bid_ended(outcome);
+                    }
                     u64::from(self.store.release_reservation(order, &because, forget, now).await?)
                 }
             };

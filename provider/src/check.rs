@@ -1,13 +1,220 @@
-//! Preflight: tries what `run` needs, one line each.
+//! Preflight: tries everything that `run` needs, says a line about each, and changes nothing on chain or in the cluster. Files
+//! that `run` would create when they are missing (database, data key, gateway key) are created.
 
+use std::fmt::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::{Context, bail, ensure};
+use manifests::money::Amount;
+use manifests::order::Address;
+use market::wallet::Wallet;
+use market::{At, Chain};
+
+use crate::cli::say;
+use crate::clock::Clock;
 use crate::config::Config;
+use crate::gateway::server::bind;
+use crate::gateway::tls::GatewayKey;
+use crate::inventory::{Inventory, client};
+use crate::run::{inventory_settings, open_store};
 
-/// Tries everything and prints a line each.
+/// How long the cluster may take to tell of its nodes and pods.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Gas money, in wei, below which a line warns: some hundred transactions at a few gwei.
+const LITTLE_GAS: u128 = 100_000_000_000_000_000;
+
+/// Tries everything and prints a line each; the exit code is a failure if one failed.
 ///
 /// # Errors
-/// None of what is tried is an error; it is a line and a failing exit code.
-pub async fn check(_config: &Config) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("this build cannot check anything yet")
+/// None: what fails is a line.
+pub async fn check(config: &Config) -> anyhow::Result<ExitCode> {
+    let mut lines = Lines::default();
+    lines.tell("database", database(config).await);
+    let key = lines.keep("gateway key", GatewayKey::load_or_create(&config.gateway.tls_dir), |key| {
+        format!("SPKI hash {}", key.spki_hash())
+    });
+    let wallet = Wallet::open(&config.wallet.keystore, &config.wallet.password_file);
+    let wallet = lines.keep("wallet", wallet.map_err(Into::into), |wallet| wallet.address().to_string());
+    let chain = Chain::connect(&config.chain.rpc, config.chain.chain_id, config.chain.market).await;
+    let chain = lines.keep("chain", chain.map_err(Into::into), |chain| {
+        format!("chain {} through {}, market {}", chain.chain_id(), chain.endpoint(), config.chain.market)
+    });
+    if let Some(chain) = &chain {
+        if let Some(wallet) = &wallet {
+            lines.tell("operator", operator(chain, config, wallet.address()).await);
+            lines.tell("gas money", gas(chain, wallet.address()).await);
+        }
+        lines.tell("registry", registry(chain, config, key.as_ref()).await);
+    }
+    cluster(config, &mut lines).await;
+    lines.tell("gateway port", free_port(config.gateway.listen, "gateway").await);
+    lines.tell("metrics port", free_port(config.metrics.listen, "metrics").await);
+    let failed = lines.failed;
+    say(lines.text.trim_end());
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The lines so far.
+#[derive(Debug, Default)]
+struct Lines {
+    text: String,
+    failed: u32,
+}
+
+impl Lines {
+    fn tell(&mut self, what: &str, result: anyhow::Result<String>) {
+        let (word, sentence) = match result {
+            Ok(sentence) => ("ok  ", sentence),
+            Err(error) => {
+                self.failed += 1;
+                ("FAIL", format!("{error:#}"))
+            }
+        };
+        writeln!(self.text, "{word}  {what:<14} {sentence}").expect("writing to a string does not fail");
+    }
+
+    /// Tells of a thing and keeps it for later lines.
+    fn keep<T>(
+        &mut self,
+        what: &str,
+        result: anyhow::Result<T>,
+        sentence: impl Fn(&T) -> String,
+    ) -> Option<T> {
+        match result {
+            Ok(thing) => {
+                self.tell(what, Ok(sentence(&thing)));
+                Some(thing)
+            }
+            Err(error) => {
+                self.tell(what, Err(error));
+                None
+            }
+        }
+    }
+}
+
+async fn database(config: &Config) -> anyhow::Result<String> {
+    let store = open_store(config).await?;
+    Ok(match store.cursor().await? {
+        Some(cursor) => {
+            format!("{}, followed to block {}, the data key fits", config.database, cursor.number)
+        }
+        None => format!("{}, new, the data key fits", config.database),
+    })
+}
+
+async fn operator(chain: &Chain, config: &Config, operator: Address) -> anyhow::Result<String> {
+    let provider = config.provider;
+    match chain.bidder_of(operator, At::Latest).await? {
+        Some((whose, true)) if whose == provider => {
+            Ok(format!("{operator} bids for provider {provider}, which is active"))
+        }
+        Some((whose, false)) if whose == provider => bail!(
+            "provider {provider} is retired and takes no new leases: register it again under another owner key"
+        ),
+        Some((whose, _)) => {
+            bail!(
+                "{operator} bids for provider {whose}, not for {provider}: correct provider or wallet.keystore"
+            )
+        }
+        None => bail!("{operator} bids for nobody: register provider {provider} with it as operator"),
+    }
+}
+
+async fn gas(chain: &Chain, operator: Address) -> anyhow::Result<String> {
+    let balance = chain.gas_balance(operator).await?;
+    let gwei = balance / 1_000_000_000;
+    ensure!(balance >= LITTLE_GAS, "{operator} has {gwei} gwei left to pay for transactions: send it some");
+    Ok(format!("{operator} has {gwei} gwei to pay for transactions"))
+}
+
+async fn registry(chain: &Chain, config: &Config, key: Option<&GatewayKey>) -> anyhow::Result<String> {
+    let record = chain.provider(config.provider, At::Latest).await?;
+    let record = record.with_context(|| format!("provider {} is not registered", config.provider))?;
+    ensure!(
+        record.uri == config.gateway.public_uri,
+        "tenants are told {}, but gateway.publicUri is {}: update the registry or correct the configuration",
+        record.uri,
+        config.gateway.public_uri
+    );
+    if let Some(key) = key {
+        ensure!(
+            record.spki_hash == key.spki_hash(),
+            "the registry has gateway key {}, but gateway.tlsDir holds {}: update the registry or restore the key",
+            record.spki_hash,
+            key.spki_hash()
+        );
+    }
+    let free = record.stake.checked_sub(record.locked).unwrap_or(Amount::ZERO);
+    Ok(format!("{} is registered with {free} of free stake", record.uri))
+}
+
+async fn cluster(config: &Config, lines: &mut Lines) {
+    let connected = client::connect(config.cluster.kubeconfig.as_deref()).await;
+    let Some(client) = lines.keep("cluster", connected, |(_, version)| format!("version {version}")) else {
+        return;
+    };
+    let client = client.0;
+    lines.tell("permissions", permissions(&client).await);
+    let (inventory, keep) = Inventory::start(&client, &inventory_settings(config), || {});
+    let keep = tokio::spawn(keep);
+    let clock = Clock::default();
+    let seen = tokio::time::timeout(PATIENCE, async {
+        while inventory.view(clock.now()).is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    // Whether it was seen in time is asked right below, with the reason.
+    seen.await.ok();
+    lines.tell("inventory", nodes(&inventory, &clock));
+    lines.tell("prices", prices(config, &inventory, &clock));
+    keep.abort();
+}
+
+async fn permissions(client: &client::Client) -> anyhow::Result<String> {
+    let forbidden = client::forbidden(client).await?;
+    ensure!(
+        forbidden.is_empty(),
+        "our account may not: {}; bind it to a role that lets it",
+        forbidden.join(", ")
+    );
+    Ok("our account may do what leases need".to_owned())
+}
+
+fn nodes(inventory: &Inventory, clock: &Clock) -> anyhow::Result<String> {
+    let capacity = inventory.capacity(&[], clock.now());
+    if let Some(problem) = capacity.problem {
+        bail!("{problem}: check that our account may list nodes, pods and config maps");
+    }
+    let usable = capacity.nodes.values().filter(|node| node.schedulable).count();
+    ensure!(
+        usable > 0,
+        "no node takes pods: check cluster.nodeSelector, and that nodes are ready and not cordoned"
+    );
+    let gpus: u64 = capacity.nodes.values().flat_map(|node| node.gpus.values()).sum();
+    Ok(format!("{usable} nodes take pods, {gpus} GPUs are free"))
+}
+
+fn prices(config: &Config, inventory: &Inventory, clock: &Clock) -> anyhow::Result<String> {
+    let offers = inventory.offers(clock.now())?;
+    let mut told = Vec::new();
+    for (node, pool) in &offers.pools {
+        match config.pricing.gpu_price(&pool.gpu) {
+            Some(price) => told.push(format!("{} on {node} at ${price} a month", pool.gpu)),
+            None => bail!(
+                "{} on node {node} has no price, so it is never sold: add a line for it under pricing.gpu",
+                pool.gpu
+            ),
+        }
+    }
+    if let Some(finding) = offers.findings.iter().next() {
+        bail!("{finding}");
+    }
+    Ok(if told.is_empty() { "no GPUs are offered".to_owned() } else { told.join(", ") })
+}
+
+async fn free_port(address: std::net::SocketAddr, what: &str) -> anyhow::Result<String> {
+    bind(address, what).await.map(|_| format!("{address} is free"))
 }

@@ -27,7 +27,7 @@ enum Verb {
     Run,
     /// Publish this node's GPUs. One runs on every GPU node.
     Agent(crate::inventory::agent::Args),
-    /// Try everything that `run` needs, one line each, and change nothing.
+    /// Try everything that `run` needs, one line each, and change nothing on chain or in the cluster.
     Check,
     /// Bring the database up to this version.
     Migrate,

@@ -14,7 +14,7 @@ use prometheus::{
 
 use crate::gateway;
 use crate::leases::reconcile;
-use crate::store::{IntentKind, LeaseState, Standing, Store};
+use crate::store::{IntentKind, LeaseState, Store};
 use crate::task;
 
 /// The registry and everything in it; clones share it.
@@ -78,7 +78,7 @@ impl Metrics {
             )?,
             outcomes: make.counters(
                 "berth_bid_outcomes_total",
-                "Bids whose reservation was released without a lease, or after it, by how it ended.",
+                "Bids, by how they ended: won, lost, expired, order_closed, refused or reorganised.",
                 &["outcome"],
             )?,
             transactions: make.counters(
@@ -230,14 +230,7 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn released(&self, standing: &Standing) {
-        let outcome = match &standing.lease {
-            Some(lease) if standing.bid.is_some_and(|bid| bid.bid.provider == lease.lease.provider) => "won",
-            Some(_) => "lost",
-            None if standing.order.is_none() => "reorganised",
-            None if standing.bid.is_some() => "expired",
-            None => "order_closed",
-        };
+    pub(crate) fn bid_ended(&self, outcome: &str) {
         self.0.outcomes.with_label_values(&[outcome]).inc();
     }
 

@@ -4,8 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+pub use kube::Client;
+use kube::api::PostParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::{Api, Config};
 
 /// How long the API server may take to say its version.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -40,4 +45,57 @@ pub async fn connect(kubeconfig: Option<&Path>) -> anyhow::Result<(Client, Strin
             )
         })?;
     Ok((client, version.git_version))
+}
+
+/// What the daemon does in the cluster: verb, API group and resource.
+const NEEDED: [(&str, &str, &str); 13] = [
+    ("list", "", "nodes"),
+    ("patch", "", "nodes"),
+    ("list", "", "pods"),
+    ("get", "", "pods/log"),
+    ("list", "", "configmaps"),
+    ("list", "", "namespaces"),
+    ("patch", "", "namespaces"),
+    ("delete", "", "namespaces"),
+    ("patch", "apps", "deployments"),
+    ("patch", "", "services"),
+    ("patch", "", "secrets"),
+    ("patch", "networking.k8s.io", "networkpolicies"),
+    ("patch", "gateway.networking.k8s.io", "httproutes"),
+];
+
+/// What our account may not do although the daemon does it, as `verb resource`.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn forbidden(client: &Client) -> anyhow::Result<Vec<String>> {
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+    let mut forbidden = Vec::new();
+    for (verb, group, resource) in NEEDED {
+        let (resource, subresource) = match resource.split_once('/') {
+            Some((resource, part)) => (resource, Some(part.to_owned())),
+            None => (resource, None),
+        };
+        let attributes = ResourceAttributes {
+            verb: Some(verb.to_owned()),
+            group: Some(group.to_owned()),
+            resource: Some(resource.to_owned()),
+            subresource,
+            ..ResourceAttributes::default()
+        };
+        let spec = SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(attributes),
+            ..SelfSubjectAccessReviewSpec::default()
+        };
+        let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+        let params = PostParams::default();
+        let answer = tokio::time::timeout(PATIENCE, reviews.create(&params, &review))
+            .await
+            .context("the API server did not answer in time")?;
+        let answer = answer.context("the API server does not say what our account may do")?;
+        if !answer.status.is_some_and(|status| status.allowed) {
+            forbidden.push(format!("{verb} {resource}"));
+        }
+    }
+    Ok(forbidden)
 }

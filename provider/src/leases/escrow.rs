@@ -21,6 +21,12 @@ use crate::task::{Nudge, Report, Turn};
 /// The most leases in one withdrawal, as the contract has it.
 const BATCH: usize = 100;
 
+/// Blocks after which the mined end of a lease must be among the facts; if it is not, a reorg took it away.
+const CLOSE_MUST_SHOW: u64 = 3;
+
+/// Seconds that a wish which was refused rests before it is wished again.
+const REST: u64 = 60;
+
 /// How the contract sees a lease now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
@@ -88,13 +94,11 @@ impl<V: EscrowView> Turn for Escrow<V> {
                     earned.insert(id);
                 }
                 Due::Finalize => {
-                    info!(lease = %id, "the escrow account ran dry; closing the lease");
-                    changed += self.close(id, Call::Finalize { lease: id }).await?;
+                    changed += self.close(id, Call::Finalize { lease: id }, cursor.number).await?;
                 }
                 Due::GiveUp => {
-                    warn!(lease = %id, "no manifest came in time; closing the lease");
                     let reason = CloseReason::MANIFEST_TIMEOUT;
-                    changed += self.close(id, Call::CloseLease { lease: id, reason }).await?;
+                    changed += self.close(id, Call::CloseLease { lease: id, reason }, cursor.number).await?;
                 }
             }
         }
@@ -141,15 +145,17 @@ impl<V: EscrowView> Escrow<V> {
         if is_due && earned > Amount::ZERO { Due::Withdraw } else { Due::Nothing }
     }
 
-    async fn close(&self, lease: LeaseId, call: Call) -> anyhow::Result<u64> {
+    async fn close(&self, lease: LeaseId, call: Call, height: u64) -> anyhow::Result<u64> {
         let history = self.store.intents_of(Some(lease), IntentKind::Close).await?;
         let is_said = history.latest.is_some_and(|row| match row.state {
-            IntentState::Pending | IntentState::Done { .. } => true,
-            IntentState::Failed { .. } => false,
+            IntentState::Pending => true,
+            IntentState::Done { block } => height < block.saturating_add(CLOSE_MUST_SHOW),
+            IntentState::Failed { .. } => self.rests(row.created_at),
         });
         if is_said {
             return Ok(0);
         }
+        warn!(%lease, ?call, "closing a lease");
         let id = format!("close {lease} {}", history.count);
         self.put(NewIntent { id, kind: IntentKind::Close, order: Some(lease), call, deadline: None }).await
     }
@@ -163,7 +169,7 @@ impl<V: EscrowView> Escrow<V> {
         let is_under_way = history.latest.is_some_and(|row| match row.state {
             IntentState::Pending => true,
             IntentState::Done { block } => height < block,
-            IntentState::Failed { .. } => false,
+            IntentState::Failed { .. } => self.rests(row.created_at),
         });
         if is_under_way {
             return Ok(0);
@@ -173,6 +179,10 @@ impl<V: EscrowView> Escrow<V> {
         let id = format!("withdraw {}", history.count);
         let call = Call::Withdraw { leases };
         self.put(NewIntent { id, kind: IntentKind::Withdraw, order: None, call, deadline: None }).await
+    }
+
+    fn rests(&self, since: u64) -> bool {
+        self.clock.now() < since.saturating_add(REST)
     }
 
     async fn put(&self, intent: NewIntent) -> anyhow::Result<u64> {

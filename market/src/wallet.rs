@@ -4,11 +4,14 @@ use std::fmt;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use eth_keystore::KeystoreError;
 use ethers_core::types::transaction::eip2718::TypedTransaction;
 use ethers_core::types::{H256, Signature};
 use ethers_signers::{LocalWallet, Signer as _};
 use manifests::order::{Address, Hash};
 use zeroize::Zeroizing;
+
+use crate::rpc::clean;
 
 /// Why a key file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -70,12 +73,18 @@ impl Wallet {
         let password = read_password(password_file)?;
         check_keystore(&text)
             .map_err(|problem| WalletError::NotAKeystore { path: keystore.to_owned(), problem })?;
-        let key = LocalWallet::decrypt_keystore(keystore, password.as_bytes()).map_err(|_| {
-            WalletError::WrongPassword {
-                keystore: keystore.to_owned(),
-                password_file: password_file.to_owned(),
-            }
-        })?;
+        let secret =
+            eth_keystore::decrypt_key(keystore, password.as_bytes()).map_err(|error| match error {
+                KeystoreError::MacMismatch => WalletError::WrongPassword {
+                    keystore: keystore.to_owned(),
+                    password_file: password_file.to_owned(),
+                },
+                other => WalletError::NotAKeystore {
+                    path: keystore.to_owned(),
+                    problem: clean(&other.to_string()),
+                },
+            })?;
+        let key = LocalWallet::from_bytes(&Zeroizing::new(secret)).map_err(|_| WalletError::NotAKey)?;
         Ok(Self { key })
     }
 
@@ -151,7 +160,7 @@ fn store(key: &LocalWallet, keystore: &Path, password_file: &Path) -> Result<(),
     };
     let secret = Zeroizing::new(<[u8; 32]>::from(key.signer().to_bytes()));
     let mut random = ethers_core::rand::thread_rng();
-    LocalWallet::encrypt_keystore(folder, &mut random, secret.as_slice(), password.as_bytes(), Some(name))
+    eth_keystore::encrypt_key(folder, &mut random, secret.as_slice(), password.as_bytes(), Some(name))
         .map_err(|error| failed(std::io::Error::other(error.to_string())))?;
     Ok(())
 }

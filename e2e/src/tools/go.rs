@@ -37,8 +37,13 @@ pub(super) fn part(
 }
 
 impl Module {
-    /// Feeds everything that decides what is built into `hash`.
-    pub(super) fn ingredients(&self, hash: &mut Sha256) -> std::io::Result<()> {
+    /// Feeds everything that decides what is built of `part` into `hash`.
+    pub(super) fn ingredients(&self, part: &Part, hash: &mut Sha256) -> std::io::Result<()> {
+        let Settings { cgo, tags, link, manifests } = settings(part);
+        hash.update(format!("{cgo} {tags} {link}"));
+        for (file, name) in manifests {
+            hash.update(format!("{file} {name}"));
+        }
         let mut files: Vec<PathBuf> = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             files.push(entry?.path());
@@ -47,7 +52,6 @@ impl Module {
         for file in files.iter().filter(|file| file.is_file()) {
             hash.update(fs::read(file)?);
         }
-        hash.update(include_bytes!("go.rs"));
         Ok(())
     }
 }

@@ -115,7 +115,7 @@ impl Part {
         hash.update(self.name);
         hash.update(&self.version);
         if let Recipe::Go(module) = &self.recipe {
-            module.ingredients(&mut hash)?;
+            module.ingredients(self, &mut hash)?;
         }
         Ok(hex::encode(hash.finalize()))
     }

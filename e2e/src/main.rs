@@ -11,6 +11,7 @@ use e2e::cache::Cache;
 use e2e::progress::say;
 use e2e::report::Timeline;
 use e2e::tools::{Purpose, Tools};
+use e2e::workspace::Build;
 use e2e::{device_plugin, interrupt, namespaces, suite, supervisor};
 
 #[derive(Parser)]
@@ -105,6 +106,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
 fn up(name: &str) -> Result<()> {
     let cache = Cache::open()?;
     let tools = Tools::ensure(&cache, Purpose::Bench)?;
+    Build::Plain.products()?;
     let bench = Bench::named(&cache, name)?;
     interrupt::listen()?;
     let mut timeline = Timeline::start();

@@ -14,7 +14,7 @@ use crate::cache::Cache;
 use crate::progress::{Progress, say};
 use crate::report::Timeline;
 use crate::tools::{Purpose, Tools};
-use crate::workspace;
+use crate::workspace::{self, Build};
 use parts::{Part, Work};
 use tally::Tally;
 
@@ -81,7 +81,7 @@ impl Suite<'_> {
     }
 
     fn start_bench(&self) -> Result<Running> {
-        workspace::build(true)?;
+        Build::ForTests.products()?;
         let bench = Bench::named(self.cache, &format!("test-{}", std::process::id()))?;
         let mut timeline = Timeline::start();
         let running = bench.start(self.cache, Life::WithThisProcess, &mut timeline)?;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::tally::Tally;
 use crate::tools::Tools;
-use crate::workspace;
+use crate::workspace::{self, Build};
 
 /// What a test prints in a line that must be seen although it passed.
 pub(super) const LOUD: &str = "LEFT OUT";

@@ -100,11 +100,7 @@ impl Bench {
     /// # Errors
     /// When this is not root, the bench is up already, or a part does not come up; then nothing of it remains.
     pub fn start(&self, cache: &Cache, life: Life, timeline: &mut Timeline) -> Result<Running> {
-        ensure!(
-            nix::unistd::geteuid().is_root(),
-            "the bench makes network namespaces and mounts, which only root may: run this as root, or give \
-             `cargo e2e demo` a cluster and a chain of your own with --kubeconfig and --rpc"
-        );
+        ensure_root()?;
         let lock =
             cache.lock("benches", || say("another bench is just starting or ending; waiting for it"))?;
         sweep(cache)?;
@@ -307,6 +303,19 @@ impl Drop for Running {
             let _ = writeln!(std::io::stderr(), "failed to end the bench: {error:#}");
         }
     }
+}
+
+/// Refuses a plain user in one sentence, before anything long is started.
+///
+/// # Errors
+/// When this is not root.
+pub fn ensure_root() -> Result<()> {
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "the bench makes network namespaces and mounts, which only root may: run this as root, or give \
+         `cargo e2e demo` a cluster and a chain of your own with --kubeconfig and --rpc"
+    );
+    Ok(())
 }
 
 /// Removes what benches left behind whose processes were killed.

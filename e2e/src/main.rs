@@ -11,8 +11,7 @@ use e2e::cache::Cache;
 use e2e::progress::say;
 use e2e::report::Timeline;
 use e2e::tools::{Purpose, Tools};
-use e2e::workspace::Build;
-use e2e::{device_plugin, interrupt, namespaces, suite, supervisor};
+use e2e::{bench, device_plugin, interrupt, namespaces, suite, supervisor, workspace};
 
 #[derive(Parser)]
 #[command(name = "cargo e2e", about = "The bench of real parts, the demo, and every check", version)]
@@ -104,9 +103,10 @@ fn run(verb: Verb) -> Result<ExitCode> {
 }
 
 fn up(name: &str) -> Result<()> {
+    bench::ensure_root()?;
     let cache = Cache::open()?;
     let tools = Tools::ensure(&cache, Purpose::Bench)?;
-    Build::Plain.products()?;
+    workspace::build(false)?;
     let bench = Bench::named(&cache, name)?;
     interrupt::listen()?;
     let mut timeline = Timeline::start();

@@ -4,17 +4,18 @@ mod parts;
 mod tally;
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::bench::{Bench, Life, Running};
+use crate::bench::{self, Bench, Life, Running};
 use crate::cache::Cache;
 use crate::progress::{Progress, say};
 use crate::report::Timeline;
 use crate::tools::{Purpose, Tools};
-use crate::workspace::{self, Build};
+use crate::workspace;
 use parts::{Part, Work};
 use tally::Tally;
 
@@ -30,6 +31,9 @@ pub fn run(cache: &Cache, filters: &[String]) -> Result<ExitCode> {
     if chosen.is_empty() {
         let names: Vec<&str> = parts::all().iter().map(|part| part.name).collect();
         bail!("no part is called like {}: the parts are {}", filters.join(" or "), names.join(", "));
+    }
+    if chosen.iter().any(|part| part.work != Work::Check) {
+        bench::ensure_root()?;
     }
     let tools = Tools::ensure(cache, Purpose::Everything)?;
     let mut suite = Suite { cache, tools, shared: None };
@@ -72,16 +76,26 @@ impl Suite<'_> {
                 start.elapsed(),
                 output.trim()
             ));
+            self.keep_logs(part)?;
         } else {
-            for line in output.lines().filter(|line| line.contains(parts::LOUD)) {
-                say(format_args!("    {}", line.trim()));
+            for line in tally::spoken(&output) {
+                say(format_args!("    {line}"));
             }
         }
         Ok(tally)
     }
 
+    /// Copies what the parts of the bench wrote to where it outlives the bench.
+    fn keep_logs(&self, part: &Part) -> Result<()> {
+        let (Work::StoryOnTheBench, Some(bench)) = (part.work, &self.shared) else { return Ok(()) };
+        let to = workspace::binaries()?.join("e2e-logs").join(part.name);
+        copy_logs(bench.bench().folder(), &to).context("failed to keep the logs of the bench")?;
+        say(format_args!("the logs of the bench were kept in {}", to.display()));
+        Ok(())
+    }
+
     fn start_bench(&self) -> Result<Running> {
-        Build::ForTests.products()?;
+        workspace::build(true)?;
         let bench = Bench::named(self.cache, &format!("test-{}", std::process::id()))?;
         let mut timeline = Timeline::start();
         let running = bench.start(self.cache, Life::WithThisProcess, &mut timeline)?;
@@ -126,4 +140,21 @@ impl Suite<'_> {
             }
         }
     }
+}
+
+/// Copies the log files in these folders of a bench, and in those of its stories.
+fn copy_logs(bench: &Path, to: &Path) -> Result<()> {
+    let stories =
+        fs::read_dir(bench.join("stories")).into_iter().flatten().flatten().map(|entry| entry.path());
+    for folder in stories.chain([bench.join("logs")]) {
+        let place = to.join(folder.file_name().unwrap_or_default());
+        fs::create_dir_all(&place)?;
+        for entry in fs::read_dir(&folder)? {
+            let file = entry?.path();
+            if file.extension().is_some_and(|extension| extension == "log") {
+                fs::copy(&file, place.join(file.file_name().unwrap_or_default()))?;
+            }
+        }
+    }
+    Ok(())
 }

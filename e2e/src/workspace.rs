@@ -51,37 +51,30 @@ pub fn cargo() -> Result<Command> {
     Ok(cargo)
 }
 
-/// Which packages are built together, and how: one choice of packages and features for everything that one verb builds,
-/// because another choice would compile most of the dependencies again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Build {
-    /// What a person runs.
-    Plain,
-    /// With the places at which the daemon can be told to die.
-    ForTests,
+/// The packages and features that are built together: one choice for everything that one verb builds, because another
+/// choice would compile most of the dependencies again. With `fail_points` the daemon can be told to die at a named place.
+#[must_use]
+pub fn selection(fail_points: bool) -> &'static [&'static str] {
+    if fail_points {
+        &["--workspace", "--all-features"]
+    } else {
+        // The same features as `cargo e2e` itself was built with.
+        &["--package", "e2e", "--package", "market", "--package", "provider", "--package", "fake-nvml"]
+    }
 }
 
-impl Build {
-    /// The arguments by which cargo makes this choice.
-    #[must_use]
-    pub fn arguments(self) -> &'static [&'static str] {
-        match self {
-            // The same features as `cargo e2e` itself was built with.
-            Self::Plain => &["--package", "e2e", "--package", "market", "--package", "provider", "--package", "fake-nvml"],
-            Self::ForTests => &["--workspace", "--all-features"],
-        }
-    }
-
-    /// Builds `berth`, `berth-provider` and the fake NVML library beside this program.
-    ///
-    /// # Errors
-    /// When the build fails; the compiler has then said why.
-    pub fn products(self) -> Result<()> {
-        let mut cargo = cargo()?;
-        cargo.args(["build", "--quiet"]).args(self.arguments());
-        cargo.args(["--lib", "--bin", "berth", "--bin", "berth-provider"]);
-        let status = cargo.status().context("failed to start cargo")?;
-        ensure!(status.success(), "the product's binaries could not be built ({status}): see the compiler's words above");
-        Ok(())
-    }
+/// Builds `berth`, `berth-provider` and the fake NVML library beside this program.
+///
+/// # Errors
+/// When the build fails; the compiler has then said why.
+pub fn build(fail_points: bool) -> Result<()> {
+    let mut cargo = cargo()?;
+    cargo.args(["build", "--quiet"]).args(selection(fail_points));
+    cargo.args(["--lib", "--bin", "berth", "--bin", "berth-provider"]);
+    let status = cargo.status().context("failed to start cargo")?;
+    ensure!(
+        status.success(),
+        "the product's binaries could not be built ({status}): see the compiler's words above"
+    );
+    Ok(())
 }

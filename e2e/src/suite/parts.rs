@@ -8,10 +8,7 @@ use serde_json::Value;
 
 use super::tally::Tally;
 use crate::tools::Tools;
-use crate::workspace::{self, Build};
-
-/// What a test prints in a line that must be seen although it passed.
-pub(super) const LOUD: &str = "LEFT OUT";
+use crate::workspace;
 
 /// One part.
 pub(super) struct Part {
@@ -52,7 +49,7 @@ impl Part {
         let deny = |checks: &[&str]| {
             let mut deny = Command::new(tools.program("cargo-deny", "cargo-deny"));
             deny.current_dir(workspace::root())
-                .args(["--locked", "check", "--config", ".deny.toml"])
+                .args(["--locked", "--config", ".deny.toml", "check"])
                 .args(checks);
             deny
         };

@@ -50,6 +50,22 @@ impl Tally {
     }
 }
 
+/// What tests that passed had to say: figures, and what they left out. Each line once.
+pub(super) fn spoken(output: &str) -> Vec<&str> {
+    let mut spoken = Vec::new();
+    let mut speaks = false;
+    for line in output.lines().map(str::trim) {
+        if line.starts_with("---- ") && line.ends_with(" stdout ----") {
+            speaks = true;
+        } else if line.is_empty() {
+            speaks = false;
+        } else if (speaks || line.starts_with("LEFT OUT")) && !spoken.contains(&line) {
+            spoken.push(line);
+        }
+    }
+    spoken
+}
+
 fn number_before(line: &str, word: &str) -> u64 {
     let digits =
         |text: &str| text.rsplit(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok());
@@ -97,6 +113,13 @@ mod tests {
     #[test]
     fn a_runner_that_dies_before_it_counts_has_failed() {
         assert_eq!(Tally::of_cargo_tests("error: could not compile").or_failed(false).failed, 1);
+    }
+
+    #[test]
+    fn what_passing_tests_say_is_told_once() {
+        let output = "test a ... ok\n\nsuccesses:\n\n---- a stdout ----\n231 of 231 as expected\n\n---- b stdout ----\n\
+                      231 of 231 as expected\n\nsuccesses:\n    a\n    b\nLEFT OUT: a folder\n";
+        assert_eq!(spoken(output), ["231 of 231 as expected", "LEFT OUT: a folder"]);
     }
 
     #[test]

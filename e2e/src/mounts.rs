@@ -33,6 +33,7 @@ pub(crate) fn lay_out(folder: &Path) -> Result<()> {
     bind(&made(folder, "kubelet")?, "/var/lib/kubelet")?;
     bind(&made(folder, "var-log")?, "/var/log")?;
     kernel_settings(&made(folder, "kernel-settings")?)?;
+    whole_proc()?;
     names(folder)?;
     // Volumes that the kubelet mounts must be seen by containers that are there already.
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_SHARED | MsFlags::MS_REC, None::<&str>)
@@ -87,6 +88,16 @@ fn kernel_settings(folder: &Path) -> Result<()> {
         bind(&file, &format!("/proc/sys/{setting}"))?;
     }
     Ok(())
+}
+
+/// The kernel lets a pod with a user namespace of its own mount a `/proc` only where a whole one can be seen already, and
+/// the one in its usual place has files laid over it.
+fn whole_proc() -> Result<()> {
+    const PLACE: &str = "/run/whole-proc";
+    fs::create_dir_all(PLACE).with_context(|| format!("failed to make {PLACE}"))?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("proc"), PLACE, Some("proc"), flags, None::<&str>)
+        .with_context(|| format!("failed to mount a whole /proc at {PLACE}"))
 }
 
 /// Inside, names are those of the cluster and of the bench's own hosts.

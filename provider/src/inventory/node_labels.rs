@@ -35,8 +35,16 @@ impl Turn for NodeLabels {
     const NAME: &'static str = "node_labels";
 
     async fn turn(&mut self) -> anyhow::Result<Report> {
-        let offers = self.inventory.offers(self.clock.now())?;
-        let changes = changes(&self.inventory.nodes.all()?, &offers);
+        let seen = self
+            .inventory
+            .offers(self.clock.now())
+            .and_then(|offers| Ok((offers, self.inventory.nodes.all()?)));
+        let (offers, nodes) = match seen {
+            // The watches wake this loop when the first answer is there.
+            Err(blind) if blind.is_starting() => return Ok(Report::default()),
+            seen => seen?,
+        };
+        let changes = changes(&nodes, &offers);
         let api: Api<Node> = Api::all(self.client.clone());
         let mut changed = 0;
         for (node, label) in changes {

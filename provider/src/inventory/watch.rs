@@ -33,12 +33,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Blind {
     /// The first complete list has not come in.
-    #[error("the list of {kind} has not been read from the cluster yet: {problem}")]
+    #[error("the list of {kind} has not been read from the cluster yet: {}", .problem.as_deref().unwrap_or("it was just asked for"))]
     NotSynced {
         /// Plural of the kind.
         kind: String,
-        /// The last failure, or that there was none so far.
-        problem: String,
+        /// The last failure; `None` while the first answer is awaited.
+        problem: Option<String>,
     },
     /// Nothing was heard for too long.
     #[error("the cluster has said nothing about {kind} for {seconds} s: {problem}")]
@@ -50,6 +50,14 @@ pub enum Blind {
         /// The last failure, or that there was none.
         problem: String,
     },
+}
+
+impl Blind {
+    /// Whether this is only because the first answer is still awaited.
+    #[must_use]
+    pub fn is_starting(&self) -> bool {
+        matches!(self, Self::NotSynced { problem: None, .. })
+    }
 }
 
 #[derive(Debug)]
@@ -80,17 +88,13 @@ impl<K> Watched<K> {
     /// [`Blind`] while the first list is not complete, or when nothing was heard for longer than the patience.
     pub fn all(&self) -> Result<Vec<Arc<K>>, Blind> {
         let cache = self.lock();
-        let problem = || cache.problem.clone().unwrap_or_else(|| "no answer so far".to_owned());
         let Some(alive) = cache.alive else {
-            return Err(Blind::NotSynced { kind: self.kind.clone(), problem: problem() });
+            return Err(Blind::NotSynced { kind: self.kind.clone(), problem: cache.problem.clone() });
         };
         let silent = alive.elapsed();
         if silent > self.patience {
-            return Err(Blind::Silent {
-                kind: self.kind.clone(),
-                seconds: silent.as_secs(),
-                problem: problem(),
-            });
+            let problem = cache.problem.clone().unwrap_or_else(|| "no failure was told".to_owned());
+            return Err(Blind::Silent { kind: self.kind.clone(), seconds: silent.as_secs(), problem });
         }
         Ok(cache.objects.values().cloned().collect())
     }

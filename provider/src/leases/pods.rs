@@ -140,6 +140,8 @@ async fn drive(
     let mut end = pin!(end);
     let mut positions: HashMap<String, Position> = HashMap::new();
     let mut readers = JoinSet::new();
+    // The last lines of what has run so far are of interest, and all lines of what starts later.
+    let mut tail = wanted.tail;
     loop {
         let sources = sources();
         for Source { service, pod } in &sources {
@@ -166,11 +168,12 @@ async fn drive(
                     .next()
                     .map(|main| main.name.clone()),
                 prefix: format!("{service}/{} ", pod.name_any()),
-                params: Wanted { tail: wanted.tail.filter(|_| known.is_none()), ..wanted },
+                params: Wanted { tail: tail.filter(|_| known.is_none()), ..wanted },
                 lines: lines.clone(),
             };
             readers.spawn(async move { (uid, reader.read(position.last).await) });
         }
+        tail = None;
         positions.retain(|uid, position| {
             position.reading || sources.iter().any(|source| source.pod.metadata.uid.as_ref() == Some(uid))
         });

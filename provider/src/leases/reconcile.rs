@@ -28,6 +28,7 @@ use super::redact::redact;
 use super::status::Shown;
 use super::workloads::{Seen, Workloads, complaint, rolled_out};
 use crate::clock::Clock;
+use crate::inventory::watch::Blind;
 use crate::inventory::{Incident, Inventory};
 use crate::store::{Health, LeaseRow, LeaseStatus, Store, StoredManifest};
 use crate::task::{Nudge, Report, Turn};
@@ -40,6 +41,9 @@ const REAPPLY: Duration = Duration::from_secs(300);
 
 /// How soon a lease that could not be applied is tried again, and one that waits for the chain is looked at again.
 const SOON: Duration = Duration::from_secs(1);
+
+/// How long to wait for the first look at the cluster; its watches wake the loop too.
+const FIRST_LOOK: Duration = Duration::from_millis(200);
 
 /// A status is written again after so many seconds although nothing of it changed, so that its age tells that we look.
 const STATUS_SECS: u64 = 60;
@@ -112,6 +116,9 @@ impl Turn for Reconcile {
     const NAME: &'static str = "leases";
 
     async fn turn(&mut self) -> anyhow::Result<Report> {
+        if self.is_starting() {
+            return Ok(Report { changed: 0, due: Some(FIRST_LOOK) });
+        }
         let Some(head) = self.store.cursor().await?.map(|block| block.number) else {
             return Ok(Report { changed: 0, due: Some(SOON) });
         };
@@ -152,6 +159,16 @@ impl Turn for Reconcile {
 }
 
 impl Reconcile {
+    /// Whether the first look at the cluster is still under way.
+    fn is_starting(&self) -> bool {
+        let looks = [
+            self.inventory.view(self.clock.now()).err(),
+            self.workloads.namespaces().err(),
+            self.workloads.seen().err(),
+        ];
+        looks.iter().flatten().any(Blind::is_starting)
+    }
+
     /// What is to run for a lease; `None` while its tenant has sent no manifest.
     async fn job(&self, row: &LeaseRow) -> anyhow::Result<Option<Job>> {
         let id = row.lease.id;

@@ -294,9 +294,19 @@ async fn a_blind_cluster_and_an_unknown_chain_delete_nothing() {
     let settings = Settings { namespace: "berth".to_owned(), node_selector: String::new() };
     let (inventory, keep) = Inventory::start(&client, &settings, || {});
     tokio::spawn(keep);
-    let capacity = inventory.capacity(&[], 1_000);
-    assert!(capacity.nodes.is_empty() && capacity.problem.is_some(), "{capacity:?}");
+    let told =
+        || inventory.capacity(&[], 1_000).problem.is_some_and(|problem| problem.contains("etcd is away"));
+    until("the inventory hears the refusals", async || told()).await;
+    assert!(inventory.capacity(&[], 1_000).nodes.is_empty());
+    let view = async || inventory.pods_by_lease().is_err_and(|blind| !blind.is_starting());
+    until("pods cannot be seen either", view).await;
     (house.reconcile.workloads, house.reconcile.inventory) = (workloads, inventory);
+    until("the refusals are heard", async || {
+        let blind = house.reconcile.workloads.namespaces().err();
+        blind.is_some_and(|blind| !blind.is_starting())
+            && house.reconcile.workloads.seen().is_err_and(|blind| !blind.is_starting())
+    })
+    .await;
     let problem = house.reconcile.turn().await.expect_err("it cannot see");
     assert!(problem.to_string().contains("has not been read"), "{problem:#}");
     assert_eq!(house.api.take_changes(), [""; 0]);

@@ -166,27 +166,42 @@ async fn gateway(market: &Market) -> Gateway {
     gateway
 }
 
-/// Bids on the first order that comes, as a provider's daemon would.
-async fn bid_on_first(market: &Market) -> OrderId {
-    let order = until("an order", async || orders(market).await.first().copied()).await;
-    let facts = market.chain.facts_of_account(order.account(), 0).await.expect("read");
-    let posted = facts
-        .into_iter()
-        .find_map(|logged| match logged.fact {
-            Fact::OrderCreated(order) => Some(order),
+/// Bids on the first orders that come, as a provider's daemon would.
+async fn bid_on(market: &Market, count: usize) -> Vec<OrderId> {
+    let posted = until("the orders", async || {
+        let posted = orders(market).await;
+        (posted.len() >= count).then_some(posted)
+    })
+    .await;
+    for order in &posted[..count] {
+        let facts = market.chain.facts_of_account(order.account(), 0).await.expect("read");
+        let terms = facts.into_iter().find_map(|logged| match logged.fact {
+            Fact::OrderCreated(created) if created.id == *order => Some(created),
             _ => None,
-        })
-        .expect("it was posted");
-    let bid = Call::PlaceBid {
-        order,
-        spec_hash: posted.spec_hash,
-        rate: rate(100_000_000_001),
-        expires_at: posted.expires_at,
-        reclaim: 0,
-        min_bill: 0,
-    };
-    mined(&market.provider, &bid).await;
-    order
+        });
+        let terms = terms.expect("it was posted");
+        let bid = Call::PlaceBid {
+            order: *order,
+            spec_hash: terms.spec_hash,
+            rate: rate(100_000_000_001),
+            expires_at: terms.expires_at,
+            reclaim: 0,
+            min_bill: 0,
+        };
+        mined(&market.provider, &bid).await;
+    }
+    posted
+}
+
+async fn bid_on_first(market: &Market) -> OrderId {
+    bid_on(market, 1).await[0]
+}
+
+fn with_two_groups() -> String {
+    DOCUMENT.replace(
+        "    here: {profile: web, count: 1}",
+        "    here: {profile: web, count: 1}\n    there: {profile: web, count: 1}",
+    )
 }
 
 #[tokio::test]
@@ -269,11 +284,7 @@ async fn several_groups_are_all_accepted_or_none() {
     let Some(market) = Market::open().await else { return };
     let _gateway = gateway(&market).await;
     let machine = Machine::ready(&market).await;
-    let two = DOCUMENT.replace(
-        "    here: {profile: web, count: 1}",
-        "    here: {profile: web, count: 1}\n    there: {profile: web, count: 1}",
-    );
-    let document = machine.document(&two);
+    let document = machine.document(&with_two_groups());
     // A bid comes for the first order only.
     let up_arguments = ["up", &document, "--deposit", "5", "--wait", "4s", "--yes"];
     let (up, first) = tokio::join!(machine.berth(&up_arguments), bid_on_first(&market));
@@ -281,6 +292,30 @@ async fn several_groups_are_all_accepted_or_none() {
     assert_eq!(orders(&market).await.len(), 2);
     assert_eq!(market.chain.lease(first, At::Latest).await.expect("read"), None, "nothing was accepted");
     assert_eq!(tokens(&market).await, TENANT_TOKENS);
+}
+
+#[tokio::test]
+async fn several_groups_run_together_and_end_together() {
+    let Some(market) = Market::open().await else { return };
+    let _gateway = gateway(&market).await;
+    let machine = Machine::ready(&market).await;
+    let document = machine.document(&with_two_groups());
+    let up_arguments = ["up", &document, "--deposit", "5", "--yes"];
+    let (up, posted) = tokio::join!(machine.berth(&up_arguments), bid_on(&market, 2));
+    assert_eq!(code(&up), Some(0), "{}", text(&up.stderr));
+    for order in &posted {
+        let lease = market.chain.lease(*order, At::Latest).await.expect("read").expect("there");
+        assert_eq!(lease.state, OrderState::Active);
+    }
+    // Found by its number as well, from any machine with the key.
+    let number = posted[0].dseq.to_string();
+    let elsewhere = Machine::ready(&market).await;
+    assert!(text(&elsewhere.berth(&["ls"]).await.stdout).contains(&number));
+    let down = elsewhere.berth(&["down", &number]).await;
+    assert_eq!(code(&down), Some(0), "{}", text(&down.stderr));
+    let account = market.chain.account(posted[0].account(), At::Latest).await.expect("read").expect("there");
+    assert_eq!((account.rate_sum, account.refundable), (rate(0), Amount::ZERO));
+    assert_eq!(code(&machine.berth(&["status", "web"]).await), Some(8), "its lease is over");
 }
 
 #[tokio::test]

@@ -10,6 +10,8 @@ use market::At;
 use market::api::Answer;
 use market::call::Call;
 use market::reader::{BidRecord, BidState, OrderState, Provider, ProviderState};
+use market::revert::MarketError;
+use market::sender::SendError;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::account::Account;
@@ -158,33 +160,56 @@ fn choose(offers: &[Offer], pick: Pick) -> Option<Offer> {
 
 /// Accepts all of them, after trying each one without sending. Answers with the offer that the contract would not take, if
 /// there is one and nothing was accepted.
+///
+/// # Errors
+/// [`Ending::NO_BIDS`] if a later offer was gone when earlier ones were accepted: all or none, so all must go.
 async fn accept(
     account: &Account,
     orders: &[OrderId],
     chosen: &[Offer],
     sight: &Sight,
 ) -> anyhow::Result<Option<Offer>> {
-    let calls: Vec<Call> = orders
+    let name = |order| sight.groups.iter().find(|group| group.order == order).map_or("", |group| &group.name);
+    let calls: Vec<(&str, Offer, Call)> = orders
         .iter()
         .zip(chosen)
-        .map(|(order, Offer { provider, bid })| Call::AcceptBid {
-            order: *order,
-            provider: *provider,
-            terms_hash: bid.terms_hash(),
+        .map(|(order, offer)| {
+            let Offer { provider, bid } = *offer;
+            let call = Call::AcceptBid { order: *order, provider, terms_hash: bid.terms_hash() };
+            (name(*order), *offer, call)
         })
         .collect();
-    for (call, offer) in calls.iter().zip(chosen) {
-        if let Err(error) = account.simulate(call).await {
-            progress(format_args!("the bid of {} cannot be accepted: {error:#}", offer.provider));
+    for (_, offer, call) in &calls {
+        if let Some(refusal) = refused(account.simulate(call).await)? {
+            progress(format_args!("the bid of {} cannot be accepted: {refusal}", offer.provider));
             return Ok(Some(*offer));
         }
     }
-    for (call, (order, offer)) in calls.iter().zip(orders.iter().zip(chosen)) {
-        let name = sight.groups.iter().find(|group| group.order == *order).map_or("", |group| &group.name);
-        account.send(&format!("accept the bid for {name}"), call).await?;
-        progress(format_args!("{name}: accepted {} from {}", offer.bid.rate, offer.provider));
+    for (n, (name, offer, call)) in calls.iter().enumerate() {
+        let sent = account.send(&format!("accept the bid for {name}"), call).await;
+        match refused(sent)? {
+            None => progress(format_args!("{name}: accepted {} from {}", offer.bid.rate, offer.provider)),
+            Some(_) if n == 0 => return Ok(Some(*offer)),
+            Some(refusal) => {
+                let sentence = format!(
+                    "the bid for {name} was gone when it was to be accepted ({refusal}), and without it nothing is kept"
+                );
+                return Err(Ending::error(Ending::NO_BIDS, sentence));
+            }
+        }
     }
     Ok(None)
+}
+
+/// Tells a refusal of the contract from a failure to ask it.
+fn refused(result: anyhow::Result<()>) -> anyhow::Result<Option<MarketError>> {
+    match result {
+        Ok(()) => Ok(None),
+        Err(error) => match error.chain().find_map(|cause| cause.downcast_ref()) {
+            Some(SendError::Refused(refusal)) => Ok(Some(refusal.clone())),
+            _ => Err(error),
+        },
+    }
 }
 
 type Answers = BTreeMap<(OrderId, Address), Result<Answer, String>>;
@@ -266,6 +291,15 @@ mod tests {
         assert!(!is_good(&bid(7), max, 11, 99), "too short a notice");
         assert!(!is_good(&bid(7), max, 10, 100), "expired");
         assert!(!is_good(&BidRecord { state: BidState::Withdrawn, ..bid(7) }, max, 10, 99), "taken back");
+    }
+
+    #[test]
+    fn a_refusal_is_told_from_silence() {
+        let refusal =
+            anyhow::Error::new(SendError::Refused(MarketError::BidNotOpen)).context("failed to accept");
+        assert_eq!(refused(Err(refusal)).expect("a refusal"), Some(MarketError::BidNotOpen));
+        assert_eq!(refused(Ok(())).expect("taken"), None);
+        refused(Err(anyhow::anyhow!("no answer"))).expect_err("silence is no refusal");
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::follower::{self, Follower};
 use crate::gateway::nonces::Nonces;
 use crate::gateway::ops::{self, Ops};
 use crate::gateway::server::{Limits, bind, serve};
+use crate::gateway::streams::Streams;
 use crate::gateway::tls::GatewayKey;
 use crate::gateway::{self, Gateway};
 use crate::inventory::node_labels::NodeLabels;
@@ -143,6 +144,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         observe: Arc::new(metrics.clone()),
         stop: lifecycle.stop(),
         nonces: Nonces::default(),
+        streams: Streams::default(),
         claims: Mutex::default(),
     };
     let tls = Some(key.server_config().into());

@@ -11,6 +11,7 @@ pub mod observe;
 pub mod ops;
 mod routes;
 pub mod server;
+pub mod streams;
 pub mod tls;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use self::auth::MOST_BODY;
 use self::error::Refused;
 use self::nonces::Nonces;
 use self::observe::Observe;
+use self::streams::Streams;
 use crate::clock::Clock;
 use crate::leases::pods::LeaseLogs;
 use crate::lifecycle::Stop;
@@ -55,6 +57,8 @@ pub struct Gateway {
     pub stop: Stop,
     /// Nonces that requests are signed with.
     pub nonces: Nonces,
+    /// Streams that are open.
+    pub streams: Streams,
     /// Held while a manifest is checked and stored, so that two tenants cannot claim one host name at once.
     pub claims: Mutex<()>,
 }

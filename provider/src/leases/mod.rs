@@ -9,5 +9,6 @@ pub mod plan;
 pub mod pods;
 pub mod reconcile;
 mod redact;
+mod sight;
 pub mod status;
 pub mod workloads;

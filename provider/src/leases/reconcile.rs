@@ -17,16 +17,16 @@ use manifests::group::OrderSpec;
 use manifests::manifest::{Group, Manifest};
 use manifests::objects::{self, LeaseContext, Objects, labels, render};
 use manifests::order::{Address, LeaseId};
-use market::api::{LeaseState as State, ServiceStatus};
+use market::api::LeaseState as State;
 
 use super::apply::Applier;
-use super::health::{Service, Verdict, judge, pod_status, ready_replicas};
+use super::health::Verdict;
 use super::names::{lease_of, selector, short_name};
 use super::plan::{Depths, Step, namespaces, step};
-use super::pods::Source;
 use super::redact::redact;
+use super::sight::Sight;
 use super::status::Shown;
-use super::workloads::{Seen, Workloads, complaint, rolled_out};
+use super::workloads::Workloads;
 use crate::clock::Clock;
 use crate::inventory::watch::Blind;
 use crate::inventory::{Incident, Inventory};
@@ -38,6 +38,9 @@ const AT_ONCE: usize = 8;
 
 /// After this the objects of a lease are applied again although nothing changed here: somebody may have changed them there.
 const REAPPLY: Duration = Duration::from_secs(300);
+
+/// How long after an application what is not seen yet is not missed.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// How soon a lease that could not be applied is tried again, and one that waits for the chain is looked at again.
 const SOON: Duration = Duration::from_secs(1);
@@ -144,11 +147,12 @@ impl Turn for Reconcile {
         }
 
         let failed = self.apply_all(&jobs, &before).await;
+        let sight = self.look();
         for job in &jobs {
             let verdict = failed
                 .get(&job.id)
                 .map(|problem| Verdict { health: Health::Unknown, why: Some(problem.clone()) });
-            changed += self.tell(job, verdict, before.get(&job.id)).await?;
+            changed += self.tell(job, verdict, &sight, before.get(&job.id)).await?;
         }
         changed += self.remove(&ended, head, &before).await?;
         changed += self.note_devices().await?;
@@ -205,7 +209,8 @@ impl Reconcile {
     ) -> BTreeMap<LeaseId, String> {
         // Made one by one: a closure inside the stream would have to be general over the lifetime of its job.
         let mut applications = Vec::new();
-        for job in jobs.iter().filter(|job| self.is_due(job)) {
+        let sight = self.look();
+        for job in jobs.iter().filter(|job| self.is_due(job, &sight)) {
             let known = before.get(&job.id).and_then(|status| status.applied_revision);
             applications.push(apply(&self.applier, job, known.is_some_and(|known| known != job.revision)));
         }
@@ -228,11 +233,15 @@ impl Reconcile {
         failed
     }
 
-    fn is_due(&self, job: &Job) -> bool {
-        self.memory
-            .applied
-            .get(&job.id)
-            .is_none_or(|applied| applied.objects != job.fingerprint || applied.at.elapsed() >= REAPPLY)
+    fn is_due(&self, job: &Job, sight: &Result<Sight, Blind>) -> bool {
+        let Some(applied) = self.memory.applied.get(&job.id) else { return true };
+        let age = applied.at.elapsed();
+        let is_gone = || sight.as_ref().is_ok_and(|sight| sight.lacks(&job.short_name, &job.group));
+        applied.objects != job.fingerprint || age >= REAPPLY || (age >= SETTLED && is_gone())
+    }
+
+    fn look(&self) -> Result<Sight, Blind> {
+        Sight::take(&self.inventory, &self.workloads, self.clock.now())
     }
 
     /// Looks how a lease does and stores it. A verdict that is given already is taken instead.
@@ -240,14 +249,19 @@ impl Reconcile {
         &self,
         job: &Job,
         verdict: Option<Verdict>,
+        sight: &Result<Sight, Blind>,
         before: Option<&LeaseStatus>,
     ) -> anyhow::Result<u64> {
         let shown_before = before.and_then(|before| Shown::read(&before.body).ok());
         let failed = verdict.is_some();
-        let (verdict, services) = match self.look(job) {
-            Ok((seen, services)) => (verdict.unwrap_or(seen), services),
+        let (verdict, services) = match sight {
+            Ok(sight) => {
+                let (seen, services) =
+                    sight.services(&job.short_name, &job.group, &job.objects.hosts, &self.port_host);
+                (verdict.unwrap_or(seen), services)
+            }
             Err(blind) => {
-                let why = Some(format!("the cluster cannot be seen: {blind:#}"));
+                let why = Some(format!("the cluster cannot be seen: {blind}"));
                 let services = shown_before.as_ref().map(|shown| shown.services.clone()).unwrap_or_default();
                 (verdict.unwrap_or(Verdict { health: Health::Unknown, why }), services)
             }
@@ -263,56 +277,6 @@ impl Reconcile {
         };
         let shown = Shown { state, why: verdict.why, services, notes: notes(&job.objects) };
         self.put(job.id, verdict.health, applied_revision, None, &shown, before).await
-    }
-
-    /// The services of a lease as the cluster shows them.
-    fn look(&self, job: &Job) -> anyhow::Result<(Verdict, Vec<ServiceStatus>)> {
-        let pods = self.inventory.pods_by_lease()?.remove(&job.short_name).unwrap_or_default();
-        let Seen { deployments, mut ports } =
-            self.workloads.seen()?.remove(&job.short_name).unwrap_or_default();
-        let lost_nodes = self.inventory.lost_nodes()?;
-        // Which devices a pod holds is an extra that may be missing.
-        let gpus = self.inventory.holdings(self.clock.now()).map(|held| held.by_pod()).unwrap_or_default();
-
-        let of_service =
-            |name: &str| -> Vec<&Source> { pods.iter().filter(|source| source.service == name).collect() };
-        let mut views = Vec::new();
-        let current: BTreeMap<&str, Vec<_>> = job
-            .group
-            .services
-            .iter()
-            .map(|service| {
-                let pods = of_service(&service.name).into_iter().map(|source| &*source.pod);
-                let pods = pods.filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect();
-                (service.name.as_str(), pods)
-            })
-            .collect();
-        let mut statuses = Vec::new();
-        for service in &job.group.services {
-            let deployment = deployments.get(&service.name).map(AsRef::as_ref);
-            let view = Service {
-                name: &service.name,
-                wanted: service.count,
-                rolled_out: deployment.and_then(rolled_out),
-                complaint: deployment.and_then(complaint),
-                pods: &current[service.name.as_str()],
-            };
-            let mut ports = ports.remove(&service.name).unwrap_or_default();
-            for port in &mut ports {
-                port.host.clone_from(&self.port_host);
-            }
-            let hosts = job.objects.hosts.iter().filter(|served| served.service == service.name);
-            statuses.push(ServiceStatus {
-                name: service.name.clone(),
-                ready: ready_replicas(&view, &lost_nodes),
-                wanted: service.count,
-                pods: of_service(&service.name).iter().map(|source| pod_status(&source.pod, &gpus)).collect(),
-                urls: hosts.map(|served| format!("http://{}", served.host)).collect(),
-                ports,
-            });
-            views.push(view);
-        }
-        Ok((judge(&views, &lost_nodes), statuses))
     }
 
     /// Stores why a lease cannot even be rendered.
@@ -391,19 +355,29 @@ impl Reconcile {
         self.memory.held = plan.held;
 
         let mut changed = 0;
+        let mut problem = None;
         for name in &plan.delete {
             let namespace = mine[name.as_str()];
-            if namespace.metadata.deletion_timestamp.is_none()
-                && self.applier.delete_namespace(namespace).await?
-            {
-                tracing::info!(lease = %leases[name].lease.id, namespace = namespace.name_any(), "the workload of a closed lease is deleted");
-                changed += 1;
+            if namespace.metadata.deletion_timestamp.is_some() {
+                continue;
+            }
+            match self.applier.delete_namespace(namespace).await {
+                Ok(deleted) => {
+                    changed += u64::from(deleted);
+                    let (lease, namespace) = (leases[name].lease.id, namespace.name_any());
+                    tracing::info!(%lease, namespace, "the workload of a closed lease is deleted");
+                }
+                // The others are not kept for the one that fails.
+                Err(error) => problem = problem.or(Some(error)),
             }
         }
         for row in ended {
-            changed += self.note_gone(row.lease.id, &mine, before.get(&row.lease.id)).await?;
+            match self.note_gone(row.lease.id, &mine, before.get(&row.lease.id)).await {
+                Ok(noted) => changed += noted,
+                Err(error) => problem = problem.or(Some(error)),
+            }
         }
-        Ok(changed)
+        problem.map_or(Ok(changed), Err)
     }
 
     /// Notes that nothing of a closed lease is left, once the API server itself says so.

@@ -64,6 +64,11 @@ impl Apiserver {
         state.store(&key, object);
     }
 
+    /// Takes an object away, as somebody else would.
+    pub(crate) fn delete(&self, path: &str) {
+        self.lock().remove(&split(path));
+    }
+
     pub(crate) fn get(&self, path: &str) -> Option<Value> {
         self.lock().objects.get(&split(path)).cloned()
     }

@@ -22,6 +22,7 @@ use provider::clock::Clock;
 use provider::gateway::nonces::Nonces;
 use provider::gateway::observe::Observe;
 use provider::gateway::server::{Limits, bind, serve};
+use provider::gateway::streams::Streams;
 use provider::gateway::tls::GatewayKey;
 use provider::gateway::{Gateway, router};
 use provider::inventory::{Inventory, Settings};
@@ -83,6 +84,7 @@ impl House {
             observe: heard.clone(),
             stop: lifecycle.stop(),
             nonces: Nonces::default(),
+            streams: Streams::default(),
             claims: Mutex::default(),
         };
         let router = router(Arc::new(gateway));

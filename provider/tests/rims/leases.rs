@@ -277,6 +277,23 @@ async fn a_lease_that_ended_before_its_manifest_came_is_noted_as_gone_without_a_
 }
 
 #[tokio::test]
+async fn what_somebody_else_deleted_comes_back() {
+    let mut house = House::new().await;
+    let (manifest, spec) = parsed(&document(1, 0, ""));
+    let id = house.stage.lease(TENANT, 1, &manifest, &spec).await;
+    house.stage.send(id, &manifest).await;
+    house.turn().await;
+    let deployment = format!("/apis/apps/v1/namespaces/{}/deployments/web", named(id).namespace());
+    house.api.delete(&deployment);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while house.api.get(&deployment).is_none() {
+        assert!(std::time::Instant::now() < deadline, "waited in vain for {deployment}");
+        house.turn().await;
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_blind_cluster_and_an_unknown_chain_delete_nothing() {
     let mut house = House::new().await;
     let (manifest, spec) = parsed(&document(1, 0, ""));

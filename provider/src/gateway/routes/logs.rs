@@ -34,13 +34,21 @@ pub(in crate::gateway) async fn stream(
         )
     })?;
     gateway.live_lease(id).await?;
+    let open = gateway.streams.open(id).ok_or_else(|| {
+        Refused::new(ErrorKind::Busy, "too many log streams are open: close one, or try again later")
+    })?;
     let LogsQuery { follow, service, tail } = query;
     let wanted = Wanted { follow, tail };
     let end = ended(Arc::clone(&gateway), id);
     let lines = gateway.logs.of_lease(id, service, wanted, end).map_err(|blind| {
         Refused::new(ErrorKind::Unavailable, format!("the logs cannot be read at the moment: {blind}"))
     })?;
-    let body = Body::from_stream(lines.map(Ok::<_, Infallible>));
+    let lines = lines.map(move |line| {
+        // The stream counts as open for as long as its lines can be asked for.
+        let _open = &open;
+        Ok::<_, Infallible>(line)
+    });
+    let body = Body::from_stream(lines);
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response())
 }
 

@@ -1,0 +1,96 @@
+//! One look at the cluster: what of it belongs to which lease, and what its tenant is shown.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::Pod;
+use manifests::manifest::Group;
+use manifests::objects::ServedHost;
+use market::api::{PortStatus, ServiceStatus};
+
+use super::health::{Service, Verdict, judge, pod_status, ready_replicas};
+use super::pods::Source;
+use super::workloads::{Seen, Workloads, complaint, rolled_out};
+use crate::inventory::Inventory;
+use crate::inventory::watch::Blind;
+
+/// The cluster at one moment, by the short names of leases.
+#[derive(Debug, Default)]
+pub(super) struct Sight {
+    pods: BTreeMap<String, Vec<Source>>,
+    workloads: BTreeMap<String, Seen>,
+    lost_nodes: BTreeSet<String>,
+    /// The devices of each pod, by its UID.
+    gpus: BTreeMap<String, Vec<String>>,
+}
+
+impl Sight {
+    /// Looks at everything, or at nothing.
+    ///
+    /// # Errors
+    /// [`Blind`] when some part of the cluster cannot be seen.
+    pub(super) fn take(inventory: &Inventory, workloads: &Workloads, now: u64) -> Result<Self, Blind> {
+        Ok(Self {
+            pods: inventory.pods_by_lease()?,
+            workloads: workloads.seen()?,
+            lost_nodes: inventory.lost_nodes()?,
+            gpus: inventory.holdings(now)?.by_pod(),
+        })
+    }
+
+    /// Whether something that runs a service of the group is not there.
+    pub(super) fn lacks(&self, short_name: &str, group: &Group) -> bool {
+        let seen = self.workloads.get(short_name);
+        group
+            .services
+            .iter()
+            .any(|service| seen.is_none_or(|seen| !seen.deployments.contains_key(&service.name)))
+    }
+
+    /// The services of a group as the cluster shows them. `port_host` is where ports on the nodes are reached.
+    pub(super) fn services(
+        &self,
+        short_name: &str,
+        group: &Group,
+        hosts: &[ServedHost],
+        port_host: &str,
+    ) -> (Verdict, Vec<ServiceStatus>) {
+        let nothing = Seen::default();
+        let seen = self.workloads.get(short_name).unwrap_or(&nothing);
+        let pods: Vec<(Vec<&Pod>, Vec<&Pod>)> =
+            group.services.iter().map(|service| self.pods(short_name, &service.name)).collect();
+
+        let mut views = Vec::new();
+        let mut statuses = Vec::new();
+        for (service, (all, staying)) in group.services.iter().zip(&pods) {
+            let deployment = seen.deployments.get(&service.name).map(AsRef::as_ref);
+            let view = Service {
+                name: &service.name,
+                wanted: service.count,
+                rolled_out: deployment.and_then(rolled_out),
+                complaint: deployment.and_then(complaint),
+                pods: staying,
+            };
+            let ports = seen.ports.get(&service.name).into_iter().flatten();
+            let hosts = hosts.iter().filter(|served| served.service == service.name);
+            statuses.push(ServiceStatus {
+                name: service.name.clone(),
+                ready: ready_replicas(&view, &self.lost_nodes),
+                wanted: service.count,
+                pods: all.iter().map(|pod| pod_status(pod, &self.gpus)).collect(),
+                urls: hosts.map(|served| format!("http://{}", served.host)).collect(),
+                ports: ports.map(|port| PortStatus { host: port_host.to_owned(), ..port.clone() }).collect(),
+            });
+            views.push(view);
+        }
+        (judge(&views, &self.lost_nodes), statuses)
+    }
+
+    /// All pods of a service, and those of them that are not ending.
+    fn pods(&self, short_name: &str, service: &str) -> (Vec<&Pod>, Vec<&Pod>) {
+        let sources =
+            self.pods.get(short_name).into_iter().flatten().filter(|source| source.service == service);
+        let all: Vec<&Pod> = sources.map(|source| &*source.pod).collect();
+        let staying = all.iter().copied().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect();
+        (all, staying)
+    }
+}

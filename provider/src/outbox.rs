@@ -27,7 +27,7 @@ const LONGEST_PUT_OFF: u64 = 60;
 
 /// Makes a call happen on chain, once for each intent.
 pub trait Say: Clone + Send + Sync + 'static {
-    /// Takes up what was on its way when the process before this one stopped.
+    /// Takes up what was on its way when the process before this one stopped, or before a reorganisation.
     fn recover(&self) -> impl Future<Output = Result<(), SendError>> + Send;
     /// Says it and waits until it is mined.
     fn say(&self, intent: &str, call: &Call) -> impl Future<Output = Result<Outcome, SendError>> + Send;
@@ -56,7 +56,8 @@ pub struct Outbox<S> {
     follower: Nudge,
     on_its_way: BTreeSet<String>,
     tasks: JoinSet<Spoken>,
-    recovered: bool,
+    /// How many reorganisations there had been when the sender last took stock; `None` before the first time.
+    recovered_at: Option<u64>,
 }
 
 /// What came of saying an intent.
@@ -70,9 +71,11 @@ impl<S: Say> Turn for Outbox<S> {
     const NAME: &'static str = "outbox";
 
     async fn turn(&mut self) -> anyhow::Result<Report> {
-        if !self.recovered {
+        // A reorganisation gives nonces back: what is sent next must count from what is mined now.
+        let reorganisations = self.store.reorganisations().await?;
+        if self.recovered_at != Some(reorganisations) {
             self.sender.recover().await?;
-            self.recovered = true;
+            self.recovered_at = Some(reorganisations);
         }
         let mut changed = 0;
         while let Some(spoken) = self.tasks.try_join_next() {
@@ -117,7 +120,7 @@ impl<S: Say> Outbox<S> {
         follower: Nudge,
     ) -> Self {
         let (on_its_way, tasks) = (BTreeSet::new(), JoinSet::new());
-        Self { store, sender, clock, metrics, said, follower, on_its_way, tasks, recovered: false }
+        Self { store, sender, clock, metrics, said, follower, on_its_way, tasks, recovered_at: None }
     }
 
     fn start(&mut self, row: IntentRow) {

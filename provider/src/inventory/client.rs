@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
@@ -30,9 +30,13 @@ pub async fn connect(kubeconfig: Option<&Path>) -> anyhow::Result<(Client, Strin
                 .await
                 .with_context(|| format!("the kubeconfig {} names no usable cluster", path.display()))?
         }
-        None => Config::infer()
-            .await
-            .context("failed to find the cluster: run in a pod, set KUBECONFIG, or set cluster.kubeconfig")?,
+        // Its own words are about both ways at once and run over several lines.
+        None => Config::infer().await.map_err(|_| {
+            anyhow!(
+                "there is neither a service account nor a usable kubeconfig: run in a pod, set KUBECONFIG, or set \
+                 cluster.kubeconfig"
+            )
+        })?,
     };
     let server = config.cluster_url.clone();
     let client = Client::try_from(config).with_context(|| format!("failed to use the cluster {server}"))?;

@@ -16,6 +16,9 @@ use super::rows::{BidRow, OrderRow, OrderState, json, number, sql, string, text,
 /// How many headers are kept below the cursor; a reorg that goes deeper is refused.
 const RING: u64 = 512;
 
+/// The key under which reorganisations are counted.
+const REORGANISATIONS: &str = "reorganisations";
+
 /// A fact with its place in the chain.
 pub type Event = (LogRef, Fact);
 
@@ -44,6 +47,19 @@ impl Store {
             .transpose()
     }
 
+    /// How many reorganisations were followed so far. What was mined before the last one may not be any more.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn reorganisations(&self) -> anyhow::Result<u64> {
+        let row = sqlx::query("select value from identity where key = $1")
+            .bind(REORGANISATIONS)
+            .fetch_optional(&self.reader)
+            .await
+            .context("failed to read how often the chain was reorganised")?;
+        row.map_or(Ok(0), |row| text(&row, "value"))
+    }
+
     /// The remembered headers at or below a height, highest first.
     ///
     /// # Errors
@@ -70,6 +86,14 @@ impl Store {
         let mut touched = BTreeSet::new();
         if let Some(ancestor) = ancestor {
             touched = drop_above(&mut tx, *ancestor).await?;
+            sqlx::query(
+                "insert into identity (key, value) values ($1, '1') \
+                 on conflict (key) do update set value = cast(cast(identity.value as bigint) + 1 as text)",
+            )
+            .bind(REORGANISATIONS)
+            .execute(&mut *tx)
+            .await
+            .context("failed to count a reorganisation")?;
         }
         for (at, fact) in events {
             let subject = Subject::of(fact);

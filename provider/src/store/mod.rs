@@ -4,7 +4,7 @@
 //!
 //! | table | written by | read by |
 //! |---|---|---|
-//! | identity | [`Store::open`], [`Store::belongs_to`] | the same |
+//! | identity | [`Store::open`], [`Store::belongs_to`]; `follower` counts reorganisations | the same, `outbox` |
 //! | blocks, events, accounts, orders, bids, leases, providers | `follower`, through [`Store::advance`] | everyone |
 //! | decisions, reservations | `bidder` | `explain`, `inventory`, `gateway`, metrics |
 //! | intents | `bidder` (bids), `leases::escrow` (money, closes) create; `outbox` moves them on | metrics |

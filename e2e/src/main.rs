@@ -11,7 +11,7 @@ use e2e::cache::Cache;
 use e2e::progress::say;
 use e2e::report::Timeline;
 use e2e::tools::{Purpose, Tools};
-use e2e::{bench, device_plugin, interrupt, namespaces, suite, supervisor, workspace};
+use e2e::{bench, device_plugin, interrupt, measure, namespaces, suite, supervisor, workspace};
 
 #[derive(Parser)]
 #[command(name = "cargo e2e", about = "The bench of real parts, the demo, and every check", version)]
@@ -47,6 +47,13 @@ enum Verb {
         /// Words of which one must be in a part's name
         filters: Vec<String>,
     },
+    /// Measure how long things take, on a bench of its own
+    Bench {
+        /// What to measure; everything if it is left out
+        name: Option<String>,
+    },
+    #[command(name = "measure", hide = true)]
+    Measure { name: Option<String> },
     #[command(name = "device-plugin", hide = true)]
     DevicePlugin { script: PathBuf },
     #[command(name = "launch", hide = true)]
@@ -93,6 +100,11 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Test { filters } => {
             interrupt::listen()?;
             return suite::run(&Cache::open()?, &filters);
+        }
+        Verb::Bench { name } => return bench_all(name.as_deref()),
+        Verb::Measure { name } => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+            runtime.context("failed to start the runtime")?.block_on(measure::run(name.as_deref()))?;
         }
         Verb::DevicePlugin { script } => announce_gpus(&script)?,
         Verb::Launch { folder } => namespaces::launch(&folder)?,
@@ -142,6 +154,22 @@ fn shell(name: &str, command: &[String]) -> Result<ExitCode> {
     };
     let mut command = Bench::named(&cache, name)?.command(&tools, &program)?;
     let status = command.args(arguments).status().with_context(|| format!("failed to run {program}"))?;
+    Ok(namespaces::exit_code(status))
+}
+
+/// The measuring is done by a program inside the bench, where the cluster and the chain can be reached.
+fn bench_all(name: Option<&str>) -> Result<ExitCode> {
+    measure::ensure_known(name)?;
+    bench::ensure_root()?;
+    let cache = Cache::open()?;
+    let tools = Tools::ensure(&cache, Purpose::Bench)?;
+    workspace::build(false)?;
+    interrupt::listen()?;
+    let mut timeline = Timeline::start();
+    let running = Bench::named(&cache, "measures")?.start(&cache, Life::WithThisProcess, &mut timeline)?;
+    let mut command = running.bench().command(&tools, workspace::program()?)?;
+    let status = command.arg("measure").args(name).status().context("failed to start the measuring")?;
+    running.end()?;
     Ok(namespaces::exit_code(status))
 }
 

@@ -118,7 +118,7 @@ pub(super) fn test_program(name: &str) -> Result<PathBuf> {
         name,
         "--no-run",
         "--message-format",
-        "json",
+        "json-render-diagnostics",
     ]);
     let output = cargo.output().context("failed to start cargo")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

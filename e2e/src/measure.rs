@@ -1,0 +1,169 @@
+//! `cargo e2e bench`: how long things take, measured on a bench of its own and told as figures. Nothing here passes or
+//! fails; a figure is only worth something beside another one of the same run.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use futures::future::LocalBoxFuture;
+use serde_json::json;
+
+use crate::progress::human;
+use crate::report::table;
+use crate::{kubectl, visitor, wait};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const ROUNDS: usize = 10;
+
+/// One thing that can be measured.
+struct Measure {
+    name: &'static str,
+    /// What passes between the two moments.
+    what: &'static str,
+    rounds: usize,
+    run: fn(usize) -> LocalBoxFuture<'static, Result<Duration>>,
+}
+
+const MEASURES: [Measure; 2] = [
+    Measure {
+        name: "pod_to_ready",
+        what: "kubectl apply of a pod → Ready: the floor of every lease",
+        rounds: ROUNDS,
+        run: |round| Box::pin(pod_to_ready(round)),
+    },
+    Measure {
+        name: "route_to_page",
+        what: "kubectl apply of a route → first 200 through Envoy",
+        rounds: ROUNDS,
+        run: |round| Box::pin(route_to_page(round)),
+    },
+];
+
+/// Refuses a name that nothing is called.
+///
+/// # Errors
+/// With the names that there are.
+pub fn ensure_known(name: Option<&str>) -> Result<()> {
+    match name {
+        Some(name) if MEASURES.iter().all(|measure| measure.name != name) => {
+            let names = MEASURES.map(|measure| measure.name).join(", ");
+            bail!("nothing that is measured is called {name}: there is {names}")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Measures what is called `name`, or everything, and tells the figures. Runs inside a bench.
+///
+/// # Errors
+/// When a round does not come to its end.
+pub async fn run(name: Option<&str>) -> Result<()> {
+    let mut rows = Vec::new();
+    for measure in MEASURES.iter().filter(|measure| name.is_none_or(|name| name == measure.name)) {
+        let mut took = Vec::with_capacity(measure.rounds);
+        for round in 0..measure.rounds {
+            let one = (measure.run)(round).await;
+            took.push(one.with_context(|| format!("round {} of {} broke off", round + 1, measure.name))?);
+        }
+        took.sort();
+        rows.push([
+            measure.name.to_owned(),
+            took.len().to_string(),
+            human(quantile(&took, 50)),
+            human(quantile(&took, 99)),
+            measure.what.to_owned(),
+        ]);
+    }
+    table(["measure", "rounds", "p50", "p99", "from → to"], &rows);
+    Ok(())
+}
+
+/// The smallest value that at least so many of a hundred values do not exceed.
+fn quantile(sorted: &[Duration], percent: usize) -> Duration {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied().unwrap_or_default()
+}
+
+async fn pod_to_ready(round: usize) -> Result<Duration> {
+    let name = format!("measured-{round}");
+    let pod = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app": "measured"}},
+        "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "web", "image": "berthdemo/hello:1.0"}],
+        },
+    });
+    wait_for_service_account().await?;
+    let start = Instant::now();
+    kubectl::apply(&pod.to_string()).await?;
+    kubectl::run(&["wait", "--for=condition=Ready", "--timeout=60s", "pod", &name]).await?;
+    let took = start.elapsed();
+    kubectl::run(&["delete", "pod", &name]).await?;
+    Ok(took)
+}
+
+async fn route_to_page(round: usize) -> Result<Duration> {
+    let host = format!("measured-{round}.example.test");
+    let served = json!({"apiVersion": "v1", "kind": "List", "items": [
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "served", "labels": {"app": "served"}},
+            "spec": {"containers": [{"name": "web", "image": "berthdemo/hello:1.0"}]},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "served"},
+            "spec": {"selector": {"app": "served"}, "ports": [{"port": 80, "targetPort": 8080}]},
+        },
+    ]});
+    wait_for_service_account().await?;
+    kubectl::apply(&served.to_string()).await?;
+    kubectl::run(&["wait", "--for=condition=Ready", "--timeout=60s", "pod", "served"]).await?;
+    let route = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": format!("measured-{round}")},
+        "spec": {
+            "parentRefs": [{"name": crate::ingress::GATEWAY, "namespace": crate::ingress::GATEWAY_NAMESPACE}],
+            "hostnames": [host],
+            "rules": [{"backendRefs": [{"name": "served", "port": 80}]}],
+        },
+    });
+    let start = Instant::now();
+    kubectl::apply(&route.to_string()).await?;
+    visitor::page(&host, "/", PATIENCE).await?;
+    Ok(start.elapsed())
+}
+
+/// A fresh cluster takes a moment until pods may be made in a namespace.
+async fn wait_for_service_account() -> Result<()> {
+    wait::until("the default service account", PATIENCE, async || {
+        let found = kubectl::run(&["get", "serviceaccount", "default", "--output", "name"]).await?;
+        ensure!(found.contains("default"), "it is not there yet");
+        Ok(())
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_values_that_were_measured() {
+        let took: Vec<Duration> = (1..=10).map(Duration::from_millis).collect();
+        assert_eq!(quantile(&took, 50), Duration::from_millis(5));
+        assert_eq!(quantile(&took, 99), Duration::from_millis(10));
+        assert_eq!(quantile(&took[..1], 50), Duration::from_millis(1));
+    }
+
+    #[test]
+    fn a_name_that_nothing_has_is_refused_with_those_that_there_are() {
+        let error = ensure_known(Some("speed")).unwrap_err().to_string();
+        assert!(error.contains("pod_to_ready"), "{error}");
+        assert!(ensure_known(None).is_ok());
+    }
+}

@@ -13,6 +13,9 @@ use e2e::report::Timeline;
 use e2e::tools::{Purpose, Tools};
 use e2e::{bench, device_plugin, interrupt, measure, namespaces, suite, supervisor, workspace};
 
+/// The bench that the demo starts.
+const DEMO: &str = "demo";
+
 #[derive(Parser)]
 #[command(name = "cargo e2e", about = "The bench of real parts, the demo, and every check", version)]
 struct Arguments {
@@ -42,11 +45,19 @@ enum Verb {
         #[arg(last = true)]
         command: Vec<String>,
     },
+    /// Tell one whole lease, from a tenant's document to the last unit of money, on a bench of its own
+    Demo {
+        /// Leave the bench up afterwards
+        #[arg(long)]
+        keep: bool,
+    },
     /// Run every check and every story, or those whose part is called like a filter
     Test {
         /// Words of which one must be in a part's name
         filters: Vec<String>,
     },
+    #[command(name = "tell", hide = true)]
+    Tell,
     /// Measure how long things take, on a bench of its own
     Bench {
         /// What to measure; everything if it is left out
@@ -101,6 +112,8 @@ fn run(verb: Verb) -> Result<ExitCode> {
             interrupt::listen()?;
             return suite::run(&Cache::open()?, &filters);
         }
+        Verb::Demo { keep } => return demo(keep),
+        Verb::Tell => tell()?,
         Verb::Bench { name } => return bench_all(name.as_deref()),
         Verb::Measure { name } => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -142,6 +155,41 @@ fn down(name: &str) -> Result<()> {
     bench.end()?;
     say(if was_there { "the bench is down; nothing of it remains" } else { "no such bench was up" });
     Ok(())
+}
+
+fn demo(keep: bool) -> Result<ExitCode> {
+    bench::ensure_root()?;
+    let cache = Cache::open()?;
+    let mut timeline = Timeline::start();
+    let tools = Tools::ensure(&cache, Purpose::Bench)?;
+    timeline.step("parts ready");
+    workspace::build(false)?;
+    timeline.step("berth and berth-provider built");
+    let bench = Bench::named(&cache, DEMO)?;
+    interrupt::listen()?;
+    let life = if keep { Life::UntilDown } else { Life::WithThisProcess };
+    let running = bench.start(&cache, life, &mut timeline)?;
+    // Inside the bench, where the cluster and the chain can be reached.
+    let told = bench.command(&tools, workspace::program()?)?.arg("tell").status();
+    let told = told.context("failed to start the telling")?;
+    if keep {
+        running.leave_up();
+        say(format_args!(
+            "the bench stays up: cargo e2e shell --name {DEMO}; its end: cargo e2e down --name {DEMO}"
+        ));
+    } else {
+        running.end()?;
+        timeline.step("bench down; nothing of it remains");
+    }
+    timeline.end("the demo");
+    Ok(namespaces::exit_code(told))
+}
+
+fn tell() -> Result<()> {
+    let tools =
+        Tools::installed(&Cache::open()?, Purpose::Bench)?.context("a part of the bench is missing")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("failed to start the runtime")?.block_on(e2e::story::demo::tell(&tools))
 }
 
 fn shell(name: &str, command: &[String]) -> Result<ExitCode> {

@@ -1,0 +1,11 @@
+//! The people of a story: a market that was just put on the chain, a provider on the bench's cluster, tenants with money.
+//!
+//! Everything here runs inside a bench ([`crate::access::Access::here`]) and uses the product as its users do: the daemon and
+//! the agent as processes with a configuration file, the tenant through `berth`. What a story claims it reads from the
+//! chain, the cluster or a tenant's screen.
+
+pub mod demo;
+pub mod ledger;
+pub mod provider;
+pub mod tenant;
+pub mod world;

@@ -1,0 +1,183 @@
+//! A tenant: a key, some money, and `berth`.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use manifests::order::{AccountId, LeaseId};
+use market::api::LeaseStatus;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use super::world::World;
+use crate::accounts::Account;
+use crate::workspace;
+
+/// The exit code of `berth up` when nobody bids.
+pub const NO_BIDS: i32 = 4;
+
+/// Somebody with an application to run.
+pub struct Tenant {
+    /// Its key and its address on the chain.
+    pub account: Account,
+    /// Where `berth` keeps its settings and its memory.
+    pub home: PathBuf,
+}
+
+/// How a run of `berth` ended.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// The exit code.
+    pub code: i32,
+    /// The result, from standard output.
+    pub result: String,
+    /// What it told meanwhile, from standard error.
+    pub telling: String,
+}
+
+impl Said {
+    /// The result, if the run ended well.
+    ///
+    /// # Errors
+    /// When it did not, with all that was said.
+    pub fn well(self) -> Result<String> {
+        ensure!(self.code == 0, "berth ended with {}:\n{}{}", self.code, self.telling, self.result);
+        Ok(self.result)
+    }
+}
+
+impl Tenant {
+    pub(super) async fn settle(world: &World, account: &Account) -> Result<Self> {
+        let home = world.folder.join(&account.name);
+        let tenant = Self { account: account.clone(), home };
+        let contracts = world.chain.contracts();
+        let (chain_id, market) = (world.chain.chain_id().to_string(), contracts.market.to_string());
+        let mut add = tenant.command(&["context", "add", "bench", "--rpc", &world.access.rpc])?;
+        add.args(["--chain-id", &chain_id, "--market", &market]);
+        add.arg("--keystore")
+            .arg(&tenant.account.keystore)
+            .arg("--password-file")
+            .arg(&tenant.account.password_file);
+        say_of(add).await?.well().context("failed to set up the tenant's context")?;
+        Ok(tenant)
+    }
+
+    /// Runs `berth` to its end.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn berth(&self, arguments: &[&str]) -> Result<Said> {
+        say_of(self.command(arguments)?).await
+    }
+
+    /// Starts `berth up` for a document and does not wait, so that it can be interrupted.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(&self, arguments: &[&str]) -> Result<Child> {
+        let mut command = self.command(arguments)?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.spawn().context("failed to start berth")
+    }
+
+    /// Brings a document up under a name and waits until it is ready.
+    ///
+    /// # Errors
+    /// When the file's name is no text, or `berth` cannot be started.
+    pub async fn up(&self, document: &Path, name: &str, more: &[&str]) -> Result<Said> {
+        let document = document.to_str().context("the document's path is no text")?;
+        let mut arguments = vec!["up", document, "--name", name, "--yes"];
+        arguments.extend(more);
+        self.berth(&arguments).await
+    }
+
+    /// As [`Tenant::up`], with every line that `berth` tells handed on as it comes.
+    ///
+    /// # Errors
+    /// As [`Tenant::up`].
+    pub async fn up_telling(
+        &self,
+        document: &Path,
+        name: &str,
+        more: &[&str],
+        mut hear: impl FnMut(&str),
+    ) -> Result<Said> {
+        let document = document.to_str().context("the document's path is no text")?;
+        let mut arguments = vec!["up", document, "--name", name, "--yes"];
+        arguments.extend(more);
+        let mut child = self.start(&arguments)?;
+        let errors = child.stderr.take().context("berth has no standard error")?;
+        let mut lines = BufReader::new(errors).lines();
+        let mut telling = String::new();
+        while let Some(line) = lines.next_line().await.context("failed to listen to berth")? {
+            hear(&line);
+            telling.push_str(&line);
+            telling.push('\n');
+        }
+        let output = child.wait_with_output().await.context("failed to wait for berth")?;
+        let result = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok(Said { code: output.status.code().unwrap_or(-1), result, telling })
+    }
+
+    /// The lease of a name.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub async fn lease(&self, name: &str) -> Result<LeaseId> {
+        let answer = self.status_json(name).await?;
+        let id = answer["groups"][0]["lease"]
+            .as_str()
+            .with_context(|| format!("{name} has no lease: {answer}"))?;
+        Ok(id.parse()?)
+    }
+
+    /// How the lease of a name stands, as its provider tells.
+    ///
+    /// # Errors
+    /// When `berth status` ends with an error or tells of no lease.
+    pub async fn status(&self, name: &str) -> Result<LeaseStatus> {
+        let answer = self.status_json(name).await?;
+        serde_json::from_value(answer["groups"][0]["status"].clone())
+            .with_context(|| format!("the provider tells nothing of {name}: {answer}"))
+    }
+
+    /// `berth status --output json`.
+    ///
+    /// # Errors
+    /// When it ends with an error.
+    pub async fn status_json(&self, name: &str) -> Result<Value> {
+        let text = self.berth(&["status", name, "--output", "json"]).await?.well()?;
+        serde_json::from_str(&text).context("berth status writes no JSON")
+    }
+
+    /// The account of the deployment of a name.
+    ///
+    /// # Errors
+    /// When there is no such deployment.
+    pub async fn account(&self, name: &str) -> Result<AccountId> {
+        let answer = self.status_json(name).await?;
+        let dseq = answer["dseq"].as_u64().with_context(|| format!("{name} has no dseq: {answer}"))?;
+        Ok(AccountId { tenant: self.account.address, dseq })
+    }
+
+    fn command(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = Command::new(workspace::binaries()?.join("berth"));
+        command
+            .args(arguments)
+            .env("XDG_CONFIG_HOME", self.home.join("config"))
+            .env("XDG_STATE_HOME", self.home.join("state"))
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null());
+        Ok(command)
+    }
+}
+
+async fn say_of(mut command: Command) -> Result<Said> {
+    let output = command.output().await.context("failed to start berth")?;
+    Ok(Said {
+        code: output.status.code().unwrap_or(-1),
+        result: String::from_utf8_lossy(&output.stdout).into_owned(),
+        telling: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}

@@ -1,0 +1,78 @@
+//! A market of its own on the bench's chain, so that stories do not meet.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use market::Chain;
+
+use super::ledger::Ledger;
+use super::provider::Provider;
+use super::tenant::Tenant;
+use crate::access::Access;
+use crate::chain::Anvil;
+use crate::deployment::{self, Accounts};
+
+/// A market with a registered provider and tenants who have money.
+pub struct World {
+    /// The bench.
+    pub access: Access,
+    /// The market, read without a key.
+    pub chain: Chain,
+    /// The chain's node, in its own dialect.
+    pub anvil: Anvil,
+    /// Where the story keeps its files.
+    pub folder: PathBuf,
+    /// The keys of everybody.
+    pub accounts: Accounts,
+    name: String,
+}
+
+impl World {
+    /// Deploys the contracts for the story called `name` and registers its provider.
+    ///
+    /// # Errors
+    /// When this runs in no bench, or the chain does not take a transaction.
+    pub async fn open(name: &str) -> Result<Self> {
+        let access = Access::here()?;
+        let folder = access.folder.join("stories").join(name);
+        let accounts = Accounts::create(&folder.join("keys"))?;
+        let anvil = Anvil::at(&access.rpc);
+        anvil.mine_on_demand().await?;
+        let market = deployment::deploy(&anvil, &accounts).await?.market;
+        deployment::register_provider(&anvil, market, &accounts, &folder.join("tls")).await?;
+        anvil.mine_by_the_clock().await?;
+        let chain = Chain::connect(&access.rpc, deployment::CHAIN_ID, market).await?;
+        Ok(Self { access, chain, anvil, accounts, folder, name: name.to_owned() })
+    }
+
+    /// What the story is called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The provider, registered and with its settings written, not started yet.
+    ///
+    /// # Errors
+    /// When its files cannot be written.
+    pub async fn provider(&self) -> Result<Provider> {
+        Provider::settle(self).await
+    }
+
+    /// One of the tenants, with money and its own `berth` context.
+    ///
+    /// # Errors
+    /// When the context cannot be set up.
+    pub async fn tenant(&self, number: usize) -> Result<Tenant> {
+        let account = self.accounts.tenants.get(number).context("the bench has no such tenant")?;
+        Tenant::settle(self, account).await
+    }
+
+    /// What has happened to all money on this market so far, as the chain's events tell.
+    ///
+    /// # Errors
+    /// When the chain cannot be read.
+    pub async fn ledger(&self) -> Result<Ledger> {
+        Ledger::read(&self.chain).await
+    }
+}

@@ -189,7 +189,7 @@ fn tell() -> Result<()> {
     let tools =
         Tools::installed(&Cache::open()?, Purpose::Bench)?.context("a part of the bench is missing")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("failed to start the runtime")?.block_on(e2e::story::demo::tell(&tools))
+    runtime.context("failed to start the runtime")?.block_on(e2e::story::demo::tell(&tools, DEMO))
 }
 
 fn shell(name: &str, command: &[String]) -> Result<ExitCode> {

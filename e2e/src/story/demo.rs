@@ -27,13 +27,13 @@ const REAL_DOCUMENT: (&str, &str, u16) =
 /// How long a step may take before the story is given up.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Tells the story on a market of its own.
+/// Tells the story on a market of its own, whose world is called `name`.
 ///
 /// # Errors
 /// When something does not happen that should.
-pub async fn tell(tools: &Tools) -> Result<()> {
+pub async fn tell(tools: &Tools, name: &str) -> Result<()> {
     let mut timeline = Timeline::start();
-    let world = World::open("demo").await?;
+    let world = World::open(name).await?;
     let contracts = world.chain.contracts();
     timeline.step(format_args!("contracts deployed, a provider registered: market at {}", contracts.market));
     let mut stage = Stage { world: &world, timeline: &mut timeline };

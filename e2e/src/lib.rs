@@ -1,6 +1,6 @@
 //! The bench: real parts, built once, started and stopped by one program, and the stories told on it.
 //!
-//! Reading order: [`tools`] gets the parts; [`bench`] starts, enters and ends a bench from outside its walls
+//! Reading order: [`tools`] gets the parts; [`mod@bench`] starts, enters and ends a bench from outside its walls
 //! ([`namespaces`]); [`supervisor`] starts the parts inside; [`access`] is how a story finds them.
 
 pub mod access;

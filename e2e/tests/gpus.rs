@@ -1,12 +1,17 @@
 //! GPUs on a real kubelet: nobody shares one, a sick one is not sold, and a node without a driver still sells the rest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::access::Access;
 use e2e::addresses::NODE_NAME;
 use e2e::process::Process;
+use e2e::story::provider::Provider;
+use e2e::story::tenant::{NO_BIDS, Tenant};
+use e2e::story::world::World;
 use e2e::wait::until;
 use e2e::{kubectl, workspace};
 use fake_nvml::{Health, Script};
@@ -142,6 +147,151 @@ async fn told(namespace: &str, pod: &str) -> Result<Vec<String>> {
     let mut uuids: Vec<String> = uuids.trim().split(',').map(str::to_owned).collect();
     uuids.sort();
     Ok(uuids)
+}
+
+/// A provider that sells the machine.
+struct Hall {
+    machine: Machine,
+    world: World,
+    provider: Provider,
+    daemon: Process,
+    agent: Process,
+}
+
+impl Hall {
+    async fn open(name: &str) -> Result<Self> {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let machine = Machine::of_the_bench()?;
+        let world = World::open(name).await?;
+        let provider = world.provider().await?;
+        let agent = machine.agent(&provider.namespace)?;
+        let daemon = provider.run().await?;
+        let mut hall = Self { machine, world, provider, daemon, agent };
+        hall.record("four GPUs", |record| healthy(record) == 4).await?;
+        Ok(hall)
+    }
+
+    async fn record(&mut self, what: &str, holds: impl Fn(&NodeRecord) -> bool) -> Result<NodeRecord> {
+        self.daemon.still_runs()?;
+        record(&mut self.agent, &self.provider.namespace, what, holds).await
+    }
+
+    /// The demo's document with another number of GPUs.
+    fn document(&self, gpus: u32) -> Result<PathBuf> {
+        let demo = workspace::root().join("e2e/documents/gpu.yaml");
+        let text = fs::read_to_string(&demo).with_context(|| format!("failed to read {}", demo.display()))?;
+        let (one, wanted) = ("gpu:\n          units: 1\n", format!("gpu:\n          units: {gpus}\n"));
+        ensure!(text.contains(one), "the demo's document asks for its GPU in other words");
+        // As many GPUs cost as much more.
+        let text = text.replace(one, &wanted).replace("amount: 10000\n", "amount: 100000\n");
+        let path = self.world.folder.join(format!("{gpus}-gpus.yaml"));
+        fs::write(&path, text).context("failed to write the document")?;
+        Ok(path)
+    }
+
+    async fn up(&self, tenant: &Tenant, name: &str, gpus: u32) -> Result<()> {
+        tenant.up(&self.document(gpus)?, name, &["--deposit", "50"]).await?.well().map(drop)
+    }
+
+    /// How many GPUs the provider has free on one node: it says so when it declines an order for more than there can be.
+    async fn free(&self, tenant: &Tenant) -> Result<u64> {
+        let document = self.document(9)?;
+        let said = tenant.up(&document, "too-large", &["--deposit", "50", "--wait", "5s"]).await?;
+        ensure!(said.code == NO_BIDS, "berth ended with {}, not {NO_BIDS}:\n{}", said.code, said.telling);
+        let told = said.telling.split_once("the most free on one node is ");
+        let (_, rest) = told
+            .with_context(|| format!("the tenant is not told how many GPUs are free:\n{}", said.telling))?;
+        let number: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        number.parse().with_context(|| format!("no number: {rest}"))
+    }
+
+    async fn close(mut self) -> Result<()> {
+        self.machine.repair()?;
+        self.daemon.kill().await?;
+        self.agent.kill().await
+    }
+}
+
+/// The GPUs that the status of a lease shows, once they are so many and like this.
+async fn shown(
+    tenant: &Tenant,
+    name: &str,
+    count: usize,
+    holds: impl Fn(&BTreeSet<String>) -> bool,
+) -> Result<BTreeSet<String>> {
+    until(&format!("the status of {name} to show {count} GPUs"), PATIENCE, async || {
+        let status = tenant.status(name).await?;
+        let pods = status.services.iter().flat_map(|service| &service.pods);
+        let gpus: Vec<String> = pods.flat_map(|pod| pod.gpus.clone()).collect();
+        let set: BTreeSet<String> = gpus.iter().cloned().collect();
+        ensure!(gpus.len() == count && set.len() == count && holds(&set), "it shows {gpus:?}");
+        Ok(set)
+    })
+    .await
+}
+
+/// The GPUs of which a lease's container was told, from its log.
+async fn logged(tenant: &Tenant, name: &str) -> Result<BTreeSet<String>> {
+    let log = tenant.berth(&["logs", name]).await?.well()?;
+    let line = log.lines().rev().find_map(|line| line.split_once("NVIDIA_VISIBLE_DEVICES="));
+    let (_, uuids) = line.with_context(|| format!("the container does not tell its GPUs:\n{log}"))?;
+    Ok(uuids.trim().split(',').map(str::to_owned).collect())
+}
+
+#[tokio::test]
+#[ignore = "runs on the bench: cargo e2e test gpus"]
+async fn two_leases_never_hold_one_gpu_and_the_new_gpu_of_a_recreated_pod_is_adopted() {
+    let mut hall = Hall::open("gpus-held").await.unwrap();
+    let (alice, bob, carol) =
+        tokio::try_join!(hall.world.tenant(0), hall.world.tenant(1), hall.world.tenant(2)).unwrap();
+    tokio::try_join!(hall.up(&alice, "two", 2), hall.up(&bob, "one", 1)).unwrap();
+    let of_alice = shown(&alice, "two", 2, |_| true).await.unwrap();
+    let of_bob = shown(&bob, "one", 1, |_| true).await.unwrap();
+    assert!(of_alice.is_disjoint(&of_bob), "{of_alice:?} and {of_bob:?}");
+    assert_eq!(logged(&alice, "two").await.unwrap(), of_alice);
+    assert_eq!(logged(&bob, "one").await.unwrap(), of_bob);
+    assert_eq!(hall.free(&carol).await.unwrap(), 1);
+
+    let ill = of_bob.first().unwrap().clone();
+    hall.machine.lose(&ill).unwrap();
+    hall.record("three GPUs", |record| healthy(record) == 3).await.unwrap();
+    let pod = bob.status("one").await.unwrap().services[0].pods[0].name.clone();
+    let field = format!("metadata.name={pod}");
+    kubectl::run(&["delete", "pods", "--all-namespaces", "--field-selector", &field]).await.unwrap();
+    let now_of_bob = shown(&bob, "one", 1, |gpus| !gpus.contains(&ill)).await.unwrap();
+    assert!(of_alice.is_disjoint(&now_of_bob), "{of_alice:?} and {now_of_bob:?}");
+    assert_eq!(logged(&bob, "one").await.unwrap(), now_of_bob);
+
+    for (tenant, name) in [(&alice, "two"), (&bob, "one")] {
+        tenant.berth(&["down", name]).await.unwrap().well().unwrap();
+    }
+    hall.close().await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "runs on the bench: cargo e2e test gpus"]
+async fn a_sick_gpu_is_not_sold_and_a_node_without_driver_still_sells_its_processors() {
+    let mut hall = Hall::open("gpus-sick").await.unwrap();
+    let (alice, carol) = tokio::try_join!(hall.world.tenant(0), hall.world.tenant(1)).unwrap();
+    assert_eq!(hall.free(&carol).await.unwrap(), 4);
+
+    let ill: Vec<String> =
+        hall.machine.script.devices[..2].iter().map(|device| device.uuid.clone()).collect();
+    ill.iter().for_each(|uuid| hall.machine.lose(uuid).unwrap());
+    hall.record("two GPUs", |record| healthy(record) == 2).await.unwrap();
+    assert_eq!(hall.free(&carol).await.unwrap(), 2);
+    hall.machine.repair().unwrap();
+    hall.record("four GPUs again", |record| healthy(record) == 4).await.unwrap();
+    allocatable("4").await.unwrap();
+    assert_eq!(hall.free(&carol).await.unwrap(), 4);
+
+    hall.machine.change(|script| script.init = 9).unwrap();
+    hall.record("no driver", |record| matches!(record.driver, Driver::Absent { .. })).await.unwrap();
+    assert_eq!(hall.free(&carol).await.unwrap(), 0);
+    let web = workspace::root().join("e2e/documents/web.yaml");
+    alice.up(&web, "web", &["--deposit", "5"]).await.unwrap().well().unwrap();
+    alice.berth(&["down", "web"]).await.unwrap().well().unwrap();
+    hall.close().await.unwrap();
 }
 
 #[tokio::test]

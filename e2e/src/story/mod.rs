@@ -5,6 +5,7 @@
 //! chain, the cluster or a tenant's screen.
 
 pub mod demo;
+pub mod direct;
 pub mod ledger;
 pub mod provider;
 pub mod tenant;

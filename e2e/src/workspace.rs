@@ -48,6 +48,15 @@ pub fn cargo() -> Result<Command> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     let folder = binaries()?;
     cargo.current_dir(root()).env("CARGO_TARGET_DIR", folder.parent().unwrap_or(&folder));
+    // What the outer cargo says of this package would make build scripts run again that look at such variables.
+    for (name, _) in std::env::vars_os() {
+        let told = name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"));
+        if told {
+            cargo.env_remove(name);
+        }
+    }
     Ok(cargo)
 }
 

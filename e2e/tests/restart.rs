@@ -123,8 +123,7 @@ impl Stage {
     async fn balance(&self) -> Result<()> {
         let ledger = self.world.ledger().await?;
         let dust = ledger.dust()?;
-        // What a lease earned after its last payout may be less than a unit, which nobody can be paid.
-        let most = ledger.payouts + u128::try_from(ledger.orders.len())?;
+        let most = ledger.most_dust();
         ensure!(dust <= most, "{dust} units of dust, where {} payouts leave at most {most}", ledger.payouts);
         ensure!(ledger.held == Amount(dust), "the market holds {} and the dust is {dust} units", ledger.held);
         let earned = self.world.chain.token_balance(self.provider.payout, At::Latest).await?;

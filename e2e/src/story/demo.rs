@@ -263,7 +263,7 @@ impl Stage<'_> {
         })
         .await?;
         let dust = ledger.dust()?;
-        ensure!(dust <= ledger.payouts, "{dust} units of dust after {} payouts", ledger.payouts);
+        ensure!(dust <= ledger.most_dust(), "{dust} units of dust after {} payouts", ledger.payouts);
         ensure!(ledger.held == Amount(dust), "the market holds {} and the dust is {dust} units", ledger.held);
         let earned = chain.token_balance(self.world.accounts.payout.address, At::Latest).await?;
         ensure!(earned == Amount(ledger.paid), "the provider has {earned}, not {}", Amount(ledger.paid));

@@ -16,8 +16,10 @@ pub struct Ledger {
     pub paid: u128,
     /// Kept by the market.
     pub fees: u128,
-    /// How many payouts there were: each may leave at most one unit of dust.
+    /// How many payouts there were.
     pub payouts: u128,
+    /// How many leases there were.
+    pub leases: u128,
     /// What each lease paid, fees included, and up to when.
     pub by_lease: Vec<(LeaseId, Amount, u64)>,
     /// Every order that was posted, in the order of the chain.
@@ -51,6 +53,7 @@ impl Ledger {
                 self.payouts += 1;
                 self.by_lease.push((lease, Amount(net.0 + fee.0), up_to));
             }
+            Fact::LeaseCreated(_) => self.leases += 1,
             Fact::OrderCreated(order) => self.orders.push(order.id),
             _ => {}
         }
@@ -65,6 +68,13 @@ impl Ledger {
         self.deposits
             .checked_sub(out)
             .with_context(|| format!("{} came in and {out} went out", self.deposits))
+    }
+
+    /// The most dust that there can be once everything is closed and paid, in units: every payout leaves less than one, and
+    /// so does the rest of every lease, which is too small to be paid out.
+    #[must_use]
+    pub fn most_dust(&self) -> u128 {
+        self.payouts + self.leases
     }
 
     /// All that a lease has paid.

@@ -1,13 +1,16 @@
 //! `cargo e2e bench`: how long things take, measured on a bench of its own and told as figures. Nothing here passes or
 //! fails; a figure is only worth something beside another one of the same run.
 
+mod lease;
+
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::future::LocalBoxFuture;
 use serde_json::json;
 
-use crate::progress::human;
+use crate::progress::{human, say};
 use crate::report::table;
 use crate::{kubectl, visitor, wait};
 
@@ -19,22 +22,34 @@ struct Measure {
     name: &'static str,
     /// What passes between the two moments.
     what: &'static str,
-    rounds: usize,
-    run: fn(usize) -> LocalBoxFuture<'static, Result<Duration>>,
+    /// Answers how long each round took.
+    run: fn() -> LocalBoxFuture<'static, Result<Vec<Duration>>>,
 }
 
-const MEASURES: [Measure; 2] = [
+/// What a lease's way to Ready is measured against, in the same run.
+const FLOOR: &str = "pod_to_ready";
+const LEASE: &str = "award_to_ready";
+
+const MEASURES: [Measure; 4] = [
     Measure {
-        name: "pod_to_ready",
+        name: FLOOR,
         what: "kubectl apply of a pod → Ready: the floor of every lease",
-        rounds: ROUNDS,
-        run: |round| Box::pin(pod_to_ready(round)),
+        run: || Box::pin(rounds(pod_to_ready)),
+    },
+    Measure {
+        name: LEASE,
+        what: "a lease is on chain → its status is ready, manifest and all; a block a second",
+        run: || Box::pin(lease::award_to_ready()),
+    },
+    Measure {
+        name: "order_to_bid",
+        what: "an order's block → the bid's block, where a transaction is mined at once",
+        run: || Box::pin(lease::order_to_bid()),
     },
     Measure {
         name: "route_to_page",
         what: "kubectl apply of a route → first 200 through Envoy",
-        rounds: ROUNDS,
-        run: |round| Box::pin(route_to_page(round)),
+        run: || Box::pin(rounds(route_to_page)),
     },
 ];
 
@@ -58,13 +73,16 @@ pub fn ensure_known(name: Option<&str>) -> Result<()> {
 /// When a round does not come to its end.
 pub async fn run(name: Option<&str>) -> Result<()> {
     let mut rows = Vec::new();
-    for measure in MEASURES.iter().filter(|measure| name.is_none_or(|name| name == measure.name)) {
-        let mut took = Vec::with_capacity(measure.rounds);
-        for round in 0..measure.rounds {
-            let one = (measure.run)(round).await;
-            took.push(one.with_context(|| format!("round {} of {} broke off", round + 1, measure.name))?);
-        }
+    let mut middle = BTreeMap::new();
+    // A lease says little without its floor, which changes from machine to machine.
+    let wanted = |measure: &&Measure| {
+        name.is_none_or(|name| name == measure.name || (name == LEASE && measure.name == FLOOR))
+    };
+    for measure in MEASURES.iter().filter(wanted) {
+        let took = (measure.run)().await;
+        let mut took = took.with_context(|| format!("measuring {} broke off", measure.name))?;
         took.sort();
+        middle.insert(measure.name, quantile(&took, 50));
         rows.push([
             measure.name.to_owned(),
             took.len().to_string(),
@@ -74,7 +92,20 @@ pub async fn run(name: Option<&str>) -> Result<()> {
         ]);
     }
     table(["measure", "rounds", "p50", "p99", "from → to"], &rows);
+    if let (Some(lease), Some(floor)) = (middle.get(LEASE), middle.get(FLOOR)) {
+        let more = human(lease.saturating_sub(*floor));
+        let ratio = lease.as_secs_f64() / floor.as_secs_f64();
+        say(format_args!("{LEASE} is {more} above its floor {FLOOR}, {ratio:.2} times as long (p50)"));
+    }
     Ok(())
+}
+
+async fn rounds(one: impl AsyncFn(usize) -> Result<Duration>) -> Result<Vec<Duration>> {
+    let mut took = Vec::with_capacity(ROUNDS);
+    for round in 0..ROUNDS {
+        took.push(one(round).await.with_context(|| format!("round {} of {ROUNDS} broke off", round + 1))?);
+    }
+    Ok(took)
 }
 
 /// The smallest value that at least so many of a hundred values do not exceed.

@@ -11,6 +11,7 @@ use super::tenant::Tenant;
 use crate::access::Access;
 use crate::chain::Anvil;
 use crate::deployment::{self, Accounts};
+use crate::kubectl;
 
 /// A market with a registered provider and tenants who have money.
 pub struct World {
@@ -28,12 +29,14 @@ pub struct World {
 }
 
 impl World {
-    /// Deploys the contracts for the story called `name` and registers its provider.
+    /// Deploys the contracts for the story called `name` and registers its provider. What leases of the story before left
+    /// in the cluster goes: its daemon is dead, and nobody else may touch it.
     ///
     /// # Errors
     /// When this runs in no bench, or the chain does not take a transaction.
     pub async fn open(name: &str) -> Result<Self> {
         let access = Access::here()?;
+        kubectl::run(&["delete", "namespaces", "--selector", "berth.dev/lease", "--wait"]).await?;
         let folder = access.folder.join("stories").join(name);
         let accounts = Accounts::create(&folder.join("keys"))?;
         let anvil = Anvil::at(&access.rpc);

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Namespace, Node};
 use kube::Api;
 use kube::api::ListParams;
 use manifests::money::{Amount, RATE_SCALE, Rate};
-use manifests::order::{AccountId, LeaseId};
+use manifests::order::LeaseId;
 use market::At;
 use market::reader::OrderState;
 
@@ -273,8 +273,7 @@ impl Stage<'_> {
             &[[ledger.deposits, ledger.refunds, ledger.paid, ledger.fees, dust, ledger.payouts]
                 .map(|n| n.to_string())],
         );
-        let accounts: Vec<AccountId> = leases.iter().map(|running| running.lease.account()).collect();
-        for account in accounts {
+        for account in leases.iter().map(|running| running.lease.account()) {
             let left = chain.account(account, At::Latest).await?.context("an account is gone")?;
             ensure!(left.refundable == Amount::ZERO, "{account} still holds {}", left.refundable);
         }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use manifests::money::Amount;
-use manifests::order::{AccountId, Fact, LeaseId, OrderId};
+use manifests::order::{Fact, LeaseId, OrderId};
 use market::{At, Chain};
 
 /// Sums over a market.
@@ -81,12 +81,5 @@ impl Ledger {
     #[must_use]
     pub fn paid_by(&self, lease: LeaseId) -> Amount {
         Amount(self.by_lease.iter().filter(|(id, ..)| *id == lease).map(|(_, amount, _)| amount.0).sum())
-    }
-
-    /// All that the leases of an account have paid.
-    #[must_use]
-    pub fn paid_by_account(&self, account: AccountId) -> Amount {
-        let of_account = self.by_lease.iter().filter(|(id, ..)| id.account() == account);
-        Amount(of_account.map(|(_, amount, _)| amount.0).sum())
     }
 }

@@ -195,18 +195,6 @@ pricing:
         let answer = reqwest::get(format!("http://{METRICS}/metrics")).await.context("no metrics")?;
         Ok(answer.text().await?)
     }
-
-    /// The configuration file.
-    #[must_use]
-    pub fn config(&self) -> &Path {
-        &self.config
-    }
-
-    /// Where the provider keeps its database, keys and logs.
-    #[must_use]
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
 }
 
 /// Writes a file that only its owner can read.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
-use manifests::order::{AccountId, LeaseId};
+use manifests::order::LeaseId;
 use market::api::LeaseStatus;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -149,16 +149,6 @@ impl Tenant {
     pub async fn status_json(&self, name: &str) -> Result<Value> {
         let text = self.berth(&["status", name, "--output", "json"]).await?.well()?;
         serde_json::from_str(&text).context("berth status writes no JSON")
-    }
-
-    /// The account of the deployment of a name.
-    ///
-    /// # Errors
-    /// When there is no such deployment.
-    pub async fn account(&self, name: &str) -> Result<AccountId> {
-        let answer = self.status_json(name).await?;
-        let dseq = answer["dseq"].as_u64().with_context(|| format!("{name} has no dseq: {answer}"))?;
-        Ok(AccountId { tenant: self.account.address, dseq })
     }
 
     fn command(&self, arguments: &[&str]) -> Result<Command> {

@@ -52,6 +52,7 @@
 pub mod check;
 pub mod decision;
 pub mod digest;
+pub mod extension;
 pub mod gpu;
 pub mod group;
 mod json;
@@ -64,6 +65,7 @@ pub mod problem;
 pub mod resources;
 mod rules;
 mod sdl;
+pub mod terms;
 
 pub use rules::MAX_MANIFEST_BYTES;
 pub use sdl::{Deployment, MAX_DOCUMENT_BYTES, parse};

@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::extension::Extension;
 use crate::resources::Resources;
 
 /// All groups of a deployment, in ascending byte order of their names.
@@ -65,6 +66,9 @@ pub struct Service {
     pub params: Option<Params>,
     /// Login of a private registry.
     pub credentials: Option<Credentials>,
+    /// What the common language has no words for, when the document asks for any of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub x_berth: Option<Extension>,
 }
 
 /// One item of the environment, `NAME=value` or only `NAME`. Debug shows the name, never the value.

@@ -104,6 +104,10 @@ error_kinds! {
     ManifestMalformed = "manifest-malformed",
     /// Part of the language that is not read here.
     Unsupported = "unsupported",
+    /// A key that `x-berth` does not have.
+    ExtensionUnknownKey = "extension-unknown-key",
+    /// A value under `x-berth` that is out of range or does not fit what stands beside it.
+    ExtensionInvalid = "extension-invalid",
     /// No `version`.
     VersionMissing = "version-missing",
     /// `version` is no version.

@@ -2,20 +2,25 @@
 
 use std::collections::HashSet;
 
+use crate::extension;
 use crate::manifest::{Expose, HttpOptions, Manifest, Service};
 use crate::problem::{ErrorKind, Mark, Problem, shown};
 
 /// The largest manifest, in bytes of its JSON, that is made or taken.
 pub const MAX_MANIFEST_BYTES: usize = 8 << 20;
 
+/// The longest name of a container or a secret: a DNS label.
+pub(crate) const MAX_NAME: usize = 63;
+
 /// Part of a service that a problem points at.
-#[derive(Clone, Copy)]
 pub(crate) enum Part {
     Name,
     Image,
     Env(usize),
     /// An entry of the sorted `expose` list.
     Expose(usize),
+    /// A part of the extension, in the words of the document.
+    Extension(String),
 }
 
 /// Where the parts of a manifest stand in what its author wrote.
@@ -34,6 +39,7 @@ impl Places for Json {
             Part::Image => format!("[{group}].services[{service}].image"),
             Part::Env(index) => format!("[{group}].services[{service}].env[{index}]"),
             Part::Expose(index) => format!("[{group}].services[{service}].expose[{index}]"),
+            Part::Extension(place) => format!("[{group}].services[{service}].x_berth.{place}"),
         };
         (path, Mark::default())
     }
@@ -89,6 +95,11 @@ pub(crate) fn check(manifest: &Manifest, places: &dyn Places, complete: bool, pr
                 problems.push(Problem::at(kind, path, mark, message));
             };
             check_service(service, &mut wrong);
+            if let Some(extension) = &service.x_berth {
+                extension::check(extension, service, &mut |kind, place, message| {
+                    wrong(kind, Part::Extension(place), message);
+                });
+            }
             for (index, entry) in service.expose.iter().enumerate() {
                 check_expose(entry, &mut hosts, &mut |kind, message| {
                     wrong(kind, Part::Expose(index), message);
@@ -280,13 +291,13 @@ pub(crate) fn check_mounts<'m>(
 }
 
 /// `[a-z0-9]([-a-z0-9]*[a-z0-9])?` in full.
-fn is_label(text: &str) -> bool {
+pub(crate) fn is_label(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     !text.is_empty() && !text.starts_with('-') && !text.ends_with('-') && text.bytes().all(inner)
 }
 
 /// `[-._a-zA-Z][-._a-zA-Z0-9]*` in full, but neither `.` nor anything that begins with two dots.
-fn is_env_name(name: &str) -> bool {
+pub(crate) fn is_env_name(name: &str) -> bool {
     let symbol = |b: u8| b"-._".contains(&b);
     name != "."
         && !name.starts_with("..")

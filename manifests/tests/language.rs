@@ -350,18 +350,6 @@ const REFUSALS: &[(&str, &str, ErrorKind, &str)] = &[
     ("image: postgres:16", "image:", ErrorKind::ImageEmpty, "services.store.image"),
     ("MODE=prod", "1MODE=prod", ErrorKind::EnvNameInvalid, "services.web.env[0]"),
     ("port: 5432", "port: 70000", ErrorKind::PortOutOfRange, "services.store.expose[0]"),
-    (
-        "image: postgres:16",
-        "image: postgres:16\n    x-berth: {}",
-        ErrorKind::Unsupported,
-        "services.store.x-berth",
-    ),
-    (
-        "  placement:\n    west:",
-        "  placement:\n    west:\n      x-berth: {award: cheapest}",
-        ErrorKind::Unsupported,
-        "profiles.placement.west.x-berth",
-    ),
     ("MODE=prod", "!!binary aGk=", ErrorKind::Unsupported, "services.web.env[0]"),
     ("MODE=prod", "*nowhere", ErrorKind::YamlSyntax, ""),
 ];

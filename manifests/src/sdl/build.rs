@@ -142,7 +142,8 @@ fn expected_size(service: &Service<'_>) -> usize {
         (250 + hosts + cases).saturating_mul(expose.to.len().max(1))
     });
     let texts = lists.chain(env).chain(expose).fold(0usize, usize::saturating_add);
-    texts.saturating_add(400 + service.image.len())
+    let extension = service.extension.as_ref().map_or(0, |extension| extension.json_bytes);
+    texts.saturating_add(400 + service.image.len() + extension)
 }
 
 fn tee(
@@ -225,6 +226,7 @@ impl PlannedService<'_, '_> {
             expose,
             params: self.params(),
             credentials: self.credentials(level),
+            x_berth: service.extension.as_ref().map(|extension| extension.read.clone()),
         }
     }
 

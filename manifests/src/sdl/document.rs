@@ -4,9 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
+use std::time::Duration;
 
+use crate::extension::Extension;
 use crate::problem::Mark;
 use crate::resources::Attribute;
+use crate::terms::Award;
 
 /// A whole document. Maps are in ascending byte order of names, as the language visits them.
 #[derive(Debug)]
@@ -52,6 +55,32 @@ pub(crate) struct Service<'t> {
     pub(crate) expose: Vec<Expose<'t>>,
     pub(crate) params: Option<Params<'t>>,
     pub(crate) credentials: Option<Credentials<'t>>,
+    pub(crate) extension: Option<ServiceExtension>,
+}
+
+/// What stands under a service's `x-berth`, when that is anything.
+#[derive(Debug)]
+pub(crate) struct ServiceExtension {
+    pub(crate) mark: Mark,
+    pub(crate) read: Extension,
+    /// How long it is in the manifest.
+    pub(crate) json_bytes: usize,
+    /// Places of its parts by their paths in the document.
+    pub(crate) marks: BTreeMap<String, Mark>,
+}
+
+impl ServiceExtension {
+    /// Where the part of that path stands, or the nearest thing around it.
+    pub(crate) fn mark_of(&self, path: &str) -> Mark {
+        let mut path = path;
+        loop {
+            if let Some(mark) = self.marks.get(path) {
+                return *mark;
+            }
+            let Some(end) = path.rfind(['.', '[']) else { return self.mark };
+            path = &path[..end];
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -159,6 +188,17 @@ pub(crate) struct Placement<'t> {
     pub(crate) any_of: Option<Vec<&'t str>>,
     /// `None` for a profile whose price is null.
     pub(crate) pricing: BTreeMap<&'t str, Option<Coin<'t>>>,
+    pub(crate) wishes: TermWishes<'t>,
+}
+
+/// What stands under a placement's `x-berth`.
+#[derive(Debug, Default)]
+pub(crate) struct TermWishes<'t> {
+    pub(crate) award: Award,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) min_reclaim: Option<Duration>,
+    pub(crate) regions: Vec<&'t str>,
+    pub(crate) max_latency: Option<Duration>,
 }
 
 /// A price that is above zero.

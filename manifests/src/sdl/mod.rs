@@ -1,7 +1,7 @@
 //! The tenants' language: text → [`Deployment`].
 //!
 //! A tree of YAML nodes (`yaml`) is read with the language's own rules (`reader`) into the document as written
-//! (`document`; sections in `service`, `compute`, `placement`). What is deployed is then built (`build`, `expose`) and checked
+//! (`document`; sections in `service`, `compute`, `placement`, `extension`). What is deployed is then built (`build`, `expose`) and checked
 //! (`validate`). Every section is decoded where it stands, used or not, and every problem is kept.
 
 mod build;
@@ -9,6 +9,7 @@ mod compute;
 mod document;
 mod duration;
 mod expose;
+mod extension;
 mod placement;
 mod quantity;
 mod reader;
@@ -29,6 +30,7 @@ use yaml::{Kind, NodeId, Tree};
 use crate::group::GroupSpec;
 use crate::manifest::Manifest;
 use crate::problem::{ErrorKind, Mark, Problem, Warning, shown};
+use crate::terms::Terms;
 
 /// The longest document that is read, in bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 2 << 20;
@@ -40,6 +42,8 @@ pub struct Deployment {
     pub manifest: Manifest,
     /// What is ordered: one for each group of the manifest, in the same order.
     pub groups: Vec<GroupSpec>,
+    /// What is wanted of each order beside its spec: one for each group, in the same order.
+    pub terms: Vec<Terms>,
     /// The least notice that a provider must give before leaving.
     pub reclamation: Option<Duration>,
     /// What is accepted but probably not meant.
@@ -204,6 +208,7 @@ fn section<'t>(reader: &mut Reader<'t>, entry: Entry<'t>, document: &mut Documen
         }
     }
 }
+
 fn deploy<'t>(reader: &mut Reader<'t>, entry: Entry<'t>) -> Deploy<'t> {
     let mut deploy = Deploy { mark: entry.key_mark, ..Deploy::default() };
     reader.record(entry.value, |reader, field| {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::document::{At, Coin, Placement};
+use super::extension;
 use super::reader::{Entry, Reader};
-use super::service::extension;
 use crate::problem::{ErrorKind, shown};
 
 pub(super) fn placement<'t>(reader: &mut Reader<'t>, entry: Entry<'t>) -> Placement<'t> {
@@ -35,7 +35,7 @@ pub(super) fn placement<'t>(reader: &mut Reader<'t>, entry: Entry<'t>) -> Placem
                 });
                 placement.pricing = pricing;
             }
-            "x-berth" => extension(reader, field),
+            "x-berth" => placement.wishes = extension::placement(reader, field),
             _ => return false,
         }
         true

@@ -375,7 +375,18 @@ impl<'t> Reader<'t> {
         if self.secret { "the text here".to_owned() } else { shown(text) }
     }
 
-    fn path(&self) -> String {
+    /// A copy of a text. Copies are counted, for aliases repeat long texts cheaply.
+    pub(crate) fn owned(&mut self, text: &str) -> String {
+        let steps = text.len() / 16;
+        if steps >= self.steps_left {
+            self.steps_left = self.steps_left.min(1);
+            return String::new();
+        }
+        self.steps_left -= steps;
+        text.to_owned()
+    }
+
+    pub(crate) fn path(&self) -> String {
         let mut path = String::new();
         for segment in &self.path {
             match segment {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::document::{At, Credentials, Expose, HttpOptions, Mount, Params, Service, To};
+use super::extension;
 use super::reader::{Entry, Reader};
 use super::yaml::NodeId;
 use crate::problem::{ErrorKind, shown};
@@ -35,18 +36,12 @@ pub(super) fn service<'t>(reader: &mut Reader<'t>, entry: Entry<'t>) -> Service<
                     field.key == "service"
                 });
             }),
-            "x-berth" => extension(reader, field),
+            "x-berth" => service.extension = extension::service(reader, field),
             _ => return false,
         }
         true
     });
     service
-}
-
-/// The place where extensions of the language go. None is read yet, and half of one would be worse than a refusal.
-pub(super) fn extension(reader: &mut Reader<'_>, field: Entry<'_>) {
-    let message = "extensions under x-berth are not read by this version: remove the key";
-    reader.problem(ErrorKind::Unsupported, field.key_mark, message);
 }
 
 fn expose<'t>(reader: &mut Reader<'t>, node: NodeId) -> Expose<'t> {

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use super::Deployment;
 use super::build::{self, Plan, PlannedGroup, PlannedUnit};
-use super::document::{Compute, Credentials, Deploy, Document, Level, Service};
+use super::document::{Compute, Credentials, Deploy, Document, Level, Service, TermWishes};
 use super::duration;
 use super::reader::MAX_TOLD;
 use crate::price::Decimal;
 use crate::problem::{ErrorKind, Mark, Problem, Warning, shown};
 use crate::rules::{self, Part, Places};
+use crate::terms::Terms;
 
 /// Checks a document and builds what it stands for.
 pub(crate) fn validate(
@@ -36,7 +37,23 @@ pub(crate) fn validate(
     if !problems.is_empty() {
         return Err(distinct(problems));
     }
-    Ok(Deployment { manifest, groups, reclamation, warnings })
+    let terms = plan.groups.values().map(|group| terms(group, reclamation)).collect();
+    Ok(Deployment { manifest, groups, terms, reclamation, warnings })
+}
+
+fn terms(group: &PlannedGroup<'_, '_>, reclamation: Option<Duration>) -> Terms {
+    let Some(TermWishes { award, deadline, min_reclaim, regions, max_latency }) =
+        group.placement.map(|placement| &placement.wishes)
+    else {
+        return Terms::default();
+    };
+    Terms {
+        award: *award,
+        deadline: *deadline,
+        min_reclaim: min_reclaim.or(reclamation),
+        regions: regions.iter().map(|region| (*region).to_owned()).collect(),
+        max_latency: *max_latency,
+    }
 }
 
 /// A service that is deployed twice has its problems once.
@@ -434,6 +451,12 @@ impl Places for Located<'_, '_, '_> {
             Part::Expose(index) => {
                 let index = planned.expose[index].index;
                 (format!("{path}.expose[{index}]"), planned.service.expose[index].mark)
+            }
+            Part::Extension(place) => {
+                let path = format!("{path}.x-berth.{place}");
+                let extension = planned.service.extension.as_ref();
+                let mark = extension.map(|extension| extension.mark_of(&path)).unwrap_or_default();
+                (path, mark)
             }
         }
     }

@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use manifests::money::{Amount, Rate};
 use manifests::order::Address;
 
+use crate::sdl::SdlVerb;
+
 /// Rent capacity on an open market.
 ///
 /// A document in SDL says what should run. `berth up app.yaml` deposits money, posts the order, takes the best bid, hands the
@@ -38,6 +40,9 @@ pub(crate) enum Verb {
     Logs(Logs),
     /// Show what a document would pay at most. Needs no chain.
     Price(Price),
+    /// Write, check and understand documents. Needs no chain and no context.
+    #[command(subcommand)]
+    Sdl(SdlVerb),
     /// Pay into a deployment, so that it lasts longer. Must be done before its money ends, which is final.
     Deposit(Deposit),
     /// End a deployment and take back what is left.

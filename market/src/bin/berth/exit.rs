@@ -18,6 +18,8 @@ pub(crate) struct Ending {
 }
 
 impl Ending {
+    /// 1: the answer is no, such as for a document that is refused.
+    pub(crate) const REFUSED: u8 = 1;
     /// 2: the command or the document is wrong.
     pub(crate) const USAGE: u8 = 2;
     /// 3: there is no such thing.

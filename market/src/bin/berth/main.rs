@@ -16,6 +16,7 @@ mod logs;
 mod ls;
 mod output;
 mod price;
+mod sdl;
 mod serve;
 mod sight;
 mod state;
@@ -48,6 +49,7 @@ async fn main() -> ExitCode {
         Verb::Status(status) => status::run(status).await,
         Verb::Logs(logs) => logs::run(logs).await,
         Verb::Price(price) => price::run(&price),
+        Verb::Sdl(verb) => sdl::run(verb),
         Verb::Deposit(deposit) => deposit::run(deposit).await,
         Verb::Down(down) => down::run(down).await,
         Verb::Balance(balance) => balance::run(balance).await,

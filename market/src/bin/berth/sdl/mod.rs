@@ -1,0 +1,34 @@
+//! `berth sdl`: write, check and understand documents. Pure work on files: no chain, no context, no network.
+
+mod example;
+mod explain;
+mod fmt;
+mod init;
+mod layout;
+mod outline;
+mod render;
+mod report;
+mod source;
+mod validate;
+
+use clap::Subcommand;
+
+/// What to do with documents.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SdlVerb {
+    Init(init::Init),
+    Validate(validate::Validate),
+    Explain(explain::Explain),
+    Fmt(fmt::Fmt),
+    Render(render::Render),
+}
+
+pub(crate) fn run(verb: SdlVerb) -> anyhow::Result<()> {
+    match verb {
+        SdlVerb::Init(init) => init::run(&init),
+        SdlVerb::Validate(validate) => validate::run(&validate),
+        SdlVerb::Explain(explain) => explain::run(&explain),
+        SdlVerb::Fmt(fmt) => fmt::run(&fmt),
+        SdlVerb::Render(render) => render::run(&render),
+    }
+}

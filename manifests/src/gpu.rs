@@ -172,7 +172,13 @@ impl Gpu {
     /// Whether it is a slice of a card. Only a request that names the profile gets one.
     #[must_use]
     pub fn is_mig(&self) -> bool {
-        self.model.contains(MIG)
+        self.mig_profile().is_some()
+    }
+
+    /// The profile of a slice of a card, such as `1g.10gb`; `None` for a whole card.
+    #[must_use]
+    pub fn mig_profile(&self) -> Option<&str> {
+        self.model.split_once(MIG).map(|(_, profile)| profile)
     }
 }
 

@@ -128,6 +128,11 @@ impl Expose {
         if self.external_port == 0 { self.port } else { self.external_port }
     }
 
+    /// The number and the name of the leased-IP endpoint that it is reached at, if there is one.
+    pub fn endpoint(&self) -> Option<(u32, &str)> {
+        (!self.ip.is_empty()).then_some((self.endpoint_sequence_number, self.ip.as_str()))
+    }
+
     /// Whether it is served through the provider's shared HTTP entrance: global, TCP and visible at port 80.
     pub fn is_shared_http(&self) -> bool {
         self.global && self.proto == Proto::Tcp && self.visible_port() == 80

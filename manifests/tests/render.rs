@@ -1,16 +1,21 @@
 //! Groups become the objects that stand beside them: `cases/<name>/manifest.yaml` → `cases/<name>/objects.yaml`.
 //!
-//! `UPDATE_GOLDEN=1 cargo test -p manifests --test render` writes the objects anew; read the difference before it is kept.
+//! `BERTH_WRITE_GOLDENS=1 cargo test -p manifests --test render` writes the objects anew; read the difference before it is kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use manifests::decision::{Placement, Replica, Takes};
+use k8s_openapi::api::core::v1::{EnvVar, Secret};
+use manifests::decision::{GpuTake, Placement, Replica, Takes};
 use manifests::manifest::{
     Expose, Group, HttpOptions, Manifest, Mount, Permissions, Proto, Service, Tee, TeeKind,
 };
-use manifests::objects::{GatewayRef, LeaseContext, Object, Objects, RenderError, Settings, labels, render};
+use manifests::objects::{
+    AddressPool, GatewayRef, Given, LeaseContext, Object, Objects, Overcommit, RenderError, Settings,
+    StorageClass, labels, render,
+};
 use manifests::order::{Address, LeaseId};
 use manifests::resources::Attribute;
 use proptest::prelude::*;
@@ -39,15 +44,26 @@ impl Case {
     }
 
     fn lease(&self) -> LeaseContext {
-        let replica =
-            |unit: u32, node: &String| Replica { unit, node: node.clone(), takes: Takes::default() };
-        let replicas =
-            self.nodes.iter().flat_map(|(unit, nodes)| nodes.iter().map(|node| replica(*unit, node)));
-        LeaseContext {
-            id: LeaseId { tenant: Address([0xab; 20]), dseq: 1201, gseq: 1, oseq: 1 },
-            provider: Address([0xcd; 20]),
-            placement: Placement { replicas: replicas.collect() },
+        let nodes = |(unit, nodes): (&u32, &'_ Vec<String>)| {
+            nodes.iter().map(|node| (*unit, node.clone())).collect::<Vec<_>>()
+        };
+        LeaseContext { given: self.given(), ..lease(self.nodes.iter().flat_map(nodes)) }
+    }
+
+    /// What the cluster gives once the Services are there.
+    fn given(&self) -> Given {
+        let mut given = Given::default();
+        for service in &self.manifest.0[0].services {
+            for expose in service.expose.iter().filter(|expose| expose.global) {
+                let visible = u16::try_from(expose.visible_port()).unwrap_or_default();
+                let port = 30_000 + visible % 2_768;
+                given.node_ports.insert((service.name.clone(), visible, expose.proto), port);
+                if let Some((number, _)) = expose.endpoint() {
+                    given.addresses.insert(number, IpAddr::from([203, 0, 113, 10]));
+                }
+            }
         }
+        given
     }
 
     fn render(&self) -> Result<Objects, RenderError> {
@@ -55,14 +71,16 @@ impl Case {
     }
 }
 
-/// A lease with replicas of units on nodes.
-fn lease<'a>(replicas: impl Iterator<Item = (u32, &'a str)>) -> LeaseContext {
+/// A lease with replicas of units on nodes, each with the same GPUs should it want some.
+fn lease(replicas: impl Iterator<Item = (u32, String)>) -> LeaseContext {
+    let gpu = Some(GpuTake { pool: "h100-80Gi-sxm".to_owned(), count: 1 });
     let replica =
-        |(unit, node): (u32, &str)| Replica { unit, node: node.to_owned(), takes: Takes::default() };
+        |(unit, node)| Replica { unit, node, takes: Takes { gpu: gpu.clone(), ..Takes::default() } };
     LeaseContext {
         id: LeaseId { tenant: Address([0xab; 20]), dseq: 1201, gseq: 1, oseq: 1 },
         provider: Address([0xcd; 20]),
         placement: Placement { replicas: replicas.map(replica).collect() },
+        given: Given::default(),
     }
 }
 
@@ -80,8 +98,21 @@ fn settings() -> Settings {
             "198.51.100.0/24".parse().expect("a network"),
             "2001:db8::/32".parse().expect("a network"),
         ],
+        api_servers: vec![SocketAddr::from(([203, 0, 113, 1], 6443))],
+        port_host: "provider.example".to_owned(),
         user_namespace_nodes: BTreeSet::from(["node-a".to_owned(), "node-b".to_owned()]),
         gpu_runtime_class: Some("nvidia".to_owned()),
+        runtime_class: None,
+        storage_classes: BTreeMap::from([
+            ("default".to_owned(), StorageClass { name: "plain".to_owned(), id_mapped: false }),
+            ("beta3".to_owned(), StorageClass { name: "fast".to_owned(), id_mapped: true }),
+        ]),
+        address_pool: Some(AddressPool {
+            load_balancer_class: None,
+            annotations: BTreeMap::from([("metallb.io/address-pool".to_owned(), "tenants".to_owned())]),
+            sharing_annotation: Some("metallb.io/allow-shared-ip".to_owned()),
+        }),
+        overcommit: Overcommit::default(),
     }
 }
 
@@ -108,7 +139,7 @@ fn groups_become_the_objects_beside_them() {
             objects.items.iter().map(|item| serde_yaml::to_string(&item.body).expect("is YAML")).collect();
         let text = bodies.join("---\n");
         let path = folder().join(&name).join("objects.yaml");
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        if std::env::var_os("BERTH_WRITE_GOLDENS").is_some() {
             fs::write(&path, text).expect("is writable");
             continue;
         }
@@ -207,10 +238,26 @@ fn deployment<'a>(objects: &'a Objects, service: &str) -> &'a Value {
     &objects.items.iter().find(wanted).expect("every service has one").body
 }
 
+/// The variables of a service's container, as the kubelet puts them together; fields of the pod by their path.
 fn variables(objects: &Objects, service: &str) -> Vec<(String, String)> {
-    let text = |value: &Value| value.as_str().expect("is text").to_owned();
-    let env = container(objects, service)["env"].as_array().expect("is a list");
-    env.iter().map(|item| (text(&item["name"]), text(&item["value"]))).collect()
+    let secrets: BTreeMap<&str, Secret> = objects
+        .items
+        .iter()
+        .filter(|item| item.kind == "Secret")
+        .map(|item| (item.name.as_str(), serde_json::from_value(item.body.clone()).expect("is a Secret")))
+        .collect();
+    let value = |variable: &EnvVar| {
+        let source = variable.value_from.clone().unwrap_or_default();
+        if let Some(field) = source.field_ref {
+            return field.field_path;
+        }
+        let Some(from) = source.secret_key_ref else { return variable.value.clone().unwrap_or_default() };
+        let data = secrets[from.name.as_str()].data.as_ref().expect("has data");
+        String::from_utf8(data[&from.key].0.clone()).expect("is text")
+    };
+    let env: Vec<EnvVar> =
+        serde_json::from_value(container(objects, service)["env"].clone()).expect("is a list");
+    env.iter().map(|variable| (variable.name.clone(), value(variable))).collect()
 }
 
 #[test]
@@ -246,8 +293,8 @@ fn users_are_the_pods_own_where_every_node_can_do_it_and_no_gpu_is_used() {
         deployment(&objects, "web")["spec"]["template"]["spec"]["hostUsers"].clone()
     };
     assert_eq!(host_users(&["node-a", "node-b"], 0), json!(false));
-    assert_eq!(host_users(&["node-a", "node-c"], 0), Value::Null);
-    assert_eq!(host_users(&["node-a"], 1), Value::Null);
+    assert_eq!(host_users(&["node-a", "node-c"], 0), json!(true));
+    assert_eq!(host_users(&["node-a"], 1), json!(true));
 }
 
 #[test]
@@ -287,7 +334,7 @@ fn what_cannot_be_rendered_faithfully_is_refused_with_the_service_and_the_reason
     }
     let changes: [(&str, Change); 15] = [
         ("leased IP", |case| service(case).expose[0].ip = "fixed".to_owned()),
-        ("persistent volumes (class beta2)", |case| {
+        ("persistent volumes of class beta2 are not offered", |case| {
             service(case).resources.storage[0].attributes =
                 vec![Attribute::new("class", "beta2"), Attribute::new("persistent", "true")];
         }),
@@ -327,10 +374,16 @@ fn what_cannot_be_rendered_faithfully_is_refused_with_the_service_and_the_reason
         ("is an address", |case| service(case).expose[0].hosts = Some(vec!["192.0.2.7".to_owned()])),
         ("no node in the placement", |case| case.nodes.clear()),
     ];
+    let offers_nothing = Settings {
+        storage_classes: BTreeMap::new(),
+        address_pool: None,
+        api_servers: Vec::new(),
+        ..settings()
+    };
     for (reason, change) in changes {
         let mut case = Case::named("web");
         change(&mut case);
-        let error = case.render().expect_err(reason);
+        let error = render(&case.group(), &case.lease(), &offers_nothing).expect_err(reason);
         let sentence = error.to_string();
         assert!(sentence.contains(reason), "{reason:?} is not in {sentence:?}");
         assert!(sentence.contains(&service(&mut case).name), "{sentence}");
@@ -423,7 +476,7 @@ fn render_document(text: &[u8]) -> Option<Result<usize, RenderError>> {
     let deployment = manifests::parse(text).ok()?;
     let mut objects = 0;
     for (group, spec) in deployment.manifest.0.iter().zip(&deployment.groups) {
-        let lease = lease(spec.resources.iter().map(|unit| (unit.resource.id, "node-a")));
+        let lease = lease(spec.resources.iter().map(|unit| (unit.resource.id, "node-a".to_owned())));
         match render(group, &lease, &settings()) {
             Ok(rendered) => objects += rendered.items.len(),
             Err(error) => return Some(Err(error)),

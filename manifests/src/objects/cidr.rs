@@ -24,6 +24,29 @@ impl Cidr {
     pub fn is_v4(self) -> bool {
         self.network.is_ipv4()
     }
+
+    /// The network of this one address.
+    #[must_use]
+    pub fn of_host(address: IpAddr) -> Self {
+        // An IPv4 address in the clothes of IPv6 is met as what it is.
+        let network = address.to_canonical();
+        Self { network, prefix: if network.is_ipv4() { 32 } else { 128 } }
+    }
+
+    /// Whether every address of `other` is in it.
+    #[must_use]
+    pub fn contains(self, other: Self) -> bool {
+        let same = match (self.network, other.network) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                (own.to_bits() ^ other.to_bits()).leading_zeros() >= u32::from(self.prefix)
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                (own.to_bits() ^ other.to_bits()).leading_zeros() >= u32::from(self.prefix)
+            }
+            _ => false,
+        };
+        same && self.prefix <= other.prefix
+    }
 }
 
 impl FromStr for Cidr {
@@ -68,6 +91,32 @@ mod tests {
             ("::1/0", "::/0"),
         ] {
             assert_eq!(text.parse::<Cidr>().map(|cidr| cidr.to_string()), Ok(network.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_network_contains_itself_and_what_is_inside_it() {
+        let contains = |outer: &str, inner: &str| {
+            let network = |text: &str| text.parse::<Cidr>().expect(text);
+            network(outer).contains(network(inner))
+        };
+        assert!(contains("10.0.0.0/8", "10.0.0.0/8"));
+        assert!(contains("10.0.0.0/8", "10.89.0.1/32"));
+        assert!(contains("0.0.0.0/0", "192.0.2.0/24"));
+        assert!(contains("fd00::/8", "fd00:10::/64"));
+        assert!(!contains("10.89.0.0/16", "10.0.0.0/8"));
+        assert!(!contains("10.0.0.0/8", "11.0.0.0/8"));
+        assert!(!contains("0.0.0.0/0", "::/0"));
+    }
+
+    #[test]
+    fn an_address_is_a_network_of_one() {
+        for (address, network) in [
+            ("192.0.2.7", "192.0.2.7/32"),
+            ("::ffff:192.0.2.7", "192.0.2.7/32"),
+            ("2001:db8::1", "2001:db8::1/128"),
+        ] {
+            assert_eq!(Cidr::of_host(address.parse().expect("an address")).to_string(), network);
         }
     }
 

@@ -121,6 +121,7 @@ impl Route {
             namespace: Some(frame.namespace.clone()),
             name: self.name.clone(),
             body,
+            waits: false,
         }
     }
 }

@@ -6,25 +6,41 @@
 //!
 //! Every container is told about its lease by variables, over which its own win:
 //!
-//! - `BERTH_LEASE`: the lease's id, `tenant/dseq/gseq/oseq`
-//! - `BERTH_PROVIDER`: the provider's address
-//! - `BERTH_SERVICE`: the service's name
-//! - `BERTH_HOST`: the generated host name, if it is served over HTTP
+//! - `BERTH_LEASE`: the lease's id, `tenant/dseq/gseq/oseq`; `BERTH_PROVIDER`: the provider's address
+//! - `BERTH_SERVICE`: the service's name; `BERTH_REPLICAS`: how many replicas were bought; `BERTH_POD`: this one's name;
+//!   `BERTH_REPLICA`: its number from 0, where replicas have one: with persistent volumes, and where there is only one
+//! - `BERTH_HOST`, `BERTH_HOSTS`: the generated host name, and all names separated by spaces, if it is served over HTTP
+//! - `BERTH_PORT_HOST`, `BERTH_NODE_PORT_<port>_<TCP|UDP>`: where a port is reached from outside that is global and not HTTP
+//! - `BERTH_IP`, `BERTH_IP_<ENDPOINT>`: the first leased address, and each by the endpoint's name in capitals
+//! - `BERTH_GPU_MODEL`: the model of its GPUs with memory and interface, such as `h100-80Gi-sxm`
+//! - `AKASH_GROUP_SEQUENCE`, `AKASH_DEPLOYMENT_SEQUENCE`, `AKASH_ORDER_SEQUENCE`, `AKASH_OWNER`, `AKASH_PROVIDER` and
+//!   `AKASH_CLUSTER_PUBLIC_HOSTNAME`: the same under the names that existing images look for
 //!
-//! Of a variable that is repeated the last value counts. Variables by which a container would choose GPUs for itself
-//! (`NVIDIA_VISIBLE_DEVICES` and the like) are the provider's.
+//! Ports of nodes and leased addresses are the cluster's to give, so a workload that is told of them waits until its Services
+//! have them ([`Object::waits`]). Of a variable that is repeated the last value counts, and `$(NAME)` in a value is the value
+//! of a variable before it. Variables by which a container would choose GPUs for itself (`NVIDIA_VISIBLE_DEVICES` and the
+//! like) are the provider's.
 //!
 //! Three settings of the language's `http_options` have no counterpart in an HTTPRoute and do not limit anything: the size of
 //! bodies, retries at other replicas, and the proxy's buffer.
 
 pub mod labels;
 
+mod account;
+mod amounts;
 mod cidr;
+mod environment;
+mod expand;
 mod http_route;
+mod lease;
 mod namespace;
 mod network_policy;
+mod placement;
+mod pod;
+mod quota;
 mod registry_secret;
 mod service;
+mod settings;
 mod storage;
 mod workload;
 
@@ -37,69 +53,12 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::decision::Placement;
 use crate::manifest::{Group, Service};
-use crate::order::{Address, LeaseId};
 
+pub use amounts::GPU_RESOURCE;
 pub use cidr::{Cidr, CidrError};
-pub use workload::GPU_RESOURCE;
-
-/// The lease that a group runs for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeaseContext {
-    /// Its name.
-    pub id: LeaseId,
-    /// Who runs it.
-    pub provider: Address,
-    /// The nodes that its replicas were promised.
-    pub placement: Placement,
-}
-
-impl LeaseContext {
-    /// 16 characters that stand for the lease in labels and names.
-    #[must_use]
-    pub fn short_id(&self) -> String {
-        short_hash(&[&self.id.to_word().0, &self.provider.0])
-    }
-
-    /// The namespace that holds everything of the lease.
-    #[must_use]
-    pub fn namespace(&self) -> String {
-        format!("berth-{}", self.short_id())
-    }
-}
-
-/// What the provider's cluster is like, the same for all leases.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// Services are reached under names below it; its wildcard leads to the Gateway. Tenants cannot claim names below it.
-    pub ingress_domain: String,
-    /// The Gateway that routes are attached to.
-    pub gateway: GatewayRef,
-    /// Networks, besides the pods of the Gateway's namespace, from which the Gateway's proxies reach pods: the nodes, when
-    /// the proxies run in the host's network.
-    pub gateway_sources: Vec<Cidr>,
-    /// DNS servers besides the pods of `kube-system`.
-    pub dns_servers: Vec<Cidr>,
-    /// Networks that tenants must not reach, besides the private and special ones that nobody may: public addresses of
-    /// nodes and of the API server.
-    pub closed_networks: Vec<Cidr>,
-    /// Nodes whose runtime gives a pod a user namespace of its own. Pods without GPU that are placed on these only get one.
-    pub user_namespace_nodes: BTreeSet<String>,
-    /// The runtime class of pods with GPUs, where the vendor's runtime is not the default.
-    pub gpu_runtime_class: Option<String>,
-}
-
-/// A Gateway of the Gateway API.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GatewayRef {
-    /// Its name.
-    pub name: String,
-    /// Its namespace.
-    pub namespace: String,
-    /// The listener to attach to; `None` for every listener that admits the route.
-    pub section: Option<String>,
-}
+pub use lease::{Given, LeaseContext};
+pub use settings::{AddressPool, GatewayRef, Overcommit, Settings, StorageClass};
 
 /// The objects of a lease.
 #[derive(Debug, Clone, PartialEq)]
@@ -134,6 +93,9 @@ pub struct Object {
     pub name: String,
     /// The whole object, `apiVersion` and `kind` included.
     pub body: Value,
+    /// Whether something in it is still the cluster's to give ([`Given`]): it is not to be applied before the rest has been,
+    /// and the group has been rendered again with what came of that.
+    pub waits: bool,
 }
 
 impl fmt::Debug for Object {
@@ -155,6 +117,7 @@ impl Object {
             namespace: metadata.namespace.clone(),
             name: metadata.name.clone().unwrap_or_default(),
             body: serde_json::to_value(object).expect("objects of the Kubernetes API are JSON"),
+            waits: false,
         }
     }
 }
@@ -176,6 +139,14 @@ pub enum RenderError {
         /// Which service.
         service: String,
     },
+    /// The lease's placement has no GPUs for the service on a node.
+    #[error("service {service} has no GPUs on node {node} in the placement of its lease")]
+    NoGpu {
+        /// Which service.
+        service: String,
+        /// Which node.
+        node: String,
+    },
 }
 
 /// Renders a group for a lease.
@@ -187,18 +158,19 @@ pub fn render(group: &Group, lease: &LeaseContext, settings: &Settings) -> Resul
     for service in &group.services {
         refuse_unsupported(service)?;
     }
-    let volumes = group.services.iter().map(storage::volumes).collect::<Result<Vec<_>, _>>()?;
-    let routes = group
-        .services
-        .iter()
-        .map(|service| http_route::routes(&frame, service))
-        .collect::<Result<Vec<_>, _>>()?;
+    let parts =
+        group.services.iter().map(|service| Part::of(&frame, service)).collect::<Result<Vec<_>, _>>()?;
 
     let mut items = vec![
         Object::new(&namespace::namespace(&frame)),
-        Object::new(&namespace::quota(&frame, group, &volumes)),
+        Object::new(&quota::quota(&frame, &parts)),
+        Object::new(&quota::limit_range(&frame, &parts)),
     ];
     items.extend(network_policy::policies(&frame, group)?.iter().map(Object::new));
+    items.push(Object::new(&account::nobody(&frame)));
+    for service in &group.services {
+        items.extend(account::of(&frame, service)?);
+    }
     items.extend(
         group
             .services
@@ -206,23 +178,54 @@ pub fn render(group: &Group, lease: &LeaseContext, settings: &Settings) -> Resul
             .filter_map(|service| registry_secret::secret(&frame, service))
             .map(|secret| Object::new(&secret)),
     );
+    let environments: Vec<_> = parts.iter().map(|part| environment::environment(&frame, part)).collect();
+    items.extend(environments.iter().filter_map(|environment| environment.secret.as_ref()).map(Object::new));
     for service in &group.services {
-        items.extend(service::services(&frame, service)?.iter().map(Object::new));
+        items.extend(service::services(&frame, group, service)?.iter().map(Object::new));
     }
-    for ((service, volumes), routes) in group.services.iter().zip(volumes).zip(&routes) {
-        let host = routes.first().map(|route| route.generated.as_str());
-        items.push(Object::new(&workload::deployment(&frame, service, volumes, host)?));
+    for (part, environment) in parts.iter().zip(&environments) {
+        let mut workload = workload::objects(&frame, part, pod::template(&frame, part, environment)?)?;
+        if let Some(last) = workload.last_mut() {
+            last.waits = environment.waits;
+        }
+        items.extend(workload);
     }
     let mut hosts = Vec::new();
-    for (service, routes) in group.services.iter().zip(&routes) {
-        for route in routes {
+    for part in &parts {
+        for route in &part.routes {
             items.push(route.object(&frame));
-            let served = |host: &str| ServedHost { service: service.name.clone(), host: host.to_owned() };
+            let served =
+                |host: &str| ServedHost { service: part.service.name.clone(), host: host.to_owned() };
             hosts.extend(route.hosts().map(served));
         }
     }
     refuse_shared_names(&items)?;
     Ok(Objects { items, hosts })
+}
+
+/// One service of the group, with what several of its objects are made of.
+struct Part<'a> {
+    service: &'a Service,
+    volumes: storage::Volumes,
+    nodes: placement::Nodes<'a>,
+    replica: amounts::Replica,
+    routes: Vec<http_route::Route>,
+}
+
+impl<'a> Part<'a> {
+    fn of(frame: &Frame<'a>, service: &'a Service) -> Result<Self, RenderError> {
+        let volumes = storage::volumes(frame, service)?;
+        let nodes = placement::nodes(frame, service)?;
+        let overcommit = frame.settings.overcommit;
+        let replica = amounts::of_replica(service, &volumes, &nodes.gpu_resource, overcommit);
+        let routes = http_route::routes(frame, service)?;
+        Ok(Self { service, volumes, nodes, replica, routes })
+    }
+
+    /// Whether its replicas keep something when they are replaced.
+    fn is_stateful(&self) -> bool {
+        !self.volumes.claims.is_empty()
+    }
 }
 
 fn refuse_unsupported(service: &Service) -> Result<(), RenderError> {
@@ -232,15 +235,8 @@ fn refuse_unsupported(service: &Service) -> Result<(), RenderError> {
     if service.name.len() > LONGEST_NAME {
         return refuse("its name is longer than 63 characters");
     }
-    if service.expose.iter().any(|expose| !expose.ip.is_empty()) {
-        return refuse("leased IP addresses are not offered yet");
-    }
-    let Some(params) = &service.params else { return Ok(()) };
-    if params.tee.is_some() {
+    if service.params.as_ref().is_some_and(|params| params.tee.is_some()) {
         return refuse("trusted execution environments are not offered yet");
-    }
-    if params.permissions.as_ref().is_some_and(|permissions| !permissions.read.is_empty()) {
-        return refuse("permissions on the cluster are not offered yet");
     }
     Ok(())
 }

@@ -2,6 +2,8 @@
 //! is the provider's or another tenant's.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::LazyLock;
 
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
@@ -12,11 +14,11 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::manifest::{Expose, Group, Proto, Service};
 use crate::objects::cidr::Cidr;
-use crate::objects::{Frame, RenderError, labels, service};
+use crate::objects::{Frame, RenderError, account, labels, service};
 
 /// Networks that no tenant may reach: this network, private ones, shared address space, loopback, link-local with the cloud's
-/// metadata service, protocol assignments, benchmarking, multicast, reserved.
-const CLOSED_V4: [&str; 11] = [
+/// metadata service, protocol assignments, relays to IPv6, benchmarking, multicast, reserved.
+const CLOSED_V4: [&str; 12] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
     "100.64.0.0/10",
@@ -24,22 +26,45 @@ const CLOSED_V4: [&str; 11] = [
     "169.254.0.0/16",
     "172.16.0.0/12",
     "192.0.0.0/24",
+    "192.88.99.0/24",
     "192.168.0.0/16",
     "198.18.0.0/15",
     "224.0.0.0/4",
     "240.0.0.0/4",
 ];
 
-/// The same for IPv6: unspecified, loopback, translations of IPv4 (which would lead around the list above), unique local,
-/// link-local, multicast.
-const CLOSED_V6: [&str; 8] =
-    ["::/128", "::1/128", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "fc00::/7", "fe80::/10", "ff00::/8"];
+/// The same for IPv6: unspecified, loopback and the old form of IPv4 addresses, discarded, translations and tunnels of IPv4
+/// (which would lead around the list above), unique local, link-local, site-local, multicast.
+const CLOSED_V6: [&str; 10] = [
+    "::/96",
+    "64:ff9b::/96",
+    "64:ff9b:1::/48",
+    "100::/64",
+    "2001::/32",
+    "2002::/16",
+    "fc00::/7",
+    "fe80::/10",
+    "fec0::/10",
+    "ff00::/8",
+];
+
+/// The whole of each family with what is closed of it to everybody.
+static INTERNET: LazyLock<[(Cidr, Vec<Cidr>); 2]> = LazyLock::new(|| {
+    let network = |text: &str| text.parse().expect("is a network");
+    [("0.0.0.0/0", &CLOSED_V4[..]), ("::/0", &CLOSED_V6[..])]
+        .map(|(everything, closed)| (network(everything), closed.iter().map(|text| network(text)).collect()))
+});
 
 /// The policy of the whole namespace, then one for each service that is exposed.
 pub(super) fn policies(frame: &Frame<'_>, group: &Group) -> Result<Vec<NetworkPolicy>, RenderError> {
     let mut policies = vec![closed_by_default(frame)];
-    for service in group.services.iter().filter(|service| !service.expose.is_empty()) {
-        policies.push(ways_in(frame, service)?);
+    for service in &group.services {
+        if !service.expose.is_empty() {
+            policies.push(ways_in(frame, service)?);
+        }
+        if account::asks(service) {
+            policies.push(way_to_the_api_server(frame, service));
+        }
     }
     Ok(policies)
 }
@@ -58,9 +83,11 @@ fn closed_by_default(frame: &Frame<'_>) -> NetworkPolicy {
         ports: Some([Proto::Udp, Proto::Tcp].into_iter().map(|proto| on(53, proto)).collect()),
     };
     let mut egress = vec![own, dns];
-    let internet: Vec<NetworkPolicyPeer> = [("0.0.0.0/0", &CLOSED_V4[..]), ("::/0", &CLOSED_V6[..])]
-        .into_iter()
-        .filter_map(|(everything, closed)| open_except(everything, closed, &settings.closed_networks))
+    let api_servers = settings.api_servers.iter().map(|server| Cidr::of_host(server.ip()));
+    let closed: BTreeSet<Cidr> = settings.closed_networks.iter().copied().chain(api_servers).collect();
+    let internet: Vec<NetworkPolicyPeer> = INTERNET
+        .iter()
+        .filter_map(|(everything, always)| open_except(*everything, always, &closed))
         .collect();
     if !internet.is_empty() {
         egress.push(NetworkPolicyEgressRule { to: Some(internet), ports: None });
@@ -78,11 +105,11 @@ fn closed_by_default(frame: &Frame<'_>) -> NetworkPolicy {
 }
 
 /// The internet of one family without what is closed; `None` when all of it is.
-fn open_except(everything: &str, closed: &[&str], more: &[Cidr]) -> Option<NetworkPolicyPeer> {
-    let everything: Cidr = everything.parse().expect("is a network");
-    let closed = closed.iter().map(|text| text.parse().expect("is a network"));
-    let more = more.iter().copied().filter(|network| network.is_v4() == everything.is_v4());
-    let closed: Vec<Cidr> = closed.chain(more).collect::<BTreeSet<_>>().into_iter().collect();
+fn open_except(everything: Cidr, always: &[Cidr], more: &BTreeSet<Cidr>) -> Option<NetworkPolicyPeer> {
+    let more = more.iter().filter(|network| everything.contains(**network));
+    let all: BTreeSet<Cidr> = always.iter().chain(more).copied().collect();
+    let inside = |network: &Cidr| all.iter().any(|other| other != network && other.contains(*network));
+    let closed: Vec<Cidr> = all.iter().filter(|network| !inside(network)).copied().collect();
     (!closed.contains(&everything)).then(|| network(everything, &closed))
 }
 
@@ -107,9 +134,26 @@ fn ways_in(frame: &Frame<'_>, service: &Service) -> Result<NetworkPolicy, Render
     })
 }
 
+/// Lets a service that may read about itself ask for it.
+fn way_to_the_api_server(frame: &Frame<'_>, service: &Service) -> NetworkPolicy {
+    let rule = |server: &SocketAddr| NetworkPolicyEgressRule {
+        to: Some(vec![network(Cidr::of_host(server.ip()), &[])]),
+        ports: Some(vec![on(i32::from(server.port()), Proto::Tcp)]),
+    };
+    NetworkPolicy {
+        metadata: frame.metadata_of(service, format!("{}.api-server", service.name)),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(pods_of(frame, &service.name)),
+            policy_types: Some(vec!["Egress".to_owned()]),
+            ingress: None,
+            egress: Some(frame.settings.api_servers.iter().map(rule).collect()),
+        }),
+    }
+}
+
 /// Who may use one exposure; `None` is everybody. What is open to the world is open to the group's own pods too.
 fn callers(frame: &Frame<'_>, expose: &Expose) -> Option<Vec<NetworkPolicyPeer>> {
-    if expose.is_shared_http() {
+    if expose.is_shared_http() && expose.ip.is_empty() {
         let mut callers = vec![any_own_pod(), namespace(&frame.settings.gateway.namespace)];
         callers.extend(frame.settings.gateway_sources.iter().map(|source| network(*source, &[])));
         return Some(callers);

@@ -1,70 +1,81 @@
-//! The Deployment of a service: its containers with exactly what was bought, on the nodes that were promised, with no more
-//! rights than common images need.
+//! What runs a service: a Deployment, or a StatefulSet where its replicas have persistent volumes.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
-use k8s_openapi::api::core::v1::{
-    Affinity, Capabilities, Container, ContainerPort, EnvVar, LocalObjectReference, NodeAffinity,
-    NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSecurityContext, PodSpec, PodTemplateSpec,
-    ResourceRequirements, SeccompProfile, SecurityContext,
+use k8s_openapi::api::apps::v1::{
+    Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment,
+    RollingUpdateStatefulSetStrategy, StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy,
+    StatefulSetSpec, StatefulSetUpdateStrategy,
 };
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::manifest::Service;
-use crate::objects::storage::Volumes;
-use crate::objects::{Frame, RenderError, labels, registry_secret, service, unsupported};
+use crate::objects::{Frame, Object, Part, RenderError, labels, unsupported};
 
-/// The resource by which Kubernetes hands out whole GPUs.
-pub const GPU_RESOURCE: &str = "nvidia.com/gpu";
+/// How many earlier revisions are kept: one, to compare with.
+const REVISIONS: i32 = 1;
 
-/// What common images cannot start without: they change owners, drop to another user, bind low ports.
-const CAPABILITIES: [&str; 11] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "NET_BIND_SERVICE",
-    "SYS_CHROOT",
-    "AUDIT_WRITE",
-];
-
-/// Variables by which a container would choose devices for itself where the vendor's runtime is the default. They are the
-/// device plugin's to set; images carry them too.
-const VISIBLE_DEVICES: &str = "NVIDIA_VISIBLE_DEVICES";
-const DEVICE_VARIABLES: [&str; 4] =
-    [VISIBLE_DEVICES, "NVIDIA_MIG_CONFIG_DEVICES", "NVIDIA_MIG_MONITOR_DEVICES", "NVIDIA_IMEX_CHANNELS"];
-
-/// The Deployment. `host` is the name under which the service is served over HTTP, if it is.
-pub(super) fn deployment(
+/// The objects that run a service with these pods, claims first.
+pub(super) fn objects(
     frame: &Frame<'_>,
-    service: &Service,
-    volumes: Volumes,
-    host: Option<&str>,
-) -> Result<Deployment, RenderError> {
+    part: &Part<'_>,
+    template: PodTemplateSpec,
+) -> Result<Vec<Object>, RenderError> {
+    let service = part.service;
     let replicas = i32::try_from(service.count)
         .map_err(|_| unsupported(service, format!("{} replicas are too many", service.count)))?;
-    let selector = labels::selector(&frame.short_id, &service.name);
-    let template = PodTemplateSpec {
-        metadata: Some(ObjectMeta {
-            labels: Some(labels::of_service(&frame.short_id, &service.name)),
-            annotations: Some(labels::annotations(frame.lease)),
-            ..ObjectMeta::default()
+    if !part.is_stateful() {
+        return Ok(vec![Object::new(&deployment(frame, service, replicas, template))]);
+    }
+    let set = set_name(service);
+    let claims = &part.volumes.claims;
+    let mut objects: Vec<Object> = claims
+        .iter()
+        .flat_map(|claim| claim.of_replicas(frame, service, &set))
+        .map(|claim| Object::new(&claim))
+        .collect();
+    objects.push(Object::new(&StatefulSet {
+        metadata: frame.metadata_of(service, set),
+        spec: Some(StatefulSetSpec {
+            replicas: Some(replicas),
+            revision_history_limit: Some(REVISIONS),
+            selector: selector(frame, service),
+            // No replica waits for another one.
+            pod_management_policy: Some("Parallel".to_owned()),
+            // Claims are objects of the lease and go with it.
+            persistent_volume_claim_retention_policy: Some(StatefulSetPersistentVolumeClaimRetentionPolicy {
+                when_deleted: Some("Retain".to_owned()),
+                when_scaled: Some("Retain".to_owned()),
+            }),
+            update_strategy: Some(StatefulSetUpdateStrategy {
+                type_: Some("RollingUpdate".to_owned()),
+                rolling_update: Some(RollingUpdateStatefulSetStrategy {
+                    partition: Some(0),
+                    ..RollingUpdateStatefulSetStrategy::default()
+                }),
+            }),
+            volume_claim_templates: Some(claims.iter().map(super::storage::Claim::template).collect()),
+            template,
+            ..StatefulSetSpec::default()
         }),
-        spec: Some(pod(frame, service, volumes, host)?),
-    };
-    Ok(Deployment {
+        ..StatefulSet::default()
+    }));
+    Ok(objects)
+}
+
+/// A StatefulSet's name is in its pods' names and in a label with eleven more characters.
+fn set_name(service: &Service) -> String {
+    const LONGEST: usize = 52;
+    labels::cut(&service.name, LONGEST)
+}
+
+fn deployment(frame: &Frame<'_>, service: &Service, replicas: i32, template: PodTemplateSpec) -> Deployment {
+    Deployment {
         metadata: frame.metadata_of(service, service.name.as_str()),
         spec: Some(DeploymentSpec {
             replicas: Some(replicas),
-            revision_history_limit: Some(1),
-            selector: LabelSelector { match_labels: Some(selector), ..LabelSelector::default() },
+            revision_history_limit: Some(REVISIONS),
+            selector: selector(frame, service),
             // The nodes have room for the replicas that were bought and for no other.
             strategy: Some(DeploymentStrategy {
                 type_: Some("RollingUpdate".to_owned()),
@@ -77,173 +88,12 @@ pub(super) fn deployment(
             ..DeploymentSpec::default()
         }),
         ..Deployment::default()
-    })
-}
-
-/// What one replica takes, by the names of Kubernetes: `cpu` in thousandths, the rest in bytes or pieces. GPUs are always
-/// told, so that a quota says zero too.
-pub(super) fn amounts(service: &Service, volumes: &Volumes) -> [(&'static str, u64); 4] {
-    let resources = &service.resources;
-    [
-        ("cpu", resources.cpu.units.0),
-        ("memory", resources.memory.size.0.saturating_add(volumes.ram_bytes)),
-        ("ephemeral-storage", volumes.ephemeral_bytes),
-        (GPU_RESOURCE, resources.gpu.units.0),
-    ]
-}
-
-fn pod(
-    frame: &Frame<'_>,
-    service: &Service,
-    volumes: Volumes,
-    host: Option<&str>,
-) -> Result<PodSpec, RenderError> {
-    let nodes: BTreeSet<&str> = frame.lease.placement.nodes_of(service.resources.id).into_keys().collect();
-    if nodes.is_empty() && service.count > 0 {
-        return Err(RenderError::NotPlaced { service: service.name.clone() });
     }
-    let has_gpu = service.resources.gpu.units.0 > 0;
-    // The vendor's hook cannot work inside a user namespace.
-    let own_users = !has_gpu && nodes.iter().all(|node| frame.settings.user_namespace_nodes.contains(*node));
-    let credentials = service.credentials.as_ref();
-    let container = container(frame, service, &volumes, host)?;
-    Ok(PodSpec {
-        affinity: on_one_of(&nodes),
-        automount_service_account_token: Some(false),
-        containers: vec![container],
-        enable_service_links: Some(false),
-        host_ipc: Some(false),
-        host_network: Some(false),
-        host_pid: Some(false),
-        host_users: own_users.then_some(false),
-        image_pull_secrets: credentials
-            .map(|_| vec![LocalObjectReference { name: registry_secret::name(service) }]),
-        restart_policy: Some("Always".to_owned()),
-        runtime_class_name: frame.settings.gpu_runtime_class.clone().filter(|_| has_gpu),
-        security_context: Some(PodSecurityContext {
-            seccomp_profile: Some(SeccompProfile {
-                type_: "RuntimeDefault".to_owned(),
-                ..SeccompProfile::default()
-            }),
-            ..PodSecurityContext::default()
-        }),
-        volumes: (!volumes.volumes.is_empty()).then_some(volumes.volumes),
-        ..PodSpec::default()
-    })
 }
 
-/// Requires one of the nodes. The API takes one name a term, and terms are alternatives.
-fn on_one_of(nodes: &BTreeSet<&str>) -> Option<Affinity> {
-    let term = |node: &&str| NodeSelectorTerm {
-        match_fields: Some(vec![NodeSelectorRequirement {
-            key: "metadata.name".to_owned(),
-            operator: "In".to_owned(),
-            values: Some(vec![(*node).to_owned()]),
-        }]),
-        ..NodeSelectorTerm::default()
-    };
-    let terms: Vec<NodeSelectorTerm> = nodes.iter().map(term).collect();
-    (!terms.is_empty()).then(|| Affinity {
-        node_affinity: Some(NodeAffinity {
-            required_during_scheduling_ignored_during_execution: Some(NodeSelector {
-                node_selector_terms: terms,
-            }),
-            ..NodeAffinity::default()
-        }),
-        ..Affinity::default()
-    })
-}
-
-fn container(
-    frame: &Frame<'_>,
-    service: &Service,
-    volumes: &Volumes,
-    host: Option<&str>,
-) -> Result<Container, RenderError> {
-    // Requests equal limits: what was bought is neither overcommitted nor exceeded.
-    let amounts: BTreeMap<String, Quantity> = amounts(service, volumes)
-        .into_iter()
-        .filter(|(_, amount)| *amount > 0)
-        .map(|(name, amount)| {
-            let text = if name == "cpu" { format!("{amount}m") } else { amount.to_string() };
-            (name.to_owned(), Quantity(text))
-        })
-        .collect();
-    Ok(Container {
-        name: service.name.clone(),
-        image: Some(service.image.clone()),
-        image_pull_policy: Some(pull_policy(service).to_owned()),
-        command: service.command.clone(),
-        args: service.args.clone(),
-        env: Some(environment(frame, service, host)),
-        ports: container_ports(service)?,
-        resources: Some(ResourceRequirements {
-            requests: Some(amounts.clone()),
-            limits: Some(amounts),
-            ..ResourceRequirements::default()
-        }),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            capabilities: Some(Capabilities {
-                drop: Some(vec!["ALL".to_owned()]),
-                add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
-            }),
-            privileged: Some(false),
-            read_only_root_filesystem: Some(false),
-            run_as_non_root: Some(false),
-            ..SecurityContext::default()
-        }),
-        volume_mounts: (!volumes.mounts.is_empty()).then(|| volumes.mounts.clone()),
-        ..Container::default()
-    })
-}
-
-/// What every container is told about its lease, then its own variables.
-fn environment(frame: &Frame<'_>, service: &Service, host: Option<&str>) -> Vec<EnvVar> {
-    let lease = frame.lease;
-    let mut variables: Vec<(&str, String)> = vec![
-        ("BERTH_LEASE", lease.id.to_string()),
-        ("BERTH_PROVIDER", lease.provider.to_string()),
-        ("BERTH_SERVICE", service.name.clone()),
-    ];
-    variables.extend(host.map(|host| ("BERTH_HOST", host.to_owned())));
-    let own = service.env.iter().flatten();
-    variables.extend(own.map(|item| (item.name(), item.value().unwrap_or_default().to_owned())));
-    variables.retain(|(name, _)| !DEVICE_VARIABLES.contains(name));
-    if service.resources.gpu.units.0 == 0 {
-        variables.push((VISIBLE_DEVICES, "void".to_owned()));
+fn selector(frame: &Frame<'_>, service: &Service) -> LabelSelector {
+    LabelSelector {
+        match_labels: Some(labels::selector(&frame.short_id, &service.name)),
+        ..LabelSelector::default()
     }
-    // Server-side apply takes a name once. The last value of a name is the one that a container gets.
-    let mut seen = BTreeSet::new();
-    let mut last: Vec<EnvVar> = variables
-        .into_iter()
-        .rev()
-        .filter(|(name, _)| seen.insert(name.to_string()))
-        .map(|(name, value)| EnvVar { name: name.to_owned(), value: Some(value), value_from: None })
-        .collect();
-    last.reverse();
-    last
-}
-
-/// A tag may move, and an image that needs a login must not be had from the node's store without it.
-fn pull_policy(service: &Service) -> &'static str {
-    let image = service.image.as_str();
-    let last = image.rsplit_once('/').map_or(image, |(_, last)| last);
-    let moves = !image.contains('@') && last.split_once(':').is_none_or(|(_, tag)| tag == "latest");
-    if moves || service.credentials.is_some() { "Always" } else { "IfNotPresent" }
-}
-
-fn container_ports(service: &Service) -> Result<Option<Vec<ContainerPort>>, RenderError> {
-    let mut ports: Vec<ContainerPort> = Vec::new();
-    for expose in &service.expose {
-        let port = ContainerPort {
-            container_port: service::port(service, expose.port)?,
-            protocol: Some(expose.proto.to_string()),
-            ..ContainerPort::default()
-        };
-        if !ports.contains(&port) {
-            ports.push(port);
-        }
-    }
-    Ok((!ports.is_empty()).then_some(ports))
 }

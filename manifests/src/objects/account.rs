@@ -1,0 +1,122 @@
+//! As whom pods speak to the cluster: as nobody, unless the document asks to read about itself.
+
+use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject};
+
+use crate::manifest::Service;
+use crate::objects::{Frame, Object, RenderError, unsupported};
+
+/// The account of pods that asked for nothing. No service can have a name with a dot.
+const NOBODY: &str = "lease.nobody";
+
+/// What a service may read of its own namespace, by the document's word for it.
+const READABLE: [(&str, &[Rule]); 3] = [
+    (
+        "deployment",
+        &[
+            Rule {
+                group: "apps",
+                resources: &["deployments", "statefulsets"],
+                verbs: &["get", "list", "watch"],
+            },
+            Rule { group: "", resources: &["pods"], verbs: &["get", "list", "watch"] },
+        ],
+    ),
+    (
+        "logs",
+        &[
+            Rule { group: "", resources: &["pods"], verbs: &["get", "list", "watch"] },
+            Rule { group: "", resources: &["pods/log"], verbs: &["get"] },
+        ],
+    ),
+    ("events", &[Rule { group: "", resources: &["events"], verbs: &["get", "list", "watch"] }]),
+];
+
+#[derive(PartialEq, Eq)]
+struct Rule {
+    group: &'static str,
+    resources: &'static [&'static str],
+    verbs: &'static [&'static str],
+}
+
+/// Whether the service asks to read about itself.
+pub(super) fn asks(service: &Service) -> bool {
+    readable(service).next().is_some()
+}
+
+fn readable(service: &Service) -> impl Iterator<Item = &str> {
+    let permissions = service.params.as_ref().and_then(|params| params.permissions.as_ref());
+    permissions.into_iter().flat_map(|permissions| &permissions.read).map(String::as_str)
+}
+
+/// The account's name.
+pub(super) fn name(service: &Service) -> &str {
+    if asks(service) { &service.name } else { NOBODY }
+}
+
+/// The account that carries no token.
+pub(super) fn nobody(frame: &Frame<'_>) -> ServiceAccount {
+    ServiceAccount {
+        metadata: frame.metadata(NOBODY),
+        automount_service_account_token: Some(false),
+        ..ServiceAccount::default()
+    }
+}
+
+/// The account, role and binding of a service that asks.
+pub(super) fn of(frame: &Frame<'_>, service: &Service) -> Result<Vec<Object>, RenderError> {
+    if !asks(service) {
+        return Ok(Vec::new());
+    }
+    if frame.settings.api_servers.is_empty() {
+        return Err(unsupported(service, "permissions on the cluster are not offered"));
+    }
+    let mut rules: Vec<&Rule> = Vec::new();
+    for word in readable(service) {
+        let known = READABLE.iter().find(|(known, _)| *known == word);
+        let Some((_, granted)) = known else {
+            let what = format!("permission to read {word:?} is not known: use deployment, logs or events");
+            return Err(unsupported(service, what));
+        };
+        for rule in *granted {
+            if !rules.contains(&rule) {
+                rules.push(rule);
+            }
+        }
+    }
+    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let role = Role {
+        metadata: frame.metadata_of(service, service.name.as_str()),
+        rules: Some(
+            rules
+                .into_iter()
+                .map(|rule| PolicyRule {
+                    api_groups: Some(texts(&[rule.group])),
+                    resources: Some(texts(rule.resources)),
+                    verbs: texts(rule.verbs),
+                    ..PolicyRule::default()
+                })
+                .collect(),
+        ),
+    };
+    let account = ServiceAccount {
+        metadata: frame.metadata_of(service, service.name.as_str()),
+        automount_service_account_token: Some(true),
+        ..ServiceAccount::default()
+    };
+    let binding = RoleBinding {
+        metadata: frame.metadata_of(service, service.name.as_str()),
+        role_ref: RoleRef {
+            api_group: Some("rbac.authorization.k8s.io".to_owned()),
+            kind: "Role".to_owned(),
+            name: service.name.clone(),
+        },
+        subjects: Some(vec![Subject {
+            kind: "ServiceAccount".to_owned(),
+            name: service.name.clone(),
+            namespace: Some(frame.namespace.clone()),
+            ..Subject::default()
+        }]),
+    };
+    Ok(vec![Object::new(&account), Object::new(&role), Object::new(&binding)])
+}

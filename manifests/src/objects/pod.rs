@@ -1,0 +1,164 @@
+//! The pods of a service: one container with exactly what was bought, on the nodes that were promised, with no more rights
+//! than common images need.
+
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, ContainerPort, Lifecycle, LifecycleHandler, LocalObjectReference,
+    PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements, SeccompProfile, SecurityContext,
+    SleepAction,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::manifest::Service;
+use crate::objects::amounts::quantities;
+use crate::objects::environment::Environment;
+use crate::objects::{Frame, Part, RenderError, account, labels, placement, registry_secret, service};
+
+/// What common images cannot start without: they change owners, drop to another user, bind low ports.
+const CAPABILITIES: [&str; 11] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "NET_BIND_SERVICE",
+    "SYS_CHROOT",
+    "AUDIT_WRITE",
+];
+
+/// Seconds that a container has to end by itself.
+const GRACE_SECONDS: i64 = 30;
+/// Seconds of them before it is told to end, in which the others take over its connections.
+const HANDOVER_SECONDS: i64 = 2;
+
+/// What a workload makes pods from.
+pub(super) fn template(
+    frame: &Frame<'_>,
+    part: &Part<'_>,
+    environment: &Environment,
+) -> Result<PodTemplateSpec, RenderError> {
+    let service = part.service;
+    let mut annotations = labels::annotations(frame.lease);
+    annotations.insert(labels::VARIABLES.to_owned(), environment.fingerprint.clone());
+    Ok(PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(labels::of_service(&frame.short_id, &service.name)),
+            annotations: Some(annotations),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(pod(frame, part, environment)?),
+    })
+}
+
+fn pod(frame: &Frame<'_>, part: &Part<'_>, environment: &Environment) -> Result<PodSpec, RenderError> {
+    let (service, volumes) = (part.service, &part.volumes);
+    let has_gpu = service.resources.gpu.units.0 > 0;
+    // The vendor's hook cannot work inside a user namespace.
+    let own_users = !has_gpu
+        && part.nodes.give_user_namespaces(frame)
+        && volumes.claims.iter().all(|claim| claim.id_mapped);
+    let runtime_class =
+        if has_gpu { &frame.settings.gpu_runtime_class } else { &frame.settings.runtime_class };
+    let credentials = service.credentials.as_ref();
+    Ok(PodSpec {
+        affinity: part.nodes.affinity(),
+        automount_service_account_token: Some(account::asks(service)),
+        containers: vec![container(part, environment)?],
+        dns_policy: Some("ClusterFirst".to_owned()),
+        enable_service_links: Some(false),
+        host_ipc: Some(false),
+        host_network: Some(false),
+        host_pid: Some(false),
+        host_users: Some(!own_users),
+        image_pull_secrets: credentials
+            .map(|_| vec![LocalObjectReference { name: registry_secret::name(service) }]),
+        restart_policy: Some("Always".to_owned()),
+        runtime_class_name: runtime_class.clone(),
+        security_context: Some(PodSecurityContext {
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".to_owned(),
+                ..SeccompProfile::default()
+            }),
+            ..PodSecurityContext::default()
+        }),
+        service_account_name: Some(account::name(service).to_owned()),
+        share_process_namespace: Some(false),
+        termination_grace_period_seconds: Some(GRACE_SECONDS),
+        topology_spread_constraints: placement::spread(frame, service),
+        volumes: (!volumes.volumes.is_empty()).then(|| volumes.volumes.clone()),
+        ..PodSpec::default()
+    })
+}
+
+fn container(part: &Part<'_>, environment: &Environment) -> Result<Container, RenderError> {
+    let (service, volumes) = (part.service, &part.volumes);
+    Ok(Container {
+        name: service.name.clone(),
+        image: Some(service.image.clone()),
+        image_pull_policy: Some(pull_policy(service).to_owned()),
+        command: service.command.clone(),
+        args: service.args.clone(),
+        env: Some(environment.variables.clone()),
+        lifecycle: handover(service),
+        ports: container_ports(service)?,
+        resources: Some(ResourceRequirements {
+            requests: Some(quantities(&part.replica.requests)),
+            limits: Some(quantities(&part.replica.limits)),
+            ..ResourceRequirements::default()
+        }),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            capabilities: Some(Capabilities {
+                drop: Some(vec!["ALL".to_owned()]),
+                add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
+            }),
+            privileged: Some(false),
+            proc_mount: Some("Default".to_owned()),
+            read_only_root_filesystem: Some(false),
+            run_as_non_root: Some(false),
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".to_owned(),
+                ..SeccompProfile::default()
+            }),
+            ..SecurityContext::default()
+        }),
+        volume_mounts: (!volumes.mounts.is_empty()).then(|| volumes.mounts.clone()),
+        ..Container::default()
+    })
+}
+
+/// Where other replicas can take over, new connections go to them before a container is told to end.
+fn handover(service: &Service) -> Option<Lifecycle> {
+    (service.count > 1 && !service.expose.is_empty()).then(|| Lifecycle {
+        pre_stop: Some(LifecycleHandler {
+            sleep: Some(SleepAction { seconds: HANDOVER_SECONDS }),
+            ..LifecycleHandler::default()
+        }),
+        ..Lifecycle::default()
+    })
+}
+
+/// A tag may move, and an image that needs a login must not be had from the node's store without it.
+fn pull_policy(service: &Service) -> &'static str {
+    let image = service.image.as_str();
+    let last = image.rsplit_once('/').map_or(image, |(_, last)| last);
+    let moves = !image.contains('@') && last.split_once(':').is_none_or(|(_, tag)| tag == "latest");
+    if moves || service.credentials.is_some() { "Always" } else { "IfNotPresent" }
+}
+
+fn container_ports(service: &Service) -> Result<Option<Vec<ContainerPort>>, RenderError> {
+    let mut ports: Vec<ContainerPort> = Vec::new();
+    for expose in &service.expose {
+        let port = ContainerPort {
+            container_port: service::port(service, expose.port)?,
+            protocol: Some(expose.proto.to_string()),
+            ..ContainerPort::default()
+        };
+        if !ports.contains(&port) {
+            ports.push(port);
+        }
+    }
+    Ok((!ports.is_empty()).then_some(ports))
+}

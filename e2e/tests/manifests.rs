@@ -65,8 +65,7 @@ impl Stage {
     }
 
     fn namespace(&self, lease: LeaseId) -> String {
-        let placement = manifests::decision::Placement::default();
-        LeaseContext { id: lease, provider: self.tenant.provider, placement }.namespace()
+        LeaseContext::unplaced(lease, self.tenant.provider).namespace()
     }
 
     /// What runs for a lease: the Deployments with their generations, and the pods with their ids.

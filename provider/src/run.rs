@@ -286,10 +286,16 @@ fn cluster_settings(config: &Config) -> objects::Settings {
             section: ingress.gateway.section.clone(),
         },
         gateway_sources: ingress.sources.clone(),
+        port_host: port_host(config),
         dns_servers: cluster.dns_servers.clone(),
         closed_networks: cluster.closed_networks.clone(),
+        api_servers: Vec::new(),
         user_namespace_nodes: std::collections::BTreeSet::new(),
         gpu_runtime_class: cluster.gpu_runtime_class.clone(),
+        runtime_class: None,
+        storage_classes: std::collections::BTreeMap::new(),
+        address_pool: None,
+        overcommit: objects::Overcommit::default(),
     }
 }
 

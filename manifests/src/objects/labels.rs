@@ -47,9 +47,9 @@ pub(super) fn map<const N: usize>(pairs: [(&str, &str); N]) -> Map {
 
 /// A name that begins with one of ours and goes on with a tenant's, or with a hash of it where that is no part of a name.
 pub(super) fn part_of_name(ours: &str, tenants: &str) -> String {
-    let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-';
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let fits = !tenants.is_empty() && tenants.len() <= 32 && !tenants.ends_with('-');
-    if fits && tenants.as_bytes().iter().all(|byte| plain(byte)) {
+    if fits && tenants.bytes().all(plain) {
         format!("{ours}-{tenants}")
     } else {
         format!("{ours}-{}", short_hash(&[tenants.as_bytes()]))

@@ -52,7 +52,7 @@ pub async fn connect(kubeconfig: Option<&Path>) -> anyhow::Result<(Client, Strin
 }
 
 /// What the daemon does in the cluster: verb, API group and resource.
-const NEEDED: [(&str, &str, &str); 13] = [
+const NEEDED: [(&str, &str, &str); 16] = [
     ("list", "", "nodes"),
     ("patch", "", "nodes"),
     ("list", "", "pods"),
@@ -63,6 +63,9 @@ const NEEDED: [(&str, &str, &str); 13] = [
     ("delete", "", "namespaces"),
     ("patch", "apps", "deployments"),
     ("patch", "", "services"),
+    ("patch", "", "serviceaccounts"),
+    ("patch", "", "resourcequotas"),
+    ("patch", "", "limitranges"),
     ("patch", "", "secrets"),
     ("patch", "networking.k8s.io", "networkpolicies"),
     ("patch", "gateway.networking.k8s.io", "httproutes"),

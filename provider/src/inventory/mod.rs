@@ -18,6 +18,7 @@ pub mod requests;
 pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bidengine::Capacity;
@@ -137,6 +138,17 @@ impl Inventory {
     pub fn user_namespace_nodes(&self) -> Result<BTreeSet<String>, Blind> {
         let nodes: Vec<Arc<Node>> = self.nodes.all()?;
         Ok(nodes.iter().filter(|node| has_user_namespaces(node)).map(|node| node.name_any()).collect())
+    }
+
+    /// The addresses of all nodes that are known.
+    ///
+    /// # Errors
+    /// [`Blind`] when nodes cannot be seen.
+    pub fn node_addresses(&self) -> Result<BTreeSet<IpAddr>, Blind> {
+        let nodes: Vec<Arc<Node>> = self.nodes.all()?;
+        let told = nodes.iter().filter_map(|node| node.status.as_ref()?.addresses.as_ref()).flatten();
+        // Names are among them.
+        Ok(told.filter_map(|address| address.address.parse().ok()).collect())
     }
 
     /// The nodes that do not report well. Nodes outside the selection are not among them.

@@ -20,10 +20,15 @@ pub const FIELD_MANAGER: &str = "berth-provider";
 const CALL: Duration = Duration::from_secs(15);
 
 /// The kinds in which an older manifest may have left something, in the order in which it is taken away: first the ways in.
-const KINDS: [(&str, &str, &str); 5] = [
+const KINDS: [(&str, &str, &str); 10] = [
     ("gateway.networking.k8s.io", "v1", "HTTPRoute"),
     ("", "v1", "Service"),
     ("apps", "v1", "Deployment"),
+    ("apps", "v1", "StatefulSet"),
+    ("", "v1", "PersistentVolumeClaim"),
+    ("rbac.authorization.k8s.io", "v1", "RoleBinding"),
+    ("rbac.authorization.k8s.io", "v1", "Role"),
+    ("", "v1", "ServiceAccount"),
     ("", "v1", "Secret"),
     ("networking.k8s.io", "v1", "NetworkPolicy"),
 ];
@@ -41,14 +46,14 @@ impl Applier {
         Self { client }
     }
 
-    /// Applies the objects in order.
+    /// Applies the objects in order, without those that wait for what the cluster gives to the others.
     ///
     /// # Errors
     /// The first refusal, naming the object. Nothing after it was applied; what came before stays. The API server's own
     /// words are in it, and they may repeat parts of the object.
     pub async fn apply(&self, objects: &[Object]) -> anyhow::Result<()> {
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        for object in objects {
+        for object in objects.iter().filter(|object| !object.waits) {
             // Only whether it was taken is of interest, so nothing of the answer is read that may hold a secret.
             let (api, patch) = (self.api_of(object), Patch::Apply(&object.body));
             let applied = timely(api.patch_metadata(&object.name, &params, &patch)).await;

@@ -1,14 +1,13 @@
 //! How a lease's objects are told from others: by the label that carries the lease's short name.
 
 use kube::{Resource, ResourceExt};
-use manifests::decision::Placement;
 use manifests::objects::{LeaseContext, labels};
 use manifests::order::{Address, LeaseId};
 
 /// The 16 characters that stand for a lease in labels and names.
 #[must_use]
 pub fn short_name(id: LeaseId, provider: Address) -> String {
-    LeaseContext { id, provider, placement: Placement::default() }.short_id()
+    LeaseContext::unplaced(id, provider).short_id()
 }
 
 /// The short name of the lease that an object belongs to.

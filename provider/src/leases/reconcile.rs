@@ -15,7 +15,7 @@ use kube::ResourceExt;
 use manifests::decision::Placement;
 use manifests::group::OrderSpec;
 use manifests::manifest::{Group, Manifest};
-use manifests::objects::{self, LeaseContext, Objects, labels, render};
+use manifests::objects::{self, Cidr, Given, LeaseContext, Objects, labels, render};
 use manifests::order::{Address, LeaseId};
 use market::api::LeaseState as State;
 
@@ -187,13 +187,20 @@ impl Reconcile {
         let group = group.context("its manifest has no group of the order's name")?;
         let placement = self.placement(id).await?;
 
-        let context = LeaseContext { id, provider: self.provider, placement };
+        let given = self.given(&short_name(id, self.provider))?;
+        let context = LeaseContext { id, provider: self.provider, placement, given };
         let mut cluster = self.cluster.clone();
         cluster.user_namespace_nodes = self.inventory.user_namespace_nodes()?;
+        cluster.closed_networks.extend(self.inventory.node_addresses()?.into_iter().map(Cidr::of_host));
         let objects = render(&group, &context, &cluster)?;
         let bodies: Vec<String> = objects.items.iter().map(|object| object.body.to_string()).collect();
         let fingerprint = self.memory.hasher.hash_one(&bodies);
         Ok(Some(Job { id, short_name: context.short_id(), revision, group, objects, fingerprint }))
+    }
+
+    /// The ports of nodes and the addresses that the cluster gave to a lease's Services.
+    fn given(&self, short_name: &str) -> anyhow::Result<Given> {
+        Ok(self.workloads.seen()?.remove(short_name).map(|seen| seen.given()).unwrap_or_default())
     }
 
     async fn placement(&self, id: LeaseId) -> anyhow::Result<Placement> {
@@ -391,8 +398,7 @@ impl Reconcile {
         if seen.contains_key(name.as_str()) {
             return Ok(0);
         }
-        let namespace =
-            LeaseContext { id, provider: self.provider, placement: Placement::default() }.namespace();
+        let namespace = LeaseContext::unplaced(id, self.provider).namespace();
         if let Some(there) = self.applier.namespace(&namespace).await?
             && lease_of(&there) == Some(name.as_str())
         {
@@ -473,7 +479,7 @@ fn notes(objects: &Objects) -> Vec<String> {
     objects
         .items
         .iter()
-        .filter(|object| object.kind == "Deployment")
+        .filter(|object| object.body.pointer("/spec/template/spec/hostUsers").is_some())
         .map(|object| {
             let own =
                 object.body.pointer("/spec/template/spec/hostUsers") == Some(&serde_json::Value::Bool(false));

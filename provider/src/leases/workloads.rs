@@ -1,13 +1,15 @@
 //! What runs for leases, as the cluster shows it: the namespaces, Deployments and Services that carry a lease's label.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures::future::join3;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Service};
-use kube::{Api, Client};
-use manifests::objects::labels;
+use kube::{Api, Client, ResourceExt};
+use manifests::manifest::Proto;
+use manifests::objects::{Given, labels};
 use market::api::PortStatus;
 
 use super::names::{lease_of, service_of};
@@ -28,6 +30,23 @@ pub struct Seen {
     pub deployments: BTreeMap<String, Arc<Deployment>>,
     /// Its ports on the nodes by service; the host is left to the caller.
     pub ports: BTreeMap<String, Vec<PortStatus>>,
+    /// Its leased addresses by the number of their endpoint.
+    pub addresses: BTreeMap<u32, IpAddr>,
+}
+
+impl Seen {
+    /// What containers are told of it.
+    pub fn given(&self) -> Given {
+        let protocol = |port: &PortStatus| if port.protocol == "UDP" { Proto::Udp } else { Proto::Tcp };
+        let ports =
+            self.ports.iter().flat_map(|(service, ports)| ports.iter().map(move |port| (service, port)));
+        Given {
+            node_ports: ports
+                .map(|(service, port)| ((service.clone(), port.port, protocol(port)), port.external_port))
+                .collect(),
+            addresses: self.addresses.clone(),
+        }
+    }
 }
 
 impl Workloads {
@@ -78,8 +97,9 @@ impl Workloads {
         }
         for object in self.services.all()? {
             if let (Some(lease), Some(service)) = (lease_of(&*object), service_of(&*object)) {
-                let ports =
-                    leases.entry(lease.to_owned()).or_default().ports.entry(service.to_owned()).or_default();
+                let seen = leases.entry(lease.to_owned()).or_default();
+                seen.addresses.extend(leased_address(&object));
+                let ports = seen.ports.entry(service.to_owned()).or_default();
                 ports.extend(node_ports(&object));
                 ports.sort_by_key(|port| (port.port, port.protocol.clone()));
             }
@@ -110,6 +130,14 @@ pub fn complaint(deployment: &Deployment) -> Option<&str> {
             _ => false,
         })
         .and_then(|condition| condition.message.as_deref())
+}
+
+/// The address that a Service was given for an endpoint.
+fn leased_address(service: &Service) -> Option<(u32, IpAddr)> {
+    let endpoint = service.annotations().get(labels::ENDPOINT)?.parse().ok()?;
+    let given = service.status.as_ref()?.load_balancer.as_ref()?.ingress.as_ref()?;
+    let address = given.iter().find_map(|ingress| ingress.ip.as_ref()?.parse().ok())?;
+    Some((endpoint, address))
 }
 
 fn node_ports(service: &Service) -> Vec<PortStatus> {

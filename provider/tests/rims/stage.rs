@@ -6,7 +6,7 @@ use manifests::decision::{Decision, GpuTake, Placement, Replica, Takes};
 use manifests::group::{OrderSpec, spec_hash};
 use manifests::manifest::Manifest;
 use manifests::money::{Amount, Rate};
-use manifests::objects::{GatewayRef, LeaseContext, Settings};
+use manifests::objects::{GatewayRef, LeaseContext, Overcommit, Settings};
 use manifests::order::{
     Address, BlockRef, CloseReason, Fact, Hash, Lease, LeaseId, LogRef, Order, OrderKind,
 };
@@ -215,12 +215,18 @@ pub(crate) fn cluster() -> Settings {
         gateway_sources: vec![],
         dns_servers: vec![],
         closed_networks: vec![],
+        port_host: "provider.test".to_owned(),
+        api_servers: vec![],
         user_namespace_nodes: Default::default(),
         gpu_runtime_class: None,
+        runtime_class: None,
+        storage_classes: Default::default(),
+        address_pool: None,
+        overcommit: Overcommit::default(),
     }
 }
 
 /// How the objects of a lease are named.
 pub(crate) fn named(id: LeaseId) -> LeaseContext {
-    LeaseContext { id, provider: PROVIDER, placement: Placement::default() }
+    LeaseContext::unplaced(id, PROVIDER)
 }

@@ -82,7 +82,10 @@ async fn can_be_run(gateway: &Gateway, id: LeaseId, group: &Group) -> Result<(),
             format!("this provider has no capacity noted for lease {id}: ask its operator"),
         )
     })?;
-    let context = LeaseContext { id, provider: gateway.identity.provider, placement: reservation.placement };
+    let context = LeaseContext {
+        placement: reservation.placement,
+        ..LeaseContext::unplaced(id, gateway.identity.provider)
+    };
     render(group, &context, &gateway.cluster)
         .map_err(|error| Refused::new(ErrorKind::ManifestRefused, error.to_string()))?;
     Ok(())

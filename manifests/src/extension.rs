@@ -397,7 +397,7 @@ fn check_init_containers(
         }
         for (item, variable) in init.env.iter().flatten().enumerate() {
             if !is_env_name(variable.name()) {
-                let message = "the name before = is not made of letters, digits and _ . -, or begins with a digit or two dots";
+                let message = "the name before = begins with a digit or two dots, or has something else than letters, digits and _ . -: write NAME=value";
                 wrong(ErrorKind::EnvNameInvalid, format!("{place}.env[{item}]"), message.to_owned());
             }
         }
@@ -416,7 +416,7 @@ fn check_environment(
     for reference in references {
         // Neither name is shown: a value may stand where one belongs.
         if !is_env_name(&reference.name) {
-            let message = "the name of a variable is not made of letters, digits and _ . -, or begins with a digit or two dots";
+            let message = "the name of a variable begins with a digit or two dots, or has something else than letters, digits and _ . -: write NAME with the name of a secret";
             wrong(ErrorKind::EnvNameInvalid, format!("{place}secretRef"), message.to_owned());
             continue;
         }

@@ -68,4 +68,4 @@ mod sdl;
 pub mod terms;
 
 pub use rules::MAX_MANIFEST_BYTES;
-pub use sdl::{Deployment, MAX_DOCUMENT_BYTES, parse};
+pub use sdl::{Deployment, Excerpt, MAX_DOCUMENT_BYTES, Source, parse};

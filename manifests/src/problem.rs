@@ -17,13 +17,41 @@ pub struct Problem {
     pub line: u32,
     /// Column of the text in characters, from 1; 0 where there is no text to point at.
     pub column: u32,
-    /// What is wrong and what would be right.
+    /// What is wrong, a colon, and what would be right.
     pub message: String,
 }
 
 impl Problem {
     pub(crate) fn at(kind: ErrorKind, path: String, mark: Mark, message: String) -> Self {
         Problem { kind, path, line: mark.line, column: mark.column, message }
+    }
+
+    /// What is wrong: the message up to the colon.
+    pub fn fault(&self) -> &str {
+        self.parts().0
+    }
+
+    /// What would be right: the message after the colon.
+    pub fn remedy(&self) -> &str {
+        self.parts().1
+    }
+
+    /// The message at its first colon that stands in no quoted text.
+    fn parts(&self) -> (&str, &str) {
+        let mut quoted = false;
+        let mut escaped = false;
+        for (at, character) in self.message.char_indices() {
+            match character {
+                _ if escaped => escaped = false,
+                '\\' if quoted => escaped = true,
+                '"' => quoted = !quoted,
+                ':' if !quoted && self.message[at + 1..].starts_with(' ') => {
+                    return (&self.message[..at], &self.message[at + 2..]);
+                }
+                _ => {}
+            }
+        }
+        (&self.message, "")
     }
 }
 
@@ -277,7 +305,7 @@ impl Serialize for ErrorKind {
 }
 
 /// A place in the text, both from 1; the column counts characters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Mark {
     pub(crate) line: u32,
     pub(crate) column: u32,
@@ -286,7 +314,7 @@ pub(crate) struct Mark {
 /// Text of the document between quotes, on one line and not too long.
 pub(crate) fn shown(text: &str) -> String {
     let mut quoted = String::from("\"");
-    push_escaped(&mut quoted, text);
+    push_escaped(&mut quoted, text, |character| character.is_control() || matches!(character, '"' | '\\'));
     quoted.push('"');
     quoted
 }
@@ -294,10 +322,15 @@ pub(crate) fn shown(text: &str) -> String {
 /// Longest text that a message repeats, in characters.
 const MAX_SHOWN: usize = 80;
 
-pub(crate) fn push_escaped(target: &mut String, text: &str) {
+/// Adds the key of a path, on one line and not too long.
+pub(crate) fn push_key(target: &mut String, key: &str) {
+    push_escaped(target, key, char::is_control);
+}
+
+fn push_escaped(target: &mut String, text: &str, is_special: fn(char) -> bool) {
     let mut characters = text.chars();
     for character in characters.by_ref().take(MAX_SHOWN) {
-        if character.is_control() {
+        if is_special(character) {
             target.extend(character.escape_default());
         } else {
             target.push(character);

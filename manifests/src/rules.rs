@@ -135,7 +135,7 @@ fn check_service(service: &Service, wrong: &mut impl FnMut(ErrorKind, Part, Stri
     for (index, item) in service.env.iter().flatten().enumerate() {
         if !is_env_name(item.name()) {
             // The text is not shown: a value may stand where the name belongs.
-            let message = "the name before = is not made of letters, digits and _ . -, or begins with a digit or two dots";
+            let message = "the name before = begins with a digit or two dots, or has something else than letters, digits and _ . -: write NAME=value";
             wrong(ErrorKind::EnvNameInvalid, Part::Env(index), message.to_owned());
         }
     }
@@ -248,7 +248,7 @@ pub(crate) fn check_http_options(
         (HttpOption::ProxyBufferSize, options.proxy_buffer_size, 1_048_576),
     ] {
         if value > most {
-            let message = format!("{value} is above {most}, the most that a provider grants");
+            let message = format!("{value} is above the most that a provider grants: write at most {most}");
             wrong(ErrorKind::HttpOptionOverLimit, key, message);
         }
     }

@@ -320,6 +320,7 @@ fn what_a_service_cannot_ask_for_is_refused_at_its_place() {
             "{extension}"
         );
         assert_eq!(problem.line as usize, line, "{extension}: {problem}");
+        assert!(!problem.remedy().is_empty(), "{extension}: {problem}");
         // The column is that of the key or the value that is wrong, not of the extension as a whole.
         assert!(problem.column > 6, "{extension}: {problem}");
     }

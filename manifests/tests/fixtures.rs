@@ -71,6 +71,9 @@ impl Expected<'_> {
     }
 
     fn compare_refused(&self, problem: &Problem) -> Result<(), String> {
+        if problem.remedy().is_empty() {
+            return Err(format!("no remedy in {problem}"));
+        }
         let Expected(expected) = self;
         let free = expected["reference_crashes"] == true || expected.get("quirk").is_some();
         let wanted = expected["error"].as_str().expect("error is a text");

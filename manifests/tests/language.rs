@@ -362,6 +362,9 @@ fn every_broken_rule_is_named_with_its_place() {
         assert_eq!((first.kind, first.path.as_str()), (*kind, *path), "{find:?} -> {replace:?}: {first}");
         let lines = u32::try_from(text.lines().count()).expect("few lines");
         assert!(first.line <= lines && first.message.len() > 10, "{first}");
+        for problem in refused(&text) {
+            assert!(!problem.fault().is_empty() && !problem.remedy().is_empty(), "no remedy: {problem}");
+        }
     }
     println!("refusals of our own: {} as expected", REFUSALS.len());
 }

@@ -169,7 +169,10 @@ fn tee(
     };
     let gpus = compute.gpu.as_ref().map_or(0, |gpu| *gpu.units);
     if kind == TeeKind::CpuGpu && gpus == 0 {
-        let message = format!("cpu-gpu needs GPUs, and compute profile {} has none", shown(deploy.profile));
+        let message = format!(
+            "cpu-gpu needs GPUs, and compute profile {} has none: add gpu to it, or write cpu",
+            shown(deploy.profile)
+        );
         wrong(ErrorKind::TeeNeedsGpu, message);
     }
     match group.tee {

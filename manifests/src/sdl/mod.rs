@@ -14,6 +14,7 @@ mod placement;
 mod quantity;
 mod reader;
 mod service;
+mod source;
 mod ties;
 mod validate;
 mod version;
@@ -26,6 +27,8 @@ use document::{At, Deploy, Document, EndpointDeclaration, Level};
 use reader::{Entry, Reader};
 use version::VersionError;
 use yaml::{Kind, NodeId, Tree};
+
+pub use source::{Excerpt, Source};
 
 use crate::group::GroupSpec;
 use crate::manifest::Manifest;

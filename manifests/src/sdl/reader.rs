@@ -9,7 +9,7 @@ use std::fmt::Write;
 use super::document::At;
 use super::quantity::{self, QuantityError};
 use super::yaml::{Kind, NodeId, Tag, Tree};
-use crate::problem::{ErrorKind, Mark, Problem, Warning, push_escaped, shown};
+use crate::problem::{ErrorKind, Mark, Problem, Warning, push_key, shown};
 
 /// Deepest chain of mappings that merge one another.
 const MAX_MERGE_DEPTH: usize = 32;
@@ -335,7 +335,7 @@ impl<'t> Reader<'t> {
         self.problem(
             ErrorKind::YamlType,
             self.mark(node),
-            format!("{found} stands where {wanted} must stand"),
+            format!("{found} cannot stand here: write {wanted}"),
         );
     }
 
@@ -394,7 +394,7 @@ impl<'t> Reader<'t> {
                     if !path.is_empty() {
                         path.push('.');
                     }
-                    push_escaped(&mut path, key);
+                    push_key(&mut path, key);
                 }
                 Segment::Index(index) => {
                     let _ = write!(path, "[{index}]");

@@ -253,7 +253,8 @@ fn check_mounts(
     for (name, mount) in listed {
         let in_memory = volumes.get(name).is_some_and(|volume| volume.attributes.class == Some("ram"));
         if level == Level::V2_1 && mount.read_only && in_memory {
-            let message = "a volume of class ram begins empty, so it cannot be read-only".to_owned();
+            let message = "a volume of class ram begins empty, so it cannot be read-only: leave readOnly out"
+                .to_owned();
             wrong(ErrorKind::RamReadonly, name, mount.mark, message);
         }
     }
@@ -340,7 +341,8 @@ fn check_groups<'t>(plan: &Plan<'_, 't>, problems: &mut Vec<Problem>) {
         for unit in &group.units {
             if unit.price.amount > MAX_PRICE {
                 let path = format!("{path}.pricing.{}", unit.profile);
-                let message = "the price is above 10000000, the most that a unit may cost".to_owned();
+                let message =
+                    "the price is above the most that a unit may cost: write at most 10000000".to_owned();
                 problems.push(Problem::at(ErrorKind::PriceOverLimit, path, unit.price.mark, message));
             }
         }
@@ -356,7 +358,9 @@ fn check_unit(unit: &PlannedUnit<'_, '_>, problems: &mut Vec<Problem>) {
     let out_of = |range: &Range, value: u64| {
         let Range { least, most, unit, .. } = range;
         let outside = !(*least..=*most).contains(&value);
-        outside.then(|| format!("{value} {unit} are outside of what one replica may have: {least} to {most}"))
+        outside.then(|| {
+            format!("{value} {unit} are outside of what one replica may have: write {least} to {most}")
+        })
     };
     match &compute.cpu {
         None => wrong(
@@ -407,7 +411,7 @@ fn check_unit(unit: &PlannedUnit<'_, '_>, problems: &mut Vec<Problem>) {
                 VOLUME.kind,
                 "storage",
                 volume.size.mark,
-                format!("volume {}: {message}", shown(volume.name)),
+                format!("volume {} is out of bounds, {message}", shown(volume.name)),
             );
         }
     }
@@ -427,7 +431,7 @@ fn check_totals(path: &str, mark: Mark, group: &PlannedGroup<'_, '_>, problems: 
     ] {
         if !(least..=most).contains(&total) {
             let message = format!(
-                "all replicas of the placement together ask for {total} {what}: {least} to {most} can be had"
+                "all replicas of the placement together ask for {total} {what}: {least} to {most} can be had, so change the profile or count"
             );
             problems.push(Problem::at(kind, path.to_owned(), mark, message));
         }

@@ -14,7 +14,7 @@ use libyaml_safer::{Event, EventData, Parser, ScalarStyle};
 use crate::problem::{ErrorKind, Mark, Problem};
 
 /// Deepest nesting that is read; the language itself needs nine levels.
-const MAX_DEPTH: usize = 256;
+pub(super) const MAX_DEPTH: usize = 256;
 
 /// Most `%TAG` lines that are read: the parser looks each one up among all others.
 const MAX_TAG_DIRECTIVES: usize = 64;
@@ -137,7 +137,7 @@ impl Tree {
 }
 
 /// The text of the stream as UTF-8, without byte order mark.
-fn decode(bytes: &[u8]) -> Result<String, Problem> {
+pub(super) fn decode(bytes: &[u8]) -> Result<String, Problem> {
     let utf16 = |from: fn([u8; 2]) -> u16| {
         let units = bytes[2..].chunks_exact(2).map(|pair| from([pair[0], pair[1]]));
         let whole = bytes.len().is_multiple_of(2);
@@ -332,7 +332,7 @@ fn tag_of(tag: Option<String>) -> Tag {
     }
 }
 
-fn mark(line: u64, column: u64) -> Mark {
+pub(super) fn mark(line: u64, column: u64) -> Mark {
     Mark { line: index(line as usize + 1), column: index(column as usize + 1) }
 }
 
@@ -347,7 +347,9 @@ fn syntax(at: Mark, message: &str) -> Problem {
         path: String::new(),
         line: at.line,
         column: at.column,
-        message: format!("the document is not well-formed YAML: {message}"),
+        message: format!(
+            "the document is not well-formed YAML, {message}: look at indentation, quotes and brackets here and above"
+        ),
     }
 }
 
@@ -356,7 +358,7 @@ thread_local! {
 }
 
 /// Runs the parser, which panics on a few broken texts; `None` if it did, without a word on standard error.
-fn guarded<T>(parse: impl FnOnce() -> T) -> Option<T> {
+pub(super) fn guarded<T>(parse: impl FnOnce() -> T) -> Option<T> {
     static QUIET: Once = Once::new();
     QUIET.call_once(|| {
         let previous = panic::take_hook();

@@ -6,4 +6,5 @@ mod berth;
 mod fmt;
 mod init;
 mod inspect;
+mod schema;
 mod validate;

@@ -1,16 +1,22 @@
 //! A lease, a provider and its cluster that stand for any: what is rendered has to run somewhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use clap::Args;
-use manifests::decision::{Placement, Replica, Takes};
-use manifests::manifest::Group;
-use manifests::objects::{GatewayRef, LeaseContext, Settings};
+use manifests::decision::{GpuTake, Placement, Replica, Takes};
+use manifests::gpu::Gpu;
+use manifests::manifest::{Group, Service};
+use manifests::objects::{AddressPool, GatewayRef, Given, LeaseContext, Overcommit, Settings, StorageClass};
 use manifests::order::{Address, LeaseId};
 
 const TENANT: Address = Address([0x11; 20]);
 const PROVIDER: Address = Address([0x22; 20]);
 const NODE: &str = "node-1";
+/// What a service gets that takes any model.
+const ANY_GPU: &str = "h100-80Gi-sxm";
+/// Where the example's API server answers: an address of the block that is kept for documentation.
+const API_SERVER: ([u8; 4], u16) = ([192, 0, 2, 1], 6443);
 
 /// What a provider's cluster is like, as far as a reader may want to change it.
 #[derive(Debug, Args)]
@@ -21,7 +27,10 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
+    /// A cluster that offers everything there is.
     pub(super) fn settings(&self) -> Settings {
+        let class =
+            |word: &str| (word.to_owned(), StorageClass { name: format!("berth-{word}"), id_mapped: true });
         Settings {
             ingress_domain: self.ingress_domain.clone(),
             gateway: GatewayRef {
@@ -30,10 +39,20 @@ impl Cluster {
                 section: None,
             },
             gateway_sources: Vec::new(),
+            port_host: "ports.provider.example".to_owned(),
             dns_servers: Vec::new(),
             closed_networks: Vec::new(),
+            api_servers: vec![SocketAddr::from(API_SERVER)],
             user_namespace_nodes: BTreeSet::from([NODE.to_owned()]),
             gpu_runtime_class: Some("nvidia".to_owned()),
+            runtime_class: None,
+            storage_classes: BTreeMap::from(["default", "beta1", "beta2", "beta3"].map(class)),
+            address_pool: Some(AddressPool {
+                load_balancer_class: None,
+                annotations: BTreeMap::new(),
+                sharing_annotation: Some("metallb.io/allow-shared-ip".to_owned()),
+            }),
+            overcommit: Overcommit::default(),
         }
     }
 }
@@ -41,20 +60,35 @@ impl Cluster {
 /// The example, in words.
 pub(super) fn stated() -> String {
     format!(
-        "# An example: tenant {TENANT}, provider {PROVIDER}, every replica on {NODE}.\n\
-         # A provider renders for its own lease, nodes, domain and networks."
+        "# An example: tenant {TENANT}, provider {PROVIDER}, every replica on {NODE},\n\
+         # which offers every class of storage, leased addresses and the first GPU model that a service names.\n\
+         # A provider renders for its own lease, nodes, domain, classes and networks."
     )
 }
 
-/// The lease of the deployment's first account for the group with this number.
+/// The lease of the tenant's first account for the group with this number.
 pub(super) fn lease(group: &Group, gseq: u16) -> LeaseContext {
-    let replicas = group.services.iter().flat_map(|service| {
-        // The nodes of a unit count, not how many replicas each has.
-        [Replica { unit: service.resources.id, node: NODE.to_owned(), takes: Takes::default() }]
-    });
+    // Which nodes a unit has counts here, not how many replicas are on each.
+    let replica = |service: &Service| Replica {
+        unit: service.resources.id,
+        node: NODE.to_owned(),
+        takes: Takes { gpu: gpus(service), ..Takes::default() },
+    };
     LeaseContext {
         id: LeaseId { tenant: TENANT, dseq: 1, gseq, oseq: 1 },
         provider: PROVIDER,
-        placement: Placement { replicas: replicas.collect() },
+        placement: Placement { replicas: group.services.iter().map(replica).collect() },
+        given: Given::default(),
     }
+}
+
+/// GPUs of the first model that will do, with what the document leaves open filled in.
+fn gpus(service: &Service) -> Option<GpuTake> {
+    let gpu = &service.resources.gpu;
+    let wanted = gpu.attributes.first()?.key.strip_prefix("vendor/nvidia/model/")?;
+    let (wanted, interface) = wanted.split_once("/interface/").unwrap_or((wanted, "pcie"));
+    let (model, ram) = wanted.split_once("/ram/").unwrap_or((wanted, "80Gi"));
+    let pool: Option<Gpu> = format!("{model}-{ram}-{interface}").parse().ok();
+    let pool = pool.filter(|_| model != "*").map_or_else(|| ANY_GPU.to_owned(), |gpu| gpu.to_string());
+    Some(GpuTake { pool, count: gpu.units.0 })
 }

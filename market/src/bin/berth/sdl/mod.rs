@@ -8,6 +8,7 @@ mod layout;
 mod outline;
 mod render;
 mod report;
+mod schema;
 mod source;
 mod validate;
 
@@ -21,6 +22,7 @@ pub(crate) enum SdlVerb {
     Explain(explain::Explain),
     Fmt(fmt::Fmt),
     Render(render::Render),
+    Schema(schema::Schema),
 }
 
 pub(crate) fn run(verb: SdlVerb) -> anyhow::Result<()> {
@@ -30,5 +32,6 @@ pub(crate) fn run(verb: SdlVerb) -> anyhow::Result<()> {
         SdlVerb::Explain(explain) => explain::run(&explain),
         SdlVerb::Fmt(fmt) => fmt::run(&fmt),
         SdlVerb::Render(render) => render::run(&render),
+        SdlVerb::Schema(schema) => schema::run(&schema),
     }
 }

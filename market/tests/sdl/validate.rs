@@ -85,9 +85,11 @@ fn people_see_the_line_and_a_caret_under_the_place() {
     let folder = Folder::with(&[("web.yaml", &ACCEPTED.replace("port: 80", "port: eighty"))]);
     let ended = folder.sdl(&["validate", "web.yaml"]);
     assert_eq!(ended.code, 1);
+    // The place, the line with what is wrong underlined, and the remedy.
     let told = "  --> web.yaml:7:21 at services.web.expose[0].port\n  |\n\
-                7 |     expose: [{port: eighty, to: [{global: true}]}]\n  |                     ^\n";
-    assert!(ended.out.starts_with("error[yaml-type]: ") && ended.out.contains(told), "{}", ended.out);
+                7 |     expose: [{port: eighty, to: [{global: true}]}]\n  |                     ^^^^^^\n  = write ";
+    assert!(ended.out.starts_with("error[yaml-type]: "), "{}", ended.out);
+    assert!(ended.out.contains(told), "{}", ended.out);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A document's text as a tree whose nodes know where they stand in it, for what is done to the text itself: laying it out
 //! anew, pointing at a place, telling what was written from what is a default. What the text *means* is decided elsewhere.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use libyaml_safer::{EventData, MappingStyle, Parser, ScalarStyle, SequenceStyle};
 
@@ -206,38 +206,6 @@ impl<'t> Outline<'t> {
         match &self.nodes[self.resolved(id)].shape {
             Shape::Sequence { elements, .. } => elements,
             _ => &[],
-        }
-    }
-
-    /// Extents of all scalars under the keys `hidden` says yes to, wherever these stand: what must not be shown.
-    pub(super) fn values_under(&self, hidden: impl Fn(&str) -> bool) -> Vec<(usize, usize)> {
-        let mut extents = Vec::new();
-        let mut seen = HashSet::new();
-        for node in &self.nodes {
-            if let Shape::Mapping { entries, .. } = &node.shape {
-                for (key, value) in entries {
-                    if self.scalar(*key).is_some_and(&hidden) {
-                        self.add_scalars(*value, &mut seen, &mut extents);
-                    }
-                }
-            }
-        }
-        extents.sort_unstable();
-        extents
-    }
-
-    fn add_scalars(&self, id: NodeId, seen: &mut HashSet<NodeId>, extents: &mut Vec<(usize, usize)>) {
-        let mut left = vec![id];
-        while let Some(id) = left.pop() {
-            if !seen.insert(id) {
-                continue;
-            }
-            match &self.nodes[id].shape {
-                Shape::Scalar { .. } => extents.push((self.nodes[id].start, self.nodes[id].end)),
-                Shape::Sequence { elements, .. } => left.extend(elements),
-                Shape::Mapping { entries, .. } => left.extend(entries.iter().map(|(_, value)| *value)),
-                Shape::Alias(target) => left.push(*target),
-            }
         }
     }
 }

@@ -78,7 +78,7 @@ pub(super) fn run(validate: &Validate) -> anyhow::Result<()> {
         refused += usize::from(verdict.is_err());
         match validate.output {
             Format::Json => output::result(serde_json::to_string(&answer(path, &verdict))?),
-            Format::Text => output::result(told(path, &bytes, &verdict).trim_end()),
+            Format::Text => output::result(told(path, &bytes, &verdict)),
         }
     }
     let last = unread.pop();
@@ -123,7 +123,8 @@ fn told(path: &Path, bytes: &[u8], verdict: &Result<Deployment, Vec<Problem>>) -
             let mut text =
                 format!("{file}: accepted, version {}\n", hex::encode(deployment.manifest.digest().0));
             text.push_str(&report::warnings(&file, bytes, &deployment.warnings));
-            text
+            // Between what is told of one file and the next stands an empty line, where it is more than a line.
+            if deployment.warnings.is_empty() { text.trim_end().to_owned() } else { text }
         }
         Err(problems) => report::problems(&file, bytes, problems),
     }

@@ -81,6 +81,7 @@ fn lease(replicas: impl Iterator<Item = (u32, String)>) -> LeaseContext {
         provider: Address([0xcd; 20]),
         placement: Placement { replicas: replicas.map(replica).collect() },
         given: Given::default(),
+        secrets: BTreeMap::new(),
     }
 }
 

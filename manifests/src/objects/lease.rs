@@ -1,6 +1,7 @@
 //! The lease that objects are rendered for, and what the cluster has given it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::decision::Placement;
@@ -19,6 +20,18 @@ pub struct LeaseContext {
     pub placement: Placement,
     /// What the cluster has given it so far.
     pub given: Given,
+    /// What its tenant gave apart from the manifest: the values of secrets that the manifest only names.
+    pub secrets: BTreeMap<String, SecretValue>,
+}
+
+/// The value of a secret. Debug shows nothing of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretValue(pub Vec<u8>);
+
+impl fmt::Debug for SecretValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// What only the cluster can say of a lease, and containers are told: it is there once the Services are.
@@ -35,7 +48,13 @@ impl LeaseContext {
     /// A lease of which only the names matter: nothing can be rendered for it.
     #[must_use]
     pub fn unplaced(id: LeaseId, provider: Address) -> Self {
-        Self { id, provider, placement: Placement::default(), given: Given::default() }
+        Self {
+            id,
+            provider,
+            placement: Placement::default(),
+            given: Given::default(),
+            secrets: BTreeMap::new(),
+        }
     }
 
     /// 16 characters that stand for the lease in labels and names.

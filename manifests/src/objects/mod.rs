@@ -37,6 +37,7 @@ mod namespace;
 mod network_policy;
 mod placement;
 mod pod;
+mod probe;
 mod quota;
 mod registry_secret;
 mod service;
@@ -57,7 +58,7 @@ use crate::manifest::{Group, Service};
 
 pub use amounts::GPU_RESOURCE;
 pub use cidr::{Cidr, CidrError};
-pub use lease::{Given, LeaseContext};
+pub use lease::{Given, LeaseContext, SecretValue};
 pub use settings::{AddressPool, GatewayRef, Overcommit, Settings, StorageClass};
 
 /// The objects of a lease.
@@ -67,6 +68,8 @@ pub struct Objects {
     pub items: Vec<Object>,
     /// The names under which services are served over HTTP, generated ones first.
     pub hosts: Vec<ServedHost>,
+    /// The secrets that the manifest names and whose values are not there. The workloads that want them wait.
+    pub missing_secrets: BTreeSet<String>,
 }
 
 /// A name under which a service answers.
@@ -93,8 +96,8 @@ pub struct Object {
     pub name: String,
     /// The whole object, `apiVersion` and `kind` included.
     pub body: Value,
-    /// Whether something in it is still the cluster's to give ([`Given`]): it is not to be applied before the rest has been,
-    /// and the group has been rendered again with what came of that.
+    /// Whether something in it is still to be given, by the cluster ([`Given`]) or by the tenant (secrets): it is not to be
+    /// applied before the rest has been, and the group has been rendered again with what came of that.
     pub waits: bool,
 }
 
@@ -178,15 +181,16 @@ pub fn render(group: &Group, lease: &LeaseContext, settings: &Settings) -> Resul
             .filter_map(|service| registry_secret::secret(&frame, service))
             .map(|secret| Object::new(&secret)),
     );
-    let environments: Vec<_> = parts.iter().map(|part| environment::environment(&frame, part)).collect();
-    items.extend(environments.iter().filter_map(|environment| environment.secret.as_ref()).map(Object::new));
+    items.extend(environment::secrets(&frame, group).iter().map(Object::new));
+    let environments: Vec<_> = parts.iter().map(|part| environment::environments(&frame, part)).collect();
+    items.extend(environments.iter().flat_map(environment::Environments::secrets).map(Object::new));
     for service in &group.services {
         items.extend(service::services(&frame, group, service)?.iter().map(Object::new));
     }
-    for (part, environment) in parts.iter().zip(&environments) {
-        let mut workload = workload::objects(&frame, part, pod::template(&frame, part, environment)?)?;
+    for (part, environments) in parts.iter().zip(&environments) {
+        let mut workload = workload::objects(&frame, part, pod::template(&frame, part, environments)?)?;
         if let Some(last) = workload.last_mut() {
-            last.waits = environment.waits;
+            last.waits = environments.waits;
         }
         items.extend(workload);
     }
@@ -200,7 +204,10 @@ pub fn render(group: &Group, lease: &LeaseContext, settings: &Settings) -> Resul
         }
     }
     refuse_shared_names(&items)?;
-    Ok(Objects { items, hosts })
+    let missing = |name: &&str| !lease.secrets.contains_key(*name);
+    let missing_secrets =
+        environment::secret_names(group).into_iter().filter(missing).map(str::to_owned).collect();
+    Ok(Objects { items, hosts, missing_secrets })
 }
 
 /// One service of the group, with what several of its objects are made of.

@@ -8,10 +8,11 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::extension::{InitContainer, Probe, Probes};
 use crate::manifest::Service;
 use crate::objects::amounts::quantities;
-use crate::objects::environment::Environment;
-use crate::objects::{Frame, Part, RenderError, account, labels, placement, registry_secret, service};
+use crate::objects::environment::{Environment, Environments};
+use crate::objects::{Frame, Part, RenderError, account, labels, placement, probe, registry_secret, service};
 
 /// What common images cannot start without: they change owners, drop to another user, bind low ports.
 const CAPABILITIES: [&str; 11] = [
@@ -37,22 +38,22 @@ const HANDOVER_SECONDS: i64 = 2;
 pub(super) fn template(
     frame: &Frame<'_>,
     part: &Part<'_>,
-    environment: &Environment,
+    environments: &Environments,
 ) -> Result<PodTemplateSpec, RenderError> {
     let service = part.service;
     let mut annotations = labels::annotations(frame.lease);
-    annotations.insert(labels::VARIABLES.to_owned(), environment.fingerprint.clone());
+    annotations.insert(labels::VARIABLES.to_owned(), environments.fingerprint.clone());
     Ok(PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels::of_service(&frame.short_id, &service.name)),
             annotations: Some(annotations),
             ..ObjectMeta::default()
         }),
-        spec: Some(pod(frame, part, environment)?),
+        spec: Some(pod(frame, part, environments)?),
     })
 }
 
-fn pod(frame: &Frame<'_>, part: &Part<'_>, environment: &Environment) -> Result<PodSpec, RenderError> {
+fn pod(frame: &Frame<'_>, part: &Part<'_>, environments: &Environments) -> Result<PodSpec, RenderError> {
     let (service, volumes) = (part.service, &part.volumes);
     let has_gpu = service.resources.gpu.units.0 > 0;
     // The vendor's hook cannot work inside a user namespace.
@@ -65,13 +66,14 @@ fn pod(frame: &Frame<'_>, part: &Part<'_>, environment: &Environment) -> Result<
     Ok(PodSpec {
         affinity: part.nodes.affinity(),
         automount_service_account_token: Some(account::asks(service)),
-        containers: vec![container(part, environment)?],
+        containers: vec![container(part, &environments.service)?],
         dns_policy: Some("ClusterFirst".to_owned()),
         enable_service_links: Some(false),
         host_ipc: Some(false),
         host_network: Some(false),
         host_pid: Some(false),
         host_users: Some(!own_users),
+        init_containers: init_containers(part, environments),
         image_pull_secrets: credentials
             .map(|_| vec![LocalObjectReference { name: registry_secret::name(service) }]),
         restart_policy: Some("Always".to_owned()),
@@ -85,24 +87,55 @@ fn pod(frame: &Frame<'_>, part: &Part<'_>, environment: &Environment) -> Result<
         }),
         service_account_name: Some(account::name(service).to_owned()),
         share_process_namespace: Some(false),
-        termination_grace_period_seconds: Some(GRACE_SECONDS),
+        termination_grace_period_seconds: Some(grace_seconds(service)),
         topology_spread_constraints: placement::spread(frame, service),
         volumes: (!volumes.volumes.is_empty()).then(|| volumes.volumes.clone()),
         ..PodSpec::default()
     })
 }
 
+fn grace_seconds(service: &Service) -> i64 {
+    let extension = service.x_berth.as_ref();
+    let wanted = extension.and_then(|extension| extension.termination_grace_period_seconds);
+    wanted.map_or(GRACE_SECONDS, |seconds| i64::from(seconds.get()))
+}
+
 fn container(part: &Part<'_>, environment: &Environment) -> Result<Container, RenderError> {
-    let (service, volumes) = (part.service, &part.volumes);
+    let service = part.service;
+    let probes = service.x_berth.as_ref().map(|extension| &extension.probes);
+    let probe = |of: fn(&Probes) -> &Option<Probe>| Some(probe::probe(of(probes?).as_ref()?));
     Ok(Container {
-        name: service.name.clone(),
-        image: Some(service.image.clone()),
-        image_pull_policy: Some(pull_policy(service).to_owned()),
         command: service.command.clone(),
         args: service.args.clone(),
-        env: Some(environment.variables.clone()),
         lifecycle: handover(service),
         ports: container_ports(service)?,
+        startup_probe: probe(|probes| &probes.startup),
+        readiness_probe: probe(|probes| &probes.readiness),
+        liveness_probe: probe(|probes| &probes.liveness),
+        ..fenced(part, &service.name, &service.image, environment)
+    })
+}
+
+/// The containers that run before, each with what the service's own has.
+fn init_containers(part: &Part<'_>, environments: &Environments) -> Option<Vec<Container>> {
+    let init = &part.service.x_berth.as_ref()?.init_containers;
+    let container = |(init, environment): (&InitContainer, &Environment)| Container {
+        command: init.command.clone(),
+        args: init.args.clone(),
+        ..fenced(part, &init.name, &init.image, environment)
+    };
+    let containers: Vec<Container> = init.iter().zip(&environments.init).map(container).collect();
+    (!containers.is_empty()).then_some(containers)
+}
+
+/// A container with the resources, rights, volumes and variables that it may have.
+fn fenced(part: &Part<'_>, name: &str, image: &str, environment: &Environment) -> Container {
+    let volumes = &part.volumes;
+    Container {
+        name: name.to_owned(),
+        image: Some(image.to_owned()),
+        image_pull_policy: Some(pull_policy(image, part.service.credentials.is_some()).to_owned()),
+        env: Some(environment.variables.clone()),
         resources: Some(ResourceRequirements {
             requests: Some(quantities(&part.replica.requests)),
             limits: Some(quantities(&part.replica.limits)),
@@ -126,7 +159,7 @@ fn container(part: &Part<'_>, environment: &Environment) -> Result<Container, Re
         }),
         volume_mounts: (!volumes.mounts.is_empty()).then(|| volumes.mounts.clone()),
         ..Container::default()
-    })
+    }
 }
 
 /// Where other replicas can take over, new connections go to them before a container is told to end.
@@ -141,11 +174,10 @@ fn handover(service: &Service) -> Option<Lifecycle> {
 }
 
 /// A tag may move, and an image that needs a login must not be had from the node's store without it.
-fn pull_policy(service: &Service) -> &'static str {
-    let image = service.image.as_str();
+fn pull_policy(image: &str, needs_login: bool) -> &'static str {
     let last = image.rsplit_once('/').map_or(image, |(_, last)| last);
     let moves = !image.contains('@') && last.split_once(':').is_none_or(|(_, tag)| tag == "latest");
-    if moves || service.credentials.is_some() { "Always" } else { "IfNotPresent" }
+    if moves || needs_login { "Always" } else { "IfNotPresent" }
 }
 
 fn container_ports(service: &Service) -> Result<Option<Vec<ContainerPort>>, RenderError> {

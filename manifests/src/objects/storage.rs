@@ -43,6 +43,9 @@ pub(super) struct Claim {
     pub(super) id_mapped: bool,
 }
 
+/// The volume of `/tmp`; other volumes have longer names.
+const TMP: &str = "tmp";
+
 /// More replicas with volumes of their own than any provider takes; each is an object.
 const MOST_REPLICAS: u32 = 1000;
 
@@ -79,6 +82,18 @@ pub(super) fn volumes(frame: &Frame<'_>, service: &Service) -> Result<Volumes, R
         for mount in mounted {
             found.mounts.push(mount_of(service, mount, &name, &found.mounts)?);
         }
+    }
+    if let Some(size) = service.x_berth.as_ref().and_then(|extension| extension.tmp_size) {
+        found.volumes.push(PodVolume {
+            name: TMP.to_owned(),
+            empty_dir: Some(EmptyDirVolumeSource {
+                medium: None,
+                size_limit: Some(Quantity(size.0.to_string())),
+            }),
+            ..PodVolume::default()
+        });
+        let mount = Mount { name: TMP.to_owned(), mount: "/tmp".to_owned(), read_only: false };
+        found.mounts.push(mount_of(service, &mount, TMP, &found.mounts)?);
     }
     let known = |name: &str| service.resources.storage.iter().any(|volume| volume.name == name);
     if let Some(mount) = mounts.iter().find(|mount| !known(&mount.name)) {

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use crate::extension::Strategy;
 use crate::manifest::Service;
 use crate::objects::{Frame, Object, Part, RenderError, labels, unsupported};
 
@@ -47,13 +48,7 @@ pub(super) fn objects(
                 when_deleted: Some("Retain".to_owned()),
                 when_scaled: Some("Retain".to_owned()),
             }),
-            update_strategy: Some(StatefulSetUpdateStrategy {
-                type_: Some("RollingUpdate".to_owned()),
-                rolling_update: Some(RollingUpdateStatefulSetStrategy {
-                    partition: Some(0),
-                    ..RollingUpdateStatefulSetStrategy::default()
-                }),
-            }),
+            update_strategy: Some(one_by_one(service)?),
             volume_claim_templates: Some(claims.iter().map(super::storage::Claim::template).collect()),
             template,
             ..StatefulSetSpec::default()
@@ -76,19 +71,59 @@ fn deployment(frame: &Frame<'_>, service: &Service, replicas: i32, template: Pod
             replicas: Some(replicas),
             revision_history_limit: Some(REVISIONS),
             selector: selector(frame, service),
-            // The nodes have room for the replicas that were bought and for no other.
-            strategy: Some(DeploymentStrategy {
-                type_: Some("RollingUpdate".to_owned()),
-                rolling_update: Some(RollingUpdateDeployment {
-                    max_surge: Some(IntOrString::Int(0)),
-                    max_unavailable: Some(IntOrString::Int(1)),
-                }),
-            }),
+            strategy: Some(giving_way(service)),
             template,
             ..DeploymentSpec::default()
         }),
         ..Deployment::default()
     }
+}
+
+fn strategy(service: &Service) -> Option<Strategy> {
+    service.x_berth.as_ref().and_then(|extension| extension.strategy)
+}
+
+/// How replicas of a Deployment give way to newer ones. Unless the tenant says otherwise none is added: the nodes have room
+/// for those that were bought.
+fn giving_way(service: &Service) -> DeploymentStrategy {
+    let number = |number: u32| Some(IntOrString::Int(i32::try_from(number).unwrap_or(i32::MAX)));
+    let rolling = |max_surge: u32, max_unavailable: u32| DeploymentStrategy {
+        type_: Some("RollingUpdate".to_owned()),
+        rolling_update: Some(RollingUpdateDeployment {
+            max_surge: number(max_surge),
+            max_unavailable: number(max_unavailable),
+        }),
+    };
+    match strategy(service) {
+        None => rolling(0, 1),
+        Some(Strategy::RollingUpdate { max_surge, max_unavailable }) => {
+            rolling(max_surge.get(), max_unavailable.get())
+        }
+        Some(Strategy::Recreate) => {
+            DeploymentStrategy { type_: Some("Recreate".to_owned()), rolling_update: None }
+        }
+    }
+}
+
+/// The same for replicas that have volumes: one stops before its successor starts, because both cannot have them.
+fn one_by_one(service: &Service) -> Result<StatefulSetUpdateStrategy, RenderError> {
+    if strategy(service) == Some(Strategy::Recreate) && service.count > 1 {
+        let what = "several replicas with persistent volumes cannot all be stopped before one is started: use strategy \
+                    RollingUpdate";
+        return Err(unsupported(service, what));
+    }
+    let missing = match strategy(service) {
+        Some(Strategy::RollingUpdate { max_unavailable, .. }) => max_unavailable.get(),
+        Some(Strategy::Recreate) | None => 1,
+    };
+    Ok(StatefulSetUpdateStrategy {
+        type_: Some("RollingUpdate".to_owned()),
+        rolling_update: Some(RollingUpdateStatefulSetStrategy {
+            partition: Some(0),
+            max_unavailable: (missing > 1)
+                .then(|| IntOrString::Int(i32::try_from(missing).unwrap_or(i32::MAX))),
+        }),
+    })
 }
 
 fn selector(frame: &Frame<'_>, service: &Service) -> LabelSelector {

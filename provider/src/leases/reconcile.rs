@@ -188,7 +188,7 @@ impl Reconcile {
         let placement = self.placement(id).await?;
 
         let given = self.given(&short_name(id, self.provider))?;
-        let context = LeaseContext { id, provider: self.provider, placement, given };
+        let context = LeaseContext { placement, given, ..LeaseContext::unplaced(id, self.provider) };
         let mut cluster = self.cluster.clone();
         cluster.user_namespace_nodes = self.inventory.user_namespace_nodes()?;
         cluster.closed_networks.extend(self.inventory.node_addresses()?.into_iter().map(Cidr::of_host));

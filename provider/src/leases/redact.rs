@@ -9,7 +9,9 @@ const SHORTEST: usize = 4;
 pub(super) fn redact(text: &str, group: &Group) -> String {
     let mut secrets: Vec<&str> = Vec::new();
     for service in &group.services {
-        secrets.extend(service.env.iter().flatten().filter_map(|item| item.value()));
+        let init = service.x_berth.iter().flat_map(|extension| &extension.init_containers);
+        let env = service.env.iter().chain(init.filter_map(|init| init.env.as_ref())).flatten();
+        secrets.extend(env.filter_map(|item| item.value()));
         if let Some(login) = &service.credentials {
             secrets.extend([login.password.as_str(), login.username.as_str(), login.email.as_str()]);
         }

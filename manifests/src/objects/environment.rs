@@ -80,7 +80,7 @@ pub(super) fn environments(frame: &Frame<'_>, part: &Part<'_>) -> Environments {
             let value = item.value().unwrap_or_default().to_owned();
             variables.push((item.name().to_owned(), Value::Tenants(value)));
         }
-        compose(frame, part, name, variables, &mut hashed)
+        compose(frame, part, &name, variables, &mut hashed)
     };
     let extension = service.x_berth.as_ref();
     let secret_refs = extension.map_or(&[][..], |extension| &extension.secret_ref);
@@ -119,7 +119,7 @@ fn secret_of(metadata: ObjectMeta, values: BTreeMap<String, ByteString>) -> Secr
 fn compose(
     frame: &Frame<'_>,
     part: &Part<'_>,
-    name: String,
+    name: &str,
     mut variables: Variables,
     hashed: &mut Vec<u8>,
 ) -> Environment {
@@ -150,7 +150,7 @@ fn compose(
                 let key = key(&variable);
                 note(&variable, value.as_bytes());
                 values.insert(key.clone(), ByteString(value.into_bytes()));
-                from_secret(variable, &name, key)
+                from_secret(variable, name, key)
             }
             Value::Secret(secret) => {
                 note(&variable, frame.lease.secrets.get(&secret).map_or(&[], |value| &value.0));
@@ -158,7 +158,7 @@ fn compose(
             }
         })
         .collect();
-    let metadata = frame.metadata_of(part.service, name.clone());
+    let metadata = frame.metadata_of(part.service, name);
     let secret = (!values.is_empty()).then(|| secret_of(metadata, values));
     Environment { variables, secret }
 }

@@ -79,6 +79,7 @@ pub(super) fn lease(group: &Group, gseq: u16) -> LeaseContext {
         provider: PROVIDER,
         placement: Placement { replicas: group.services.iter().map(replica).collect() },
         given: Given::default(),
+        secrets: BTreeMap::new(),
     }
 }
 

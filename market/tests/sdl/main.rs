@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "the counts are what a reader of the test run looks for")]
 
 mod berth;
+mod convert;
 mod fmt;
 mod init;
 mod inspect;

@@ -1,5 +1,6 @@
 //! `berth sdl`: write, check and understand documents. Pure work on files: no chain, no context, no network.
 
+mod convert;
 mod example;
 mod explain;
 mod fmt;
@@ -21,6 +22,7 @@ pub(crate) enum SdlVerb {
     Validate(validate::Validate),
     Explain(explain::Explain),
     Fmt(fmt::Fmt),
+    Convert(convert::Convert),
     Render(render::Render),
     Schema(schema::Schema),
 }
@@ -31,6 +33,7 @@ pub(crate) fn run(verb: SdlVerb) -> anyhow::Result<()> {
         SdlVerb::Validate(validate) => validate::run(&validate),
         SdlVerb::Explain(explain) => explain::run(&explain),
         SdlVerb::Fmt(fmt) => fmt::run(&fmt),
+        SdlVerb::Convert(convert) => convert::run(&convert),
         SdlVerb::Render(render) => render::run(&render),
         SdlVerb::Schema(schema) => schema::run(&schema),
     }

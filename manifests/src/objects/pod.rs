@@ -162,9 +162,10 @@ fn fenced(part: &Part<'_>, name: &str, image: &str, environment: &Environment) -
     }
 }
 
-/// Where other replicas can take over, new connections go to them before a container is told to end.
+/// Where other replicas can take over, new connections go to them before a container is told to end, if it has the time.
 fn handover(service: &Service) -> Option<Lifecycle> {
-    (service.count > 1 && !service.expose.is_empty()).then(|| Lifecycle {
+    let useful = service.count > 1 && !service.expose.is_empty();
+    (useful && grace_seconds(service) > 2 * HANDOVER_SECONDS).then(|| Lifecycle {
         pre_stop: Some(LifecycleHandler {
             sleep: Some(SleepAction { seconds: HANDOVER_SECONDS }),
             ..LifecycleHandler::default()

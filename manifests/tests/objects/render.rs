@@ -1,10 +1,9 @@
 //! Groups become the objects that stand beside them: `cases/<name>/manifest.yaml` → `cases/<name>/objects.yaml`.
 //!
-//! `BERTH_WRITE_GOLDENS=1 cargo test -p manifests --test render` writes the objects anew; read the difference before it is kept.
+//! `BERTH_WRITE_GOLDENS=1 cargo test -p manifests --test objects` writes the objects anew; read the difference before it is kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{EnvVar, Secret};
@@ -12,15 +11,14 @@ use manifests::decision::{GpuTake, Placement, Replica, Takes};
 use manifests::manifest::{
     Expose, Group, HttpOptions, Manifest, Mount, Permissions, Proto, Service, Tee, TeeKind,
 };
-use manifests::objects::{
-    AddressPool, GatewayRef, Given, LeaseContext, Object, Objects, Overcommit, RenderError, Settings,
-    StorageClass, labels, render,
-};
-use manifests::order::{Address, LeaseId};
+use manifests::objects::{LeaseContext, Object, Objects, RenderError, Settings, labels, render};
+use manifests::order::Address;
 use manifests::resources::Attribute;
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use crate::stage::{self, settings};
 
 /// A case as it is written.
 #[derive(Deserialize)]
@@ -44,76 +42,19 @@ impl Case {
     }
 
     fn lease(&self) -> LeaseContext {
-        let nodes = |(unit, nodes): (&u32, &'_ Vec<String>)| {
-            nodes.iter().map(|node| (*unit, node.clone())).collect::<Vec<_>>()
+        let nodes = self.nodes.iter().flat_map(|(unit, nodes)| nodes.iter().map(|node| (*unit, node)));
+        let gpu = Some(GpuTake { pool: "h100-80Gi-sxm".to_owned(), count: 1 });
+        let replica = |(unit, node): (u32, &String)| Replica {
+            unit,
+            node: node.clone(),
+            takes: Takes { gpu: gpu.clone(), ..Takes::default() },
         };
-        LeaseContext { given: self.given(), ..lease(self.nodes.iter().flat_map(nodes)) }
-    }
-
-    /// What the cluster gives once the Services are there.
-    fn given(&self) -> Given {
-        let mut given = Given::default();
-        for service in &self.manifest.0[0].services {
-            for expose in service.expose.iter().filter(|expose| expose.global) {
-                let visible = u16::try_from(expose.visible_port()).unwrap_or_default();
-                let port = 30_000 + visible % 2_768;
-                given.node_ports.insert((service.name.clone(), visible, expose.proto), port);
-                if let Some((number, _)) = expose.endpoint() {
-                    given.addresses.insert(number, IpAddr::from([203, 0, 113, 10]));
-                }
-            }
-        }
-        given
+        let placement = Placement { replicas: nodes.map(replica).collect() };
+        LeaseContext { placement, ..stage::lease(stage::LEASE, &self.manifest.0[0]) }
     }
 
     fn render(&self) -> Result<Objects, RenderError> {
         render(&self.group(), &self.lease(), &settings())
-    }
-}
-
-/// A lease with replicas of units on nodes, each with the same GPUs should it want some.
-fn lease(replicas: impl Iterator<Item = (u32, String)>) -> LeaseContext {
-    let gpu = Some(GpuTake { pool: "h100-80Gi-sxm".to_owned(), count: 1 });
-    let replica =
-        |(unit, node)| Replica { unit, node, takes: Takes { gpu: gpu.clone(), ..Takes::default() } };
-    LeaseContext {
-        id: LeaseId { tenant: Address([0xab; 20]), dseq: 1201, gseq: 1, oseq: 1 },
-        provider: Address([0xcd; 20]),
-        placement: Placement { replicas: replicas.map(replica).collect() },
-        given: Given::default(),
-        secrets: BTreeMap::new(),
-    }
-}
-
-fn settings() -> Settings {
-    Settings {
-        ingress_domain: "apps.provider.example".to_owned(),
-        gateway: GatewayRef {
-            name: "berth".to_owned(),
-            namespace: "berth-gateway".to_owned(),
-            section: Some("http".to_owned()),
-        },
-        gateway_sources: vec!["192.0.2.1/32".parse().expect("a network")],
-        dns_servers: vec!["192.0.2.1/32".parse().expect("a network")],
-        closed_networks: vec![
-            "198.51.100.0/24".parse().expect("a network"),
-            "2001:db8::/32".parse().expect("a network"),
-        ],
-        api_servers: vec![SocketAddr::from(([203, 0, 113, 1], 6443))],
-        port_host: "provider.example".to_owned(),
-        user_namespace_nodes: BTreeSet::from(["node-a".to_owned(), "node-b".to_owned()]),
-        gpu_runtime_class: Some("nvidia".to_owned()),
-        runtime_class: None,
-        storage_classes: BTreeMap::from([
-            ("default".to_owned(), StorageClass { name: "plain".to_owned(), id_mapped: false }),
-            ("beta3".to_owned(), StorageClass { name: "fast".to_owned(), id_mapped: true }),
-        ]),
-        address_pool: Some(AddressPool {
-            load_balancer_class: None,
-            annotations: BTreeMap::from([("metallb.io/address-pool".to_owned(), "tenants".to_owned())]),
-            sharing_annotation: Some("metallb.io/allow-shared-ip".to_owned()),
-        }),
-        overcommit: Overcommit::default(),
     }
 }
 
@@ -470,54 +411,4 @@ proptest! {
             }
         }
     }
-}
-
-/// Renders every group of a document, each unit on a node of its own.
-fn render_document(text: &[u8]) -> Option<Result<usize, RenderError>> {
-    let deployment = manifests::parse(text).ok()?;
-    let mut objects = 0;
-    for (group, spec) in deployment.manifest.0.iter().zip(&deployment.groups) {
-        let lease = lease(spec.resources.iter().map(|unit| (unit.resource.id, "node-a".to_owned())));
-        match render(group, &lease, &settings()) {
-            Ok(rendered) => objects += rendered.items.len(),
-            Err(error) => return Some(Err(error)),
-        }
-    }
-    Some(Ok(objects))
-}
-
-#[test]
-fn our_own_documents_render() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../e2e/documents");
-    for entry in fs::read_dir(folder).expect("is there") {
-        let path = entry.expect("is readable").path();
-        let rendered = render_document(&fs::read(&path).expect("is readable"));
-        assert!(matches!(rendered, Some(Ok(objects)) if objects >= 5), "{}: {rendered:?}", path.display());
-    }
-}
-
-#[test]
-fn documents_that_people_wrote_render_or_want_what_is_not_offered_yet() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/fixtures/awesome");
-    let Ok(entries) = fs::read_dir(&folder) else {
-        println!("LEFT OUT: {} is not there, so nothing of it was tested", folder.display());
-        return;
-    };
-    let mut rendered = 0;
-    let mut refused: BTreeMap<String, usize> = BTreeMap::new();
-    for path in entries.map(|entry| entry.expect("is readable").path()).filter(|path| path.is_file()) {
-        match render_document(&fs::read(&path).expect("is readable")) {
-            None => {}
-            Some(Ok(_)) => rendered += 1,
-            Some(Err(RenderError::Unsupported { what, .. })) => {
-                let missing = ["persistent volumes", "leased IP", "permissions", "trusted execution"];
-                let known = missing.iter().find(|missing| what.starts_with(*missing));
-                let known = known.unwrap_or_else(|| panic!("{}: {what}", path.display()));
-                *refused.entry((*known).to_owned()).or_default() += 1;
-            }
-            Some(Err(error)) => panic!("{}: {error}", path.display()),
-        }
-    }
-    println!("{rendered} documents render; {refused:?} are refused");
-    assert!(rendered >= 100, "only {rendered} documents render");
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::deployment::{Accounts, Addresses};
+use crate::ingress::WayIn;
 use crate::parts;
 use crate::tools::Tools;
 use crate::workspace;
@@ -28,17 +29,42 @@ pub struct Access {
     pub rpc: String,
     /// The chain's id.
     pub chain_id: u64,
-    /// The contracts on it.
-    pub contracts: Addresses,
-    /// The keys of those who take part.
-    pub accounts: Accounts,
-    /// The folder with the key of the provider's gateway, whose hash is registered.
-    pub gateway_key: PathBuf,
-    /// The script that the fake NVML and the device plugin read.
-    pub gpu_script: PathBuf,
+    /// How pages of tenants are reached.
+    pub way_in: WayIn,
+    /// Where a provider's gateway listens.
+    pub gateway: SocketAddr,
+    /// Where a provider's metrics are.
+    pub metrics: SocketAddr,
+    /// The script that the fake NVML and the device plugin read, where the node is the bench's own.
+    pub gpu_script: Option<PathBuf>,
+    /// Who trades on the bench as long as it is up, if anybody does.
+    pub market: Option<OpenMarket>,
+}
+
+/// A provider that runs and a tenant with money, for people who look around.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OpenMarket {
+    /// The provider's settings.
+    pub provider_config: PathBuf,
+    /// The folder below which `berth` finds the tenant's context.
+    pub tenant_config: PathBuf,
+    /// The folder in which `berth` remembers.
+    pub tenant_state: PathBuf,
 }
 
 impl Access {
+    /// Where tenants reach a provider's gateway.
+    #[must_use]
+    pub fn gateway_uri(&self) -> String {
+        format!("https://{}", self.gateway)
+    }
+
+    /// Whether cluster and chain are the bench's own, and not those of somebody who lent them.
+    #[must_use]
+    pub fn is_a_bench(&self) -> bool {
+        self.gpu_script.is_some()
+    }
+
     /// The bench that this program runs in.
     ///
     /// # Errors
@@ -61,7 +87,7 @@ impl Access {
     }
 
     /// Writes down how to reach the bench, for programs and, as shell lines, for people.
-    pub(crate) fn write(&self, tools: &Tools) -> Result<()> {
+    pub(crate) fn write(&self, tools: Option<&Tools>) -> Result<()> {
         let text = serde_json::to_string_pretty(self).context("failed to write how to reach the bench")?;
         write(&self.folder.join(ACCESS_FILE), &text)?;
         let lines = self.environment(tools)?.into_iter().map(|(name, value)| {
@@ -77,24 +103,39 @@ impl Access {
         self.folder.join(ENVIRONMENT_FILE)
     }
 
-    /// The variables with which `kubectl`, `cast`, `berth` and `berth-provider` find the bench.
+    /// The variables with which `kubectl`, `cast`, `berth` and `berth-provider` find the bench. Without tools the programs
+    /// of the parts are the machine's own.
     ///
     /// # Errors
     /// When the operating system does not say where this program lies.
-    pub fn environment(&self, tools: &Tools) -> Result<BTreeMap<&'static str, String>> {
+    pub fn environment(&self, tools: Option<&Tools>) -> Result<BTreeMap<&'static str, String>> {
         let mut path = workspace::binaries()?.into_os_string();
         path.push(":");
-        path.push(parts::search_path(tools));
+        path.push(match tools {
+            Some(tools) => parts::search_path(tools),
+            None => std::env::var_os("PATH").unwrap_or_default(),
+        });
         let text = |path: &Path| path.to_string_lossy().into_owned();
-        Ok(BTreeMap::from([
+        let mut variables = BTreeMap::from([
             (FOLDER_VARIABLE, text(&self.folder)),
             ("KUBECONFIG", text(&self.kubeconfig)),
             ("ETH_RPC_URL", self.rpc.clone()),
             ("PATH", path.to_string_lossy().into_owned()),
-        ]))
+        ]);
+        if let Some(market) = &self.market {
+            variables.extend([
+                ("BERTH_CONFIG", text(&market.provider_config)),
+                ("XDG_CONFIG_HOME", text(&market.tenant_config)),
+                ("XDG_STATE_HOME", text(&market.tenant_state)),
+            ]);
+        }
+        Ok(variables)
     }
 }
 
+/// A reader sees the old text or the new one, never half of it.
 fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).with_context(|| format!("failed to write {}", path.display()))
+    let new = path.with_extension("new");
+    let written = fs::write(&new, text).and_then(|()| fs::rename(&new, path));
+    written.with_context(|| format!("failed to write {}", path.display()))
 }

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use manifests::order::Address;
 use market::wallet::Wallet;
-use serde::{Deserialize, Serialize};
 
 /// A key that somebody of the bench holds.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Account {
     /// Whose it is: `operator`, `tenant-a`.
     pub name: String,

@@ -20,3 +20,5 @@ pub(crate) const PODS_OF_NODE: &str = "10.244.0.0/24";
 pub(crate) const API_SERVER_PORT: u16 = 6443;
 pub(crate) const REGISTRY_PORT: u16 = 5000;
 pub(crate) const CHAIN_PORT: u16 = 8545;
+pub(crate) const GATEWAY_PORT: u16 = 8443;
+pub(crate) const METRICS_PORT: u16 = 9464;

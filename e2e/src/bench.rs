@@ -51,6 +51,15 @@ pub enum Life {
     WithThisProcess,
 }
 
+/// What there is on a bench from the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// The cluster and the chain.
+    Parts,
+    /// And a market with a provider that bids and a tenant who has money.
+    Market,
+}
+
 /// A bench that lives at most as long as this value.
 #[derive(Debug)]
 pub struct Running {
@@ -99,7 +108,7 @@ impl Bench {
     ///
     /// # Errors
     /// When this is not root, the bench is up already, or a part does not come up; then nothing of it remains.
-    pub fn start(&self, cache: &Cache, life: Life, timeline: &mut Timeline) -> Result<Running> {
+    pub fn start(&self, cache: &Cache, life: Life, holds: Holds, timeline: &mut Timeline) -> Result<Running> {
         ensure_root()?;
         let lock =
             cache.lock("benches", || say("another bench is just starting or ending; waiting for it"))?;
@@ -112,7 +121,7 @@ impl Bench {
         fs::create_dir_all(logs(&self.folder))
             .with_context(|| format!("failed to make {}", self.folder.display()))?;
         interrupt::watch(self);
-        let mut running = self.launch(life)?;
+        let mut running = self.launch(life, holds)?;
         // From its first line on the bench is known by its holder, and others may start theirs.
         let mut lock = Some(lock);
         let outcome = running.follow(timeline, || drop(lock.take()));
@@ -124,11 +133,14 @@ impl Bench {
         Ok(running)
     }
 
-    fn launch(&self, life: Life) -> Result<Running> {
+    fn launch(&self, life: Life, holds: Holds) -> Result<Running> {
         let log = logs(&self.folder).join("supervisor.log");
         let log = fs::File::create(&log).with_context(|| format!("failed to make {}", log.display()))?;
         let mut command = Command::new(workspace::program()?);
         command.arg(namespaces::LAUNCH).arg(&self.folder).stdout(Stdio::piped()).stderr(log);
+        if holds == Holds::Market {
+            command.arg(namespaces::WITH_MARKET);
+        }
         command.stdin(if life == Life::WithThisProcess { Stdio::piped() } else { Stdio::null() });
         // Its own process group: Ctrl-C at the terminal is for us, and we end the bench in order.
         command.process_group(0);
@@ -170,7 +182,7 @@ impl Bench {
     pub fn command(&self, tools: &Tools, program: impl AsRef<std::ffi::OsStr>) -> Result<Command> {
         let holder = self.holder().context("no such bench is up: `cargo e2e up` starts one")?;
         let mut command = namespaces::enter(first_child(holder)?, program)?;
-        command.envs(self.access()?.environment(tools)?);
+        command.envs(self.access()?.environment(Some(tools))?);
         Ok(command)
     }
 

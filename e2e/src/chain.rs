@@ -10,6 +10,8 @@ use crate::parts::Parts;
 use crate::process::Process;
 use crate::wait;
 
+/// The chain's id on every bench.
+pub const CHAIN_ID: u64 = 31337;
 /// Seconds between two blocks.
 pub const BLOCK_SECONDS: u64 = 1;
 
@@ -90,7 +92,7 @@ pub(crate) async fn start(parts: &Parts) -> Result<(Process, Anvil)> {
     anvil.args(["--host", NODE, "--port", &CHAIN_PORT.to_string()]);
     // The node's own accounts have keys that the whole world knows; the bench funds keys of its own instead.
     anvil.args(["--accounts", "1", "--balance", "0", "--mnemonic-random", "12"]);
-    anvil.args(["--slots-in-an-epoch", "1"]);
+    anvil.args(["--slots-in-an-epoch", "1", "--chain-id", &CHAIN_ID.to_string()]);
     // It keeps a log folder in the home of whoever starts it.
     anvil.env("HOME", parts.folder("chain")?);
     let mut process = parts.start("anvil", &mut anvil)?;

@@ -7,42 +7,23 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use manifests::money::Amount;
-use manifests::order::{Address, Hash};
+use manifests::order::Hash;
+use market::Chain;
 use market::call::{Call, keccak256};
 use market::sender::{MemoryJournal, Outcome, Sender, Settings};
 use market::wallet::Wallet;
-use market::{Chain, Contracts};
-use serde::{Deserialize, Serialize};
 
+use crate::access::Access;
 use crate::accounts::Account;
-use crate::addresses::NODE;
 use crate::chain::Anvil;
-
-/// The chain's id on every bench.
-pub const CHAIN_ID: u64 = 31337;
-/// Where the provider's gateway listens.
-pub const GATEWAY_PORT: u16 = 8443;
 
 const COINS_FOR_FEES: u64 = 1_000;
 const DOLLAR: u128 = 1_000_000;
 const TENANTS_MONEY: Amount = Amount(10_000 * DOLLAR);
 const STAKE: Amount = Amount(5_000 * DOLLAR);
 
-/// The addresses of the contracts.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Addresses {
-    /// Orders, bids, leases and escrow.
-    pub market: Address,
-    /// Who sells.
-    pub registry: Address,
-    /// The numbers that governance may turn.
-    pub params: Address,
-    /// The settlement token.
-    pub token: Address,
-}
-
 /// The keys of those who take part.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Accounts {
     /// Deploys the contracts and receives the market's fees.
     pub deployer: Account,
@@ -82,23 +63,22 @@ impl Accounts {
 ///
 /// # Errors
 /// When a transaction does not go through.
-pub async fn deploy(anvil: &Anvil, accounts: &Accounts) -> Result<Addresses> {
+pub async fn deploy(access: &Access, accounts: &Accounts) -> Result<Chain> {
+    let anvil = Anvil::at(&access.rpc);
     for account in accounts.all() {
         anvil.fund(&account.address.to_string(), COINS_FOR_FEES).await?;
     }
     let deployer = accounts.deployer.wallet()?;
-    let contracts = market::deploy::deploy(anvil.url(), CHAIN_ID, &deployer).await;
-    let Contracts { market, registry, params, token } =
-        contracts.context("failed to deploy the contracts")?;
-    let chain = Chain::connect(anvil.url(), CHAIN_ID, market)
-        .await
-        .context("the market is not where it was deployed")?;
-    let sender = sender(chain, deployer);
+    let contracts = market::deploy::deploy(&access.rpc, access.chain_id, &deployer).await;
+    let market = contracts.context("failed to deploy the contracts")?.market;
+    let chain = Chain::connect(&access.rpc, access.chain_id, market).await;
+    let chain = chain.context("the market is not where it was deployed")?;
+    let sender = sender(chain.clone(), deployer);
     let money = accounts.tenants.iter().map(|tenant| (tenant.address, TENANTS_MONEY));
     for (to, amount) in money.chain([(accounts.owner.address, STAKE)]) {
         send(&sender, &format!("mint for {to}"), &Call::MintTestToken { to, amount }).await?;
     }
-    Ok(Addresses { market, registry, params, token })
+    Ok(chain)
 }
 
 /// Makes the gateway's key in `tls_folder` and registers the provider with it.
@@ -106,30 +86,23 @@ pub async fn deploy(anvil: &Anvil, accounts: &Accounts) -> Result<Addresses> {
 /// # Errors
 /// When a file cannot be written or a transaction does not go through.
 pub async fn register_provider(
-    anvil: &Anvil,
-    market: Address,
+    chain: &Chain,
     accounts: &Accounts,
+    uri: String,
     tls_folder: &Path,
 ) -> Result<()> {
     let spki_hash = make_gateway_key(tls_folder)?;
-    let chain = Chain::connect(anvil.url(), CHAIN_ID, market).await.context("the market does not answer")?;
-    let sender = sender(chain, accounts.owner.wallet()?);
+    let sender = sender(chain.clone(), accounts.owner.wallet()?);
     send(&sender, "let the registry take the stake", &Call::ApproveRegistry { amount: STAKE }).await?;
     let register = Call::Register {
         operator: accounts.operator.address,
         payout: accounts.payout.address,
         attrs_hash: keccak256(b"{}"),
-        uri: gateway_uri(),
+        uri,
         spki_hash,
         stake: STAKE,
     };
     send(&sender, "register the provider", &register).await
-}
-
-/// Where tenants reach the provider's gateway.
-#[must_use]
-pub fn gateway_uri() -> String {
-    format!("https://{NODE}:{GATEWAY_PORT}")
 }
 
 /// The one sender of a key that nobody else sends with.

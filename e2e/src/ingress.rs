@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::addresses::NODE;
@@ -20,6 +21,31 @@ const CONTOUR_PORT: u16 = 8001;
 const STATISTICS_PORT: u16 = 8002;
 /// Inside a bench `/run` is the bench's own.
 const ADMIN_SOCKET: &str = "/run/envoy.sock";
+
+/// How pages of tenants are reached from outside a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WayIn {
+    /// The namespace of the Gateway that tenants' routes attach to.
+    pub namespace: String,
+    /// The name of that Gateway.
+    pub name: String,
+    /// Host and port at which the Gateway's proxies answer.
+    pub address: String,
+    /// The networks from which the proxies reach pods; none if they are pods themselves, in the Gateway's namespace.
+    pub sources: Vec<String>,
+}
+
+impl WayIn {
+    /// The bench's own.
+    pub(crate) fn of_the_bench() -> Self {
+        Self {
+            namespace: GATEWAY_NAMESPACE.to_owned(),
+            name: GATEWAY.to_owned(),
+            address: NODE.to_owned(),
+            sources: vec![format!("{NODE}/32")],
+        }
+    }
+}
 
 /// The definitions of the objects that Contour reads.
 pub(crate) fn definitions(parts: &Parts) -> [PathBuf; 2] {

@@ -19,6 +19,7 @@ pub mod images;
 pub mod ingress;
 pub mod interrupt;
 pub mod kubectl;
+pub mod lent;
 pub mod measure;
 mod mounts;
 pub mod namespaces;

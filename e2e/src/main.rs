@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
-use e2e::bench::{Bench, Life};
+use e2e::bench::{Bench, Holds, Life};
 use e2e::cache::Cache;
+use e2e::lent::Lent;
 use e2e::progress::say;
 use e2e::report::Timeline;
 use e2e::tools::{Purpose, Tools};
-use e2e::{bench, device_plugin, interrupt, measure, namespaces, suite, supervisor, workspace};
+use e2e::{bench, device_plugin, interrupt, measure, namespaces, story, suite, supervisor, workspace};
 
 /// The bench that the demo starts.
 const DEMO: &str = "demo";
@@ -27,7 +28,7 @@ struct Arguments {
 enum Verb {
     /// Build or install every part of the bench once
     Tools,
-    /// Start a bench and leave it up
+    /// Start a bench with a provider that bids and a tenant who has money, and leave it up
     Up {
         #[command(flatten)]
         bench: Named,
@@ -48,8 +49,15 @@ enum Verb {
     /// Tell one whole lease, from a tenant's document to the last unit of money, on a bench of its own
     Demo {
         /// Leave the bench up afterwards
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["kubeconfig", "rpc"])]
         keep: bool,
+        /// Use this cluster instead of one of our own: it has one Gateway of Gateway API, and its nodes can pull
+        /// berthdemo/hello:1.0
+        #[arg(long, value_name = "FILE", requires = "rpc")]
+        kubeconfig: Option<PathBuf>,
+        /// Use this development chain instead of one of our own: an anvil that mines by the clock (--block-time 1)
+        #[arg(long, value_name = "URL", requires = "kubeconfig")]
+        rpc: Option<String>,
     },
     /// Run every check and every story, or those whose part is called like a filter
     Test {
@@ -58,6 +66,8 @@ enum Verb {
     },
     #[command(name = "tell", hide = true)]
     Tell,
+    #[command(name = "keep-market", hide = true)]
+    KeepMarket,
     /// Measure how long things take, on a bench of its own
     Bench {
         /// What to measure; everything if it is left out
@@ -68,11 +78,18 @@ enum Verb {
     #[command(name = "device-plugin", hide = true)]
     DevicePlugin { script: PathBuf },
     #[command(name = "launch", hide = true)]
-    Launch { folder: PathBuf },
+    Launch(Inside),
     #[command(name = "init", hide = true)]
-    Init { folder: PathBuf },
+    Init(Inside),
     #[command(name = "supervise", hide = true)]
-    Supervise { folder: PathBuf },
+    Supervise(Inside),
+}
+
+#[derive(clap::Args)]
+struct Inside {
+    folder: PathBuf,
+    #[arg(long)]
+    market: bool,
 }
 
 #[derive(clap::Args)]
@@ -112,19 +129,32 @@ fn run(verb: Verb) -> Result<ExitCode> {
             interrupt::listen()?;
             return suite::run(&Cache::open()?, &filters);
         }
-        Verb::Demo { keep } => return demo(keep),
-        Verb::Tell => tell()?,
-        Verb::Bench { name } => return bench_all(name.as_deref()),
-        Verb::Measure { name } => {
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-            runtime.context("failed to start the runtime")?.block_on(measure::run(name.as_deref()))?;
+        Verb::Demo { kubeconfig: Some(kubeconfig), rpc: Some(rpc), .. } => {
+            return demo_on_lent(&kubeconfig, &rpc);
         }
+        Verb::Demo { keep, .. } => return demo(keep),
+        Verb::Tell => {
+            let tools = Tools::installed(&Cache::open()?, Purpose::Bench)?;
+            block_on(story::demo::tell(tools.as_ref(), DEMO))?;
+        }
+        Verb::KeepMarket => block_on(story::market::keep(&tools_of_the_bench()?))?,
+        Verb::Bench { name } => return bench_all(name.as_deref()),
+        Verb::Measure { name } => block_on(measure::run(name.as_deref()))?,
         Verb::DevicePlugin { script } => announce_gpus(&script)?,
-        Verb::Launch { folder } => namespaces::launch(&folder)?,
-        Verb::Init { folder } => return namespaces::init(&folder),
-        Verb::Supervise { folder } => supervisor::run(&folder)?,
+        Verb::Launch(Inside { folder, market }) => namespaces::launch(&folder, market)?,
+        Verb::Init(Inside { folder, market }) => return namespaces::init(&folder, market),
+        Verb::Supervise(Inside { folder, market }) => supervisor::run(&folder, market)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("failed to start the runtime")?.block_on(work)
+}
+
+fn tools_of_the_bench() -> Result<Tools> {
+    Tools::installed(&Cache::open()?, Purpose::Bench)?.context("a part of the bench is missing")
 }
 
 fn up(name: &str) -> Result<()> {
@@ -135,15 +165,16 @@ fn up(name: &str) -> Result<()> {
     let bench = Bench::named(&cache, name)?;
     interrupt::listen()?;
     let mut timeline = Timeline::start();
-    let running = bench.start(&cache, Life::UntilDown, &mut timeline)?;
+    let running = bench.start(&cache, Life::UntilDown, Holds::Market, &mut timeline)?;
     timeline.end("the bench is up");
     let access = bench.access()?;
     running.leave_up();
-    for (name, value) in access.environment(&tools)? {
+    for (name, value) in access.environment(Some(&tools))?.into_iter().filter(|(name, _)| *name != "PATH") {
         say(format_args!("{name}={value}"));
     }
     say(format_args!("the same as shell lines: {}", access.environment_file().display()));
-    say("inside it: cargo e2e shell -- kubectl get pods --all-namespaces; its end: cargo e2e down");
+    say("inside it: cargo e2e shell -- kubectl get pods --all-namespaces");
+    say("rent there: cargo e2e shell -- berth up e2e/documents/web.yaml; its end: cargo e2e down");
     Ok(())
 }
 
@@ -168,7 +199,7 @@ fn demo(keep: bool) -> Result<ExitCode> {
     let bench = Bench::named(&cache, DEMO)?;
     interrupt::listen()?;
     let life = if keep { Life::UntilDown } else { Life::WithThisProcess };
-    let running = bench.start(&cache, life, &mut timeline)?;
+    let running = bench.start(&cache, life, Holds::Parts, &mut timeline)?;
     // Inside the bench, where the cluster and the chain can be reached.
     let told = bench.command(&tools, workspace::program()?)?.arg("tell").status();
     let told = told.context("failed to start the telling")?;
@@ -185,11 +216,26 @@ fn demo(keep: bool) -> Result<ExitCode> {
     Ok(namespaces::exit_code(told))
 }
 
-fn tell() -> Result<()> {
-    let tools =
-        Tools::installed(&Cache::open()?, Purpose::Bench)?.context("a part of the bench is missing")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("failed to start the runtime")?.block_on(e2e::story::demo::tell(&tools, DEMO))
+/// On a cluster and a chain that a person has already: no root, no parts, nothing of ours left there.
+fn demo_on_lent(kubeconfig: &Path, rpc: &str) -> Result<ExitCode> {
+    let mut timeline = Timeline::start();
+    workspace::build(false)?;
+    timeline.step("berth and berth-provider built");
+    let runtime = tokio::runtime::Runtime::new().context("failed to start the runtime")?;
+    let lent = runtime.block_on(Lent::describe(kubeconfig, rpc))?;
+    timeline.step(&lent);
+    // Ctrl-C at the terminal ends the telling; then it is our turn to clear away.
+    let mut interrupts = {
+        let _inside = runtime.enter();
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?
+    };
+    runtime.spawn(async move { while interrupts.recv().await.is_some() {} });
+    let told = lent.command(&workspace::program()?)?.arg("tell").status();
+    let told = told.context("failed to start the telling")?;
+    lent.give_back(DEMO)?;
+    timeline.step("the cluster holds nothing of the demo any more");
+    timeline.end("the demo");
+    Ok(namespaces::exit_code(told))
 }
 
 fn shell(name: &str, command: &[String]) -> Result<ExitCode> {
@@ -214,7 +260,8 @@ fn bench_all(name: Option<&str>) -> Result<ExitCode> {
     workspace::build(false)?;
     interrupt::listen()?;
     let mut timeline = Timeline::start();
-    let running = Bench::named(&cache, "measures")?.start(&cache, Life::WithThisProcess, &mut timeline)?;
+    let bench = Bench::named(&cache, "measures")?;
+    let running = bench.start(&cache, Life::WithThisProcess, Holds::Parts, &mut timeline)?;
     let mut command = running.bench().command(&tools, workspace::program()?)?;
     let status = command.arg("measure").args(name).status().context("failed to start the measuring")?;
     running.end()?;

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use futures::future::LocalBoxFuture;
 use serde_json::json;
 
+use crate::addresses::NODE;
 use crate::progress::{human, say};
 use crate::report::table;
 use crate::{kubectl, visitor, wait};
@@ -165,7 +166,7 @@ async fn route_to_page(round: usize) -> Result<Duration> {
     });
     let start = Instant::now();
     kubectl::apply(&route.to_string()).await?;
-    visitor::page(&host, "/", PATIENCE).await?;
+    visitor::page(NODE, &host, "/", PATIENCE).await?;
     Ok(start.elapsed())
 }
 

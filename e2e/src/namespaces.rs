@@ -19,12 +19,14 @@ use crate::workspace;
 pub(crate) const LAUNCH: &str = "launch";
 pub(crate) const INIT: &str = "init";
 pub(crate) const SUPERVISE: &str = "supervise";
+/// The option that each of them hands on to the next.
+pub(crate) const WITH_MARKET: &str = "--market";
 
 /// Becomes the process that holds the namespaces of the bench in `folder`. Returns only when that fails.
 ///
 /// # Errors
 /// When the cgroup cannot be made or `unshare` cannot be started.
-pub fn launch(folder: &Path) -> Result<()> {
+pub fn launch(folder: &Path, with_market: bool) -> Result<()> {
     let bench = Bench::in_folder(folder);
     bench.write_holder()?;
     cgroups::enter(bench.id())?;
@@ -34,6 +36,7 @@ pub fn launch(folder: &Path) -> Result<()> {
         .arg(workspace::program()?)
         .arg(INIT)
         .arg(folder)
+        .args(with_market.then_some(WITH_MARKET))
         .exec();
     Err(error).context("failed to start unshare")
 }
@@ -43,8 +46,9 @@ pub fn launch(folder: &Path) -> Result<()> {
 ///
 /// # Errors
 /// When the supervisor cannot be started.
-pub fn init(folder: &Path) -> Result<ExitCode> {
-    let supervisor = Command::new(workspace::program()?).arg(SUPERVISE).arg(folder).spawn();
+pub fn init(folder: &Path, with_market: bool) -> Result<ExitCode> {
+    let mut supervisor = Command::new(workspace::program()?);
+    let supervisor = supervisor.arg(SUPERVISE).arg(folder).args(with_market.then_some(WITH_MARKET)).spawn();
     let supervisor = supervisor.context("failed to start the supervisor")?;
     let supervisor = Pid::from_raw(i32::try_from(supervisor.id()).context("a process id too large")?);
     loop {

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::bench::{self, Bench, Life, Running};
+use crate::bench::{self, Bench, Holds, Life, Running};
 use crate::cache::Cache;
 use crate::progress::{Progress, say};
 use crate::report::Timeline;
@@ -98,7 +98,7 @@ impl Suite<'_> {
         workspace::build(true)?;
         let bench = Bench::named(self.cache, &format!("test-{}", std::process::id()))?;
         let mut timeline = Timeline::start();
-        let running = bench.start(self.cache, Life::WithThisProcess, &mut timeline)?;
+        let running = bench.start(self.cache, Life::WithThisProcess, Holds::Parts, &mut timeline)?;
         timeline.end("the bench is up");
         Ok(running)
     }

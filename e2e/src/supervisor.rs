@@ -1,40 +1,45 @@
 //! The bench from inside: starts every part, says what is up, and watches that it stays so.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::access::Access;
+use crate::addresses::{GATEWAY_PORT, METRICS_PORT, NODE};
 use crate::bench::{FAILED, READY, STEP};
 use crate::cache::Cache;
 use crate::certificates::Authority;
-use crate::chain::Anvil;
-use crate::deployment::{Accounts, Addresses};
+use crate::ingress::WayIn;
 use crate::parts::Parts;
 use crate::process::Process;
 use crate::progress::say;
 use crate::tools::{Purpose, Tools};
-use crate::{chain, cluster, deployment, dns, images, ingress, mounts, network, node, registry, workspace};
+use crate::{chain, cluster, dns, images, ingress, mounts, network, node, registry, story, wait, workspace};
 
 /// The script, in the folder of the bench, that the fake NVML and the device plugin read.
 pub const GPU_SCRIPT: &str = "gpus.json";
 
+const MARKET_PATIENCE: Duration = Duration::from_secs(120);
+
 const FOUR_GPUS: &str = include_str!("../fake-nvml/scripts/four-h100.json");
 
-/// Starts the bench in `folder` and keeps it up until its lifeline closes or a part of it ends.
+/// Starts the bench in `folder`, with a market where somebody trades if that is wanted, and keeps it up until its lifeline
+/// closes or a part of it ends.
 ///
 /// # Errors
 /// When a part cannot be started, or ends by itself.
-pub fn run(folder: &Path) -> Result<()> {
+pub fn run(folder: &Path, with_market: bool) -> Result<()> {
     // Before there is a second thread: these change the process itself.
     let prepared = prepare(folder);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.context("failed to start the runtime")?;
     let lived = runtime.block_on(async {
         let mut processes = match prepared {
-            Ok(parts) => start(&parts).await?,
+            Ok(parts) => start(&parts, with_market).await?,
             Err(error) => return Err(error),
         };
         say(READY);
@@ -64,11 +69,11 @@ fn step(text: impl std::fmt::Display) {
     say(format_args!("{STEP} {text}"));
 }
 
-async fn start(parts: &Parts) -> Result<Vec<Process>> {
+async fn start(parts: &Parts, with_market: bool) -> Result<Vec<Process>> {
     let authority = Authority::new(&parts.folder("certificates")?)?;
-    let (mut control_plane, (anvil_process, market), registry, runtime) = tokio::try_join!(
+    let (mut control_plane, (chain_process, anvil), registry, runtime) = tokio::try_join!(
         cluster::start(parts, &authority),
-        start_chain(parts),
+        chain::start(parts),
         start_registry(parts),
         node::start_runtime(parts),
     )?;
@@ -86,22 +91,27 @@ async fn start(parts: &Parts) -> Result<Vec<Process>> {
     ingress::wait_until_steered(&mut gateway).await?;
     step("gateway steered by Contour");
 
+    let node: IpAddr = NODE.parse().context("the node has no address")?;
     let access = Access {
         folder: parts.folder.clone(),
         kubeconfig: control_plane.kubeconfig.clone(),
-        rpc: market.anvil.url().to_owned(),
-        chain_id: deployment::CHAIN_ID,
-        contracts: market.contracts,
-        accounts: market.accounts,
-        gateway_key: market.gateway_key,
-        gpu_script: parts.folder.join(GPU_SCRIPT),
+        rpc: anvil.url().to_owned(),
+        chain_id: chain::CHAIN_ID,
+        way_in: WayIn::of_the_bench(),
+        gateway: SocketAddr::new(node, GATEWAY_PORT),
+        metrics: SocketAddr::new(node, METRICS_PORT),
+        gpu_script: Some(parts.folder.join(GPU_SCRIPT)),
+        market: None,
     };
-    market.anvil.mine_by_the_clock().await?;
-    access.write(&parts.tools)?;
+    anvil.mine_by_the_clock().await?;
+    access.write(Some(&parts.tools))?;
 
     let mut processes = std::mem::take(&mut control_plane.processes);
-    processes.extend([anvil_process, registry, runtime, kubelet, proxy, gpus, dns]);
+    processes.extend([chain_process, registry, runtime, kubelet, proxy, gpus, dns]);
     processes.extend(gateway);
+    if with_market {
+        processes.push(open_market(parts, &access).await?);
+    }
     Ok(processes)
 }
 
@@ -113,26 +123,18 @@ fn start_device_plugin(parts: &Parts) -> Result<Process> {
     parts.start("device-plugin", &mut plugin)
 }
 
-/// A chain with a market on it.
-struct Marketplace {
-    anvil: Anvil,
-    contracts: Addresses,
-    accounts: Accounts,
-    gateway_key: PathBuf,
-}
-
-async fn start_chain(parts: &Parts) -> Result<(Process, Marketplace)> {
-    let keys = parts.folder("keys")?;
-    let making = tokio::task::spawn_blocking(move || Accounts::create(&keys));
-    let (process, anvil) = chain::start(parts).await?;
-    let accounts = making.await.context("the keys were not made")??;
-    step(format_args!("chain {} mines, keys made", deployment::CHAIN_ID));
-    let contracts = deployment::deploy(&anvil, &accounts).await?;
-    step(format_args!("contracts deployed, market at {}", contracts.market));
-    let gateway_key = parts.folder.join("gateway-key");
-    deployment::register_provider(&anvil, contracts.market, &accounts, &gateway_key).await?;
-    step(format_args!("provider {} registered", accounts.owner.address));
-    Ok((process, Marketplace { anvil, contracts, accounts, gateway_key }))
+/// Starts the program that opens a market and trades on it, and waits until it says where.
+async fn open_market(parts: &Parts, access: &Access) -> Result<Process> {
+    let mut market = tokio::process::Command::new(workspace::program()?);
+    market.arg(story::market::KEEP_MARKET).envs(access.environment(Some(&parts.tools))?);
+    let mut market = parts.start("market", &mut market)?;
+    let opened = wait::until("a market with a provider and a tenant", MARKET_PATIENCE, async || {
+        market.still_runs()?;
+        Access::of(&parts.folder)?.market.context("it is not open yet")
+    });
+    opened.await?;
+    step("a provider runs and a tenant has money");
+    Ok(market)
 }
 
 async fn start_registry(parts: &Parts) -> Result<Process> {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::addresses::NODE;
 use crate::wait;
 
 /// What the gateway answered.
@@ -16,15 +15,15 @@ pub struct Answer {
     pub body: String,
 }
 
-/// Asks the gateway of the bench for a page of this host.
+/// Asks the gateway at this address for a page of this host.
 ///
 /// # Errors
 /// When nothing answers.
-pub async fn get(host: &str, path: &str) -> Result<Answer> {
+pub async fn get(gateway: &str, host: &str, path: &str) -> Result<Answer> {
     let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build();
-    let request = client.context("failed to make a web client")?.get(format!("http://{NODE}{path}"));
+    let request = client.context("failed to make a web client")?.get(format!("http://{gateway}{path}"));
     let answer = request.header("host", host).send().await;
-    let answer = answer.with_context(|| format!("the gateway does not answer for {host}"))?;
+    let answer = answer.with_context(|| format!("the gateway at {gateway} does not answer for {host}"))?;
     let status = answer.status().as_u16();
     let body = answer.text().await.with_context(|| format!("the page of {host} breaks off"))?;
     Ok(Answer { status, body })
@@ -34,9 +33,9 @@ pub async fn get(host: &str, path: &str) -> Result<Answer> {
 ///
 /// # Errors
 /// When it is not there in time.
-pub async fn page(host: &str, path: &str, at_most: Duration) -> Result<String> {
+pub async fn page(gateway: &str, host: &str, path: &str, at_most: Duration) -> Result<String> {
     wait::until(&format!("http://{host}{path}"), at_most, async || {
-        let answer = get(host, path).await?;
+        let answer = get(gateway, host, path).await?;
         ensure!(answer.status == 200, "the gateway answers {}: {}", answer.status, answer.body.trim());
         Ok(answer.body)
     })

@@ -69,7 +69,7 @@ fn holder(bench: &Bench) -> i32 {
 fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(30), "waited in vain for {what}");
+        assert!(start.elapsed() < Duration::from_secs(90), "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -123,6 +123,30 @@ fn a_start_that_is_interrupted_leaves_no_trace() {
     nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGINT).unwrap();
     assert!(!starting.wait().unwrap().success());
     assert_eq!(bench(name).remains().unwrap(), Vec::<String>::new());
+    assert_eq!(Machine::now(), before);
+}
+
+#[test]
+#[ignore = "starts benches: cargo e2e test bench_leaves_nothing"]
+fn a_demo_whose_program_is_killed_dies_with_it_and_the_next_start_removes_the_rest() {
+    let before = Machine::now();
+    let demo = bench("demo");
+    let mut telling = Command::new(env!("CARGO_BIN_EXE_e2e"))
+        .arg("demo")
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("the demo's daemon to run", || demo.folder().join("stories/demo/provider.log").exists());
+    telling.kill().unwrap();
+    telling.wait().unwrap();
+    eventually("the processes of the demo's bench to end", || {
+        !demo.remains().unwrap().iter().any(|left| left.starts_with("process"))
+    });
+    let name = "trace-after";
+    expect(&["up", "--name", name]);
+    assert_eq!(demo.remains().unwrap(), Vec::<String>::new());
+    expect(&["down", "--name", name]);
     assert_eq!(Machine::now(), before);
 }
 

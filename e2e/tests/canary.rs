@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use e2e::addresses::NODE;
 use e2e::story::provider::Provider;
 use e2e::story::tenant::{Said, Tenant};
 use e2e::story::world::World;
@@ -97,7 +98,7 @@ fn files_with(folder: &Path, words: &[String]) -> Result<Vec<PathBuf>> {
 
 /// The container and its registry do have the secrets.
 async fn arrived(secrets: &Secrets) -> Result<()> {
-    let page = visitor::page(HOST, "/", PATIENCE).await?;
+    let page = visitor::page(NODE, HOST, "/", PATIENCE).await?;
     ensure!(page.contains(&secrets.environment), "the container has not been given its environment:\n{page}");
     let selector = ["--selector", "berth.dev/lease", "--output"];
     let mut question = vec!["get", "secrets", "--all-namespaces"];

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use e2e::addresses::NODE;
 use e2e::{kubectl, visitor};
 
 const WEB: &str = r#"
@@ -41,10 +42,10 @@ spec:
 async fn a_plainly_applied_pod_answers_by_its_host_name_and_nothing_answers_for_others() {
     rustls::crypto::ring::default_provider().install_default().unwrap();
     kubectl::apply(WEB).await.unwrap();
-    let page = visitor::page("plain.example.test", "/hello", Duration::from_secs(60)).await.unwrap();
+    let page = visitor::page(NODE, "plain.example.test", "/hello", Duration::from_secs(60)).await.unwrap();
     assert!(page.contains("GREETING: applied by hand") && page.contains("path: /hello"), "{page}");
 
-    let stranger = visitor::get("nobody.example.test", "/").await.unwrap();
+    let stranger = visitor::get(NODE, "nobody.example.test", "/").await.unwrap();
     assert_eq!(stranger.status, 404);
 
     let log = kubectl::run(&["logs", "--namespace", "plain", "deployment/web"]).await.unwrap();

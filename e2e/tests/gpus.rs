@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -35,9 +35,13 @@ impl Machine {
         Ok(machine)
     }
 
+    fn gpu_script(&self) -> Result<&Path> {
+        self.access.gpu_script.as_deref().context("the machine is not the bench's own")
+    }
+
     fn change(&mut self, change: impl FnOnce(&mut Script)) -> Result<()> {
         change(&mut self.script);
-        self.script.write(&self.access.gpu_script).context("failed to write the machine's script")
+        self.script.write(self.gpu_script()?).context("failed to write the machine's script")
     }
 
     fn repair(&mut self) -> Result<()> {
@@ -56,10 +60,7 @@ impl Machine {
     fn agent(&self, namespace: &str) -> Result<Process> {
         let mut command = Command::new(workspace::binaries()?.join("berth-provider"));
         command.args(["agent", "--node", NODE_NAME, "--period", "1", "--namespace", namespace]);
-        command
-            .arg("--nvml")
-            .arg(fake_nvml::built_library()?)
-            .env("FAKE_NVML_SCRIPT", &self.access.gpu_script);
+        command.arg("--nvml").arg(fake_nvml::built_library()?).env("FAKE_NVML_SCRIPT", self.gpu_script()?);
         Process::start(&format!("agent-{namespace}"), &mut command, &self.access.folder.join("logs"))
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use e2e::addresses::NODE;
 use e2e::cache::Cache;
 use e2e::story::demo;
 use e2e::story::tenant::Tenant;
@@ -26,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 async fn a_document_becomes_a_running_lease() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let tools = Tools::installed(&Cache::open().unwrap(), Purpose::Bench).unwrap().expect("the bench is up");
-    demo::tell(&tools, "lease").await.unwrap();
+    demo::tell(Some(&tools), "lease").await.unwrap();
 }
 
 /// What a tenant runs, with the GPUs that its containers were given.
@@ -94,7 +95,7 @@ async fn at_once() -> Result<()> {
         tokio::try_join!(bring_up(&alice, web, 0), bring_up(&bob, one, 1), bring_up(&carol, three, 3))?;
     let distinct: BTreeSet<&String> = one.gpus.iter().chain(&three.gpus).collect();
     ensure!(distinct.len() == 4, "a GPU is under two leases: {:?} and {:?}", one.gpus, three.gpus);
-    let page = visitor::page("at-once.example.test", "/", PATIENCE).await?;
+    let page = visitor::page(NODE, "at-once.example.test", "/", PATIENCE).await?;
     ensure!(page.contains("Hello from a datacenter"), "another page answers:\n{page}");
     daemon.still_runs()?;
 

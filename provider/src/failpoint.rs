@@ -3,6 +3,10 @@
 //! They act only in a build with the feature `fail-points` and only when `BERTH_FAIL_POINT=name` or `name:nth` is set; the
 //! process then aborts at the nth time it gets there, without unwinding, as if it had been killed.
 
+use anyhow::bail;
+
+const VARIABLE: &str = "BERTH_FAIL_POINT";
+
 /// The places, in the order in which a lease meets them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Point {
@@ -100,20 +104,42 @@ pub fn reach(point: Point) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    static WANTED: OnceLock<Option<(String, u64)>> = OnceLock::new();
+    static WANTED: OnceLock<Option<(Point, u64)>> = OnceLock::new();
     static TIMES: AtomicU64 = AtomicU64::new(0);
 
-    let wanted = WANTED.get_or_init(|| {
-        let text = std::env::var("BERTH_FAIL_POINT").ok()?;
-        let (name, nth) = text.split_once(':').unwrap_or((&text, "1"));
-        Some((name.to_owned(), nth.parse().ok()?))
-    });
-    if let Some((name, nth)) = wanted
-        && name == point.name()
+    let wanted = WANTED.get_or_init(|| std::env::var(VARIABLE).ok().and_then(|text| read(&text).ok()));
+    if let Some((place, nth)) = wanted
+        && *place == point
         && TIMES.fetch_add(1, Ordering::SeqCst) + 1 == *nth
     {
-        tracing::error!(point = name, "dying here, as BERTH_FAIL_POINT asks");
+        tracing::error!(point = point.name(), "dying here, as {VARIABLE} asks");
         std::process::abort();
+    }
+}
+
+/// Refuses a wish that this build would not fulfil.
+///
+/// # Errors
+/// When `BERTH_FAIL_POINT` names no place, or this build has none.
+pub fn check() -> anyhow::Result<()> {
+    let Ok(text) = std::env::var(VARIABLE) else { return Ok(()) };
+    read(&text)?;
+    if cfg!(not(feature = "fail-points")) {
+        bail!("{VARIABLE}=\"{text}\" is set, but this build does not die on demand: unset it");
+    }
+    Ok(())
+}
+
+/// Understands `name` and `name:nth`.
+fn read(text: &str) -> anyhow::Result<(Point, u64)> {
+    let (name, nth) = text.split_once(':').unwrap_or((text, "1"));
+    let Some(point) = Point::ALL.into_iter().find(|point| point.name() == name) else {
+        let names = Point::ALL.map(Point::name).join(", ");
+        bail!("{VARIABLE}=\"{text}\" names no place to die at: the places are {names}");
+    };
+    match nth.parse() {
+        Ok(nth) if nth > 0 => Ok((point, nth)),
+        _ => bail!("{VARIABLE}=\"{text}\" does not say which time: write for example {name}:2"),
     }
 }
 
@@ -126,5 +152,15 @@ mod tests {
     fn every_point_has_a_name_of_its_own() {
         let names: BTreeSet<_> = Point::ALL.iter().map(|point| point.name()).collect();
         assert_eq!(names.len(), Point::ALL.len());
+    }
+
+    #[test]
+    fn a_misspelt_wish_is_refused_with_the_names_there_are() {
+        assert_eq!(read("bid_signed").unwrap(), (Point::BidSigned, 1));
+        assert_eq!(read("bid_signed:3").unwrap(), (Point::BidSigned, 3));
+        assert!(read("bid_singed").unwrap_err().to_string().contains("bid_signed"));
+        for nth in ["bid_signed:0", "bid_signed:often"] {
+            assert!(read(nth).unwrap_err().to_string().contains("bid_signed:2"));
+        }
     }
 }

@@ -20,6 +20,7 @@ use tracing::{debug, info, warn};
 use crate::bidder::{self, Bidder, CapacitySource};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::failpoint;
 use crate::follower::{self, Follower};
 use crate::gateway::nonces::Nonces;
 use crate::gateway::ops::{self, Ops};
@@ -51,6 +52,7 @@ const PERIOD: Duration = Duration::from_secs(5);
 /// # Errors
 /// When something it needs cannot be had at the start: one sentence that names it and the remedy.
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    failpoint::check()?;
     let (lifecycle, clock, metrics) = (Lifecycle::new(), Clock::default(), Metrics::new()?);
     let key = GatewayKey::load_or_create(&config.gateway.tls_dir)?;
     let tenants = bind(config.gateway.listen, "gateway").await?;

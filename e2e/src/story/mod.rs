@@ -7,6 +7,7 @@
 pub mod demo;
 pub mod direct;
 pub mod ledger;
+pub mod market;
 pub mod provider;
 pub mod tenant;
 pub mod world;

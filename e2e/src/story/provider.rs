@@ -12,9 +12,8 @@ use tokio::process::Command;
 use super::world::World;
 use crate::access::Access;
 use crate::accounts::Account;
-use crate::addresses::{NODE, NODE_NAME};
-use crate::deployment::{self, CHAIN_ID, GATEWAY_PORT};
-use crate::ingress::{GATEWAY, GATEWAY_NAMESPACE};
+use crate::addresses::NODE_NAME;
+use crate::ingress::WayIn;
 use crate::process::Process;
 use crate::{kubectl, wait, workspace};
 
@@ -32,9 +31,6 @@ pub struct Provider {
     config: PathBuf,
     access: Access,
 }
-
-/// Where the daemon's metrics are.
-const METRICS: &str = "10.89.0.1:9464";
 
 impl Provider {
     pub(super) async fn settle(world: &World) -> Result<Self> {
@@ -56,12 +52,13 @@ impl Provider {
 
     fn settings(&self, world: &World) -> String {
         let folder = self.folder.display();
+        let WayIn { namespace: way_in_namespace, name: way_in, sources, .. } = &self.access.way_in;
         let Account { keystore, password_file, .. } = &world.accounts.operator;
         format!(
             r#"
 chain:
   rpc: "{rpc}"
-  chainId: {CHAIN_ID}
+  chainId: {chain_id}
   market: "{market}"
   pollInterval: 50ms
 wallet:
@@ -75,14 +72,14 @@ cluster:
   namespace: {namespace}
 ingress:
   domain: {domain}
-  gateway: {{name: {GATEWAY}, namespace: {GATEWAY_NAMESPACE}}}
-  sources: ["{NODE}/32"]
+  gateway: {{name: {way_in}, namespace: {way_in_namespace}}}
+  sources: {sources:?}
 gateway:
-  listen: "{NODE}:{GATEWAY_PORT}"
+  listen: "{gateway}"
   publicUri: "{uri}"
   tlsDir: {folder}/tls
 metrics:
-  listen: "{METRICS}"
+  listen: "{metrics}"
 escrow:
   withdrawEvery: 5s
   checkInterval: 1s
@@ -106,7 +103,10 @@ pricing:
             kubeconfig = self.access.kubeconfig.display(),
             namespace = self.namespace,
             domain = self.domain,
-            uri = deployment::gateway_uri(),
+            chain_id = self.access.chain_id,
+            gateway = self.access.gateway,
+            metrics = self.access.metrics,
+            uri = self.access.gateway_uri(),
         )
     }
 
@@ -144,7 +144,7 @@ pricing:
     /// When the daemon ends, or takes longer than a minute.
     pub async fn wait_until_ready(&self, process: &mut Process) -> Result<()> {
         let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build()?;
-        let url = format!("http://{METRICS}/healthz");
+        let url = format!("http://{}/healthz", self.access.metrics);
         wait::until("the provider to be ready", Duration::from_secs(60), async || {
             process.still_runs()?;
             let answer = client.get(&url).send().await.context("it does not answer yet")?;
@@ -157,13 +157,21 @@ pricing:
     /// Starts the agent of the bench's node. It reads the bench's GPUs through the fake NVML, as everywhere through NVML.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// When it cannot be started, or the node is not the bench's own.
     pub fn agent(&self) -> Result<Process> {
+        let script =
+            self.access.gpu_script.as_ref().context("an agent runs on its node, and this is none")?;
         let mut command =
             self.command(&["agent", "--node", NODE_NAME, "--period", "1", "--namespace", &self.namespace])?;
         command.arg("--nvml").arg(workspace::binaries()?.join("libfake_nvml.so"));
-        command.env("FAKE_NVML_SCRIPT", &self.access.gpu_script);
+        command.env("FAKE_NVML_SCRIPT", script);
         Process::start("agent", &mut command, &self.folder)
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub fn config(&self) -> &Path {
+        &self.config
     }
 
     /// What `berth-provider explain` says about an order.
@@ -192,7 +200,8 @@ pricing:
     /// # Errors
     /// When the daemon does not answer.
     pub async fn metrics(&self) -> Result<String> {
-        let answer = reqwest::get(format!("http://{METRICS}/metrics")).await.context("no metrics")?;
+        let answer =
+            reqwest::get(format!("http://{}/metrics", self.access.metrics)).await.context("no metrics")?;
         Ok(answer.text().await?)
     }
 }

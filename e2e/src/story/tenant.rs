@@ -151,12 +151,24 @@ impl Tenant {
         serde_json::from_str(&text).context("berth status writes no JSON")
     }
 
+    /// The folder below which `berth` finds its context.
+    #[must_use]
+    pub fn config_home(&self) -> PathBuf {
+        self.home.join("config")
+    }
+
+    /// The folder in which `berth` remembers.
+    #[must_use]
+    pub fn state_home(&self) -> PathBuf {
+        self.home.join("state")
+    }
+
     fn command(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(workspace::binaries()?.join("berth"));
         command
             .args(arguments)
-            .env("XDG_CONFIG_HOME", self.home.join("config"))
-            .env("XDG_STATE_HOME", self.home.join("state"))
+            .env("XDG_CONFIG_HOME", self.config_home())
+            .env("XDG_STATE_HOME", self.state_home())
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
         Ok(command)

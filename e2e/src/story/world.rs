@@ -29,22 +29,33 @@ pub struct World {
 }
 
 impl World {
-    /// Deploys the contracts for the story called `name` and registers its provider. What leases of the story before left
-    /// in the cluster goes: its daemon is dead, and nobody else may touch it.
+    /// A world for the story called `name` on the bench that this runs in. What leases of the story before left in the
+    /// cluster goes: its daemon is dead, and nobody else may touch it.
     ///
     /// # Errors
     /// When this runs in no bench, or the chain does not take a transaction.
     pub async fn open(name: &str) -> Result<Self> {
-        let access = Access::here()?;
         kubectl::run(&["delete", "namespaces", "--selector", "berth.dev/lease", "--wait"]).await?;
+        Self::on(Access::here()?, name).await
+    }
+
+    /// Deploys the contracts and registers a provider.
+    ///
+    /// # Errors
+    /// When a key cannot be written, or the chain does not take a transaction.
+    pub async fn on(access: Access, name: &str) -> Result<Self> {
         let folder = access.folder.join("stories").join(name);
         let accounts = Accounts::create(&folder.join("keys"))?;
         let anvil = Anvil::at(&access.rpc);
-        anvil.mine_on_demand().await?;
-        let market = deployment::deploy(&anvil, &accounts).await?.market;
-        deployment::register_provider(&anvil, market, &accounts, &folder.join("tls")).await?;
-        anvil.mine_by_the_clock().await?;
-        let chain = Chain::connect(&access.rpc, deployment::CHAIN_ID, market).await?;
+        if access.is_a_bench() {
+            anvil.mine_on_demand().await?;
+        }
+        let chain = deployment::deploy(&access, &accounts).await?;
+        let uri = access.gateway_uri();
+        deployment::register_provider(&chain, &accounts, uri, &folder.join("tls")).await?;
+        if access.is_a_bench() {
+            anvil.mine_by_the_clock().await?;
+        }
         Ok(Self { access, chain, anvil, accounts, folder, name: name.to_owned() })
     }
 

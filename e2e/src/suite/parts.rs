@@ -109,17 +109,8 @@ impl Part {
 /// Builds the test file `name` of this crate and answers where its program lies.
 pub(super) fn test_program(name: &str) -> Result<PathBuf> {
     let mut cargo = workspace::cargo()?;
-    cargo.args([
-        "test",
-        "--quiet",
-        "--package",
-        "e2e",
-        "--test",
-        name,
-        "--no-run",
-        "--message-format",
-        "json-render-diagnostics",
-    ]);
+    cargo.args(["test", "--quiet"]).args(workspace::selection(true)).args(["--test", name, "--no-run"]);
+    cargo.args(["--message-format", "json-render-diagnostics"]);
     let output = cargo.output().context("failed to start cargo")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&output.stdout);

@@ -38,7 +38,6 @@ pub(crate) async fn serve(
         anyhow::Ok((name, status))
     });
     for (name, status) in try_join_all(waits).await? {
-        progress(format_args!("{name}: ready"));
         for note in &status.notes {
             progress(format_args!("{name}: note: {note}"));
         }

@@ -19,7 +19,8 @@ use crate::chain::Anvil;
 
 const COINS_FOR_FEES: u64 = 1_000;
 const DOLLAR: u128 = 1_000_000;
-const TENANTS_MONEY: Amount = Amount(10_000 * DOLLAR);
+/// What each tenant has at first.
+pub const TENANTS_MONEY: Amount = Amount(10_000 * DOLLAR);
 const STAKE: Amount = Amount(5_000 * DOLLAR);
 
 /// The keys of those who take part.

@@ -87,7 +87,7 @@ impl Lent {
         let list = ["get", "namespaces", "--selector", "berth.dev/lease", "--output", "json"];
         let mut ours = leases_of(&kubectl(&list)?, settings["provider"].as_str().unwrap_or_default())?;
         ours.extend(settings["cluster"]["namespace"].as_str().map(str::to_owned));
-        let delete = ["delete", "namespaces", "--ignore-not-found", "--wait", "--timeout", "60s"];
+        let delete = ["delete", "namespaces", "--ignore-not-found", "--wait", "--timeout", "120s"];
         let names: Vec<&str> = delete.into_iter().chain(ours.iter().map(String::as_str)).collect();
         kubectl(&names).map(drop)
     }

@@ -19,6 +19,7 @@ pub mod reader;
 pub mod revert;
 pub mod rpc;
 pub mod sender;
+pub mod sentence;
 pub mod tls;
 pub mod wallet;
 

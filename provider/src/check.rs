@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use manifests::money::Amount;
 use manifests::order::Address;
-use market::wallet::Wallet;
 use market::{At, Chain};
 
 use crate::cli::say;
@@ -17,7 +16,7 @@ use crate::config::Config;
 use crate::gateway::server::bind;
 use crate::gateway::tls::GatewayKey;
 use crate::inventory::{Inventory, client};
-use crate::run::{inventory_settings, open_store};
+use crate::run::{inventory_settings, open_store, open_wallet, reach_chain};
 
 /// How long the cluster may take to tell of its nodes and pods.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -35,10 +34,8 @@ pub async fn check(config: &Config) -> anyhow::Result<ExitCode> {
     let key = lines.keep("gateway key", GatewayKey::load_or_create(&config.gateway.tls_dir), |key| {
         format!("SPKI hash {}", key.spki_hash())
     });
-    let wallet = Wallet::open(&config.wallet.keystore, &config.wallet.password_file);
-    let wallet = lines.keep("wallet", wallet.map_err(Into::into), |wallet| wallet.address().to_string());
-    let chain = Chain::connect(&config.chain.rpc, config.chain.chain_id, config.chain.market).await;
-    let chain = lines.keep("chain", chain.map_err(Into::into), |chain| {
+    let wallet = lines.keep("wallet", open_wallet(config), |wallet| wallet.address().to_string());
+    let chain = lines.keep("chain", reach_chain(config).await, |chain| {
         format!("chain {} through {}, market {}", chain.chain_id(), chain.endpoint(), config.chain.market)
     });
     if let Some(chain) = &chain {
@@ -69,7 +66,7 @@ impl Lines {
             Ok(sentence) => ("ok  ", sentence),
             Err(error) => {
                 self.failed += 1;
-                ("FAIL", format!("{error:#}"))
+                ("FAIL", market::sentence::of(&error))
             }
         };
         writeln!(self.text, "{word}  {what:<14} {sentence}").expect("writing to a string does not fail");
@@ -174,12 +171,7 @@ async fn cluster(config: &Config, lines: &mut Lines) {
 }
 
 async fn permissions(client: &client::Client) -> anyhow::Result<String> {
-    let forbidden = client::forbidden(client).await?;
-    ensure!(
-        forbidden.is_empty(),
-        "our account may not: {}; bind it to a role that lets it",
-        forbidden.join(", ")
-    );
+    client::ensure_allowed(client).await?;
     Ok("our account may do what leases need".to_owned())
 }
 

@@ -12,7 +12,7 @@ async fn main() -> ExitCode {
     }
     match Cli::parse().run().await {
         Ok(code) => code,
-        Err(error) => fail(&format!("{error:#}")),
+        Err(error) => fail(&market::sentence::of(&error)),
     }
 }
 

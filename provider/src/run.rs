@@ -60,6 +60,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let store = open_store(&config).await?;
     let (chain, wallet) = connect_chain(&config, key.spki_hash()).await?;
     let (cluster, version) = client::connect(config.cluster.kubeconfig.as_deref()).await?;
+    client::ensure_allowed(&cluster).await?;
     info!(provider = %config.provider, operator = %wallet.address(), chain = config.chain.chain_id, cluster = version, "starting");
 
     let [follower, bidder, outbox, reconcile, escrow] = [(); 5].map(|()| Nudge::default());
@@ -220,10 +221,20 @@ pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
     Ok(store)
 }
 
+pub(crate) fn open_wallet(config: &Config) -> anyhow::Result<Wallet> {
+    let wallet = Wallet::open(&config.wallet.keystore, &config.wallet.password_file);
+    wallet.context("the operator key cannot be used: check wallet.keystore and wallet.passwordFile")
+}
+
+pub(crate) async fn reach_chain(config: &Config) -> anyhow::Result<Chain> {
+    let chain = Chain::connect(&config.chain.rpc, config.chain.chain_id, config.chain.market).await;
+    chain.context("the market cannot be used: check chain.rpc, chain.chainId and chain.market")
+}
+
 /// Connects to the market and opens the operator key, which must be the one that bids for this provider.
 async fn connect_chain(config: &Config, spki_hash: Hash) -> anyhow::Result<(Chain, Wallet)> {
-    let wallet = Wallet::open(&config.wallet.keystore, &config.wallet.password_file)?;
-    let chain = Chain::connect(&config.chain.rpc, config.chain.chain_id, config.chain.market).await?;
+    let wallet = open_wallet(config)?;
+    let chain = reach_chain(config).await?;
     let (operator, provider) = (wallet.address(), config.provider);
     match chain.bidder_of(operator, At::Latest).await.context("failed to look the operator key up")? {
         Some((whose, _)) if whose == provider => {}

@@ -78,7 +78,7 @@ impl<'a> Section<'a> {
     pub(super) fn text(&mut self, key: &'static str, form: &str) -> Option<String> {
         let text: String = self.required(key, form)?;
         if text.trim().is_empty() {
-            self.problems.note(format!("{} is empty: write {form}", self.path_of(key)));
+            self.problem(key, &format!("is empty: write {form}"));
             return None;
         }
         Some(text)
@@ -185,7 +185,7 @@ impl<'a> Section<'a> {
 
     /// Notes a problem with a value.
     pub(super) fn problem(&self, key: &str, what: &str) {
-        self.problems.note(format!("{} {what}", self.path_of(key)));
+        self.problems.note(format!("{} {what}", self.place_of(key)));
     }
 
     /// Notes every key that nobody asked for.
@@ -201,6 +201,16 @@ impl<'a> Section<'a> {
 
     fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// Where the value of a key is written: in the file, or in the variable that overrides it.
+    fn place_of(&self, key: &str) -> String {
+        let path = self.path_of(key);
+        let variable = env_name(&path);
+        match (self.env)(&variable) {
+            Some(_) => format!("{path} (from {variable})"),
+            None => path,
+        }
     }
 
     fn take(&mut self, key: &'static str) -> Option<Value> {

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::client;
 use super::gpus::{Driver, Health, Probe, Watch};
 use super::podresources;
 use super::record::NodeRecord;
@@ -58,7 +59,7 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 /// There is no cluster to publish to: neither a kubeconfig nor a service account. Or the thread that watches NVML cannot be
 /// started.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let found = kube::Client::try_default().await.map_err(|error| anyhow!(sentence(&error)));
+    let found = kube::Client::try_default().await.map_err(|error| anyhow!(client::words(&error)));
     let client = found.context("failed to find the cluster: run the agent in a pod, or set KUBECONFIG")?;
     let lifecycle = Lifecycle::new();
     let stop = lifecycle.stop();
@@ -142,23 +143,7 @@ async fn apply(records: &Api<ConfigMap>, namespace: &str, record: &NodeRecord) -
     let (parameters, patch) = (PatchParams::apply(FIELD_MANAGER).force(), Patch::Apply(&map));
     let applied = timeout(PUBLISH_TIMEOUT, records.patch(&name, &parameters, &patch)).await;
     let applied = applied.with_context(|| format!("{}: no answer from the API server", failed()))?;
-    applied.map(drop).map_err(|error| anyhow!(sentence(&error))).with_context(failed)
-}
-
-/// What the API server said, or the cause behind the layers of the client, which repeat it.
-fn sentence(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => format!("{} ({} {})", status.message, status.code, status.reason),
-        // Its causes no longer name the places that were tried.
-        kube::Error::InferConfig(error) => error.to_string(),
-        error => {
-            let mut cause: &dyn std::error::Error = error;
-            while let Some(deeper) = cause.source() {
-                cause = deeper;
-            }
-            cause.to_string()
-        }
-    }
+    applied.map(drop).map_err(|error| anyhow!(client::words(&error))).with_context(failed)
 }
 
 /// Logs what is new since the last record: each event once.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
@@ -43,12 +43,28 @@ pub async fn connect(kubeconfig: Option<&Path>) -> anyhow::Result<(Client, Strin
     let version = tokio::time::timeout(PATIENCE, client.apiserver_version())
         .await
         .with_context(|| format!("the API server {server} did not answer within {} s", PATIENCE.as_secs()))?
-        .with_context(|| {
-            format!(
-                "the API server {server} does not let us in: check the kubeconfig, or that it is reachable"
-            )
+        .map_err(|error| {
+            let words = words(&error);
+            anyhow!("the API server {server} does not let us in: check the kubeconfig, or that it is reachable: {words}")
         })?;
     Ok((client, version.git_version))
+}
+
+/// What the API server said, or the cause behind the layers of the client, which repeat it.
+#[must_use]
+pub fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} ({} {})", status.message, status.code, status.reason),
+        // Its causes no longer name the places that were tried.
+        kube::Error::InferConfig(error) => error.to_string(),
+        error => {
+            let mut cause: &dyn std::error::Error = error;
+            while let Some(deeper) = cause.source() {
+                cause = deeper;
+            }
+            cause.to_string()
+        }
+    }
 }
 
 /// What the daemon does in the cluster: verb, API group and resource.
@@ -71,11 +87,21 @@ const NEEDED: [(&str, &str, &str); 16] = [
     ("patch", "gateway.networking.k8s.io", "httproutes"),
 ];
 
-/// What our account may not do although the daemon does it, as `verb resource`.
+/// Makes sure that our account may do what the daemon does.
 ///
 /// # Errors
-/// When the API server does not answer.
-pub async fn forbidden(client: &Client) -> anyhow::Result<Vec<String>> {
+/// When it may not, with everything that it lacks, or when the API server does not answer.
+pub async fn ensure_allowed(client: &Client) -> anyhow::Result<()> {
+    let forbidden = forbidden(client).await?;
+    ensure!(
+        forbidden.is_empty(),
+        "our account in the cluster may not: {}; bind it to a role that lets it",
+        forbidden.join(", ")
+    );
+    Ok(())
+}
+
+async fn forbidden(client: &Client) -> anyhow::Result<Vec<String>> {
     let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
     let mut forbidden = Vec::new();
     for (verb, group, resource) in NEEDED {
@@ -99,7 +125,9 @@ pub async fn forbidden(client: &Client) -> anyhow::Result<Vec<String>> {
         let answer = tokio::time::timeout(PATIENCE, reviews.create(&params, &review))
             .await
             .context("the API server did not answer in time")?;
-        let answer = answer.context("the API server does not say what our account may do")?;
+        let answer = answer.map_err(|error| {
+            anyhow!("the API server does not say what our account may do: {}", words(&error))
+        })?;
         if !answer.status.is_some_and(|status| status.allowed) {
             forbidden.push(format!("{verb} {resource}"));
         }

@@ -15,17 +15,9 @@ pub(crate) fn result(line: impl fmt::Display) {
     let _ = writeln!(std::io::stdout().lock(), "{}", visible(&line.to_string()));
 }
 
-/// A problem and its causes, each once.
+/// A problem and its causes.
 pub(crate) fn problem(error: &anyhow::Error) {
-    let mut text = String::new();
-    for cause in error.chain() {
-        let cause = cause.to_string();
-        if !text.contains(&cause) {
-            let colon = if text.is_empty() { "" } else { ": " };
-            text = format!("{text}{colon}{cause}");
-        }
-    }
-    progress(format_args!("berth: {text}"));
+    progress(format_args!("berth: {}", market::sentence::of(error)));
 }
 
 /// A value as JSON.

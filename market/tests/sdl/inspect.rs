@@ -82,7 +82,7 @@ fn explaining_tells_orders_objects_ways_in_and_defaults() {
         "web: port 8080 of the container over HTTP, for everybody",
         "web: port 9999 of the container as UDP at a port of the provider's choice, for everybody",
         "api: port 9000 of the container as TCP 9000, for service \"web\"",
-        "carried by its route: read_timeout, as a limit of 1000 ms on the whole answer",
+        "carried by HTTPRoute web.8080: timeouts.request 1000ms, from read_timeout",
         "services.api.expose[0].as 9000, the same as port the language",
         "services.web.expose[0].proto TCP the language",
         "services.web.expose[0].http_options.max_body_size 1048576 bytes the language",
@@ -101,6 +101,58 @@ fn explaining_tells_orders_objects_ways_in_and_defaults() {
 }
 
 #[test]
+fn explaining_tells_what_extensions_ask_for() {
+    let text = r#"
+version: "2.0"
+reclamation: {min_window: 90s}
+services:
+  web:
+    image: nginx
+    expose: [{port: 80, to: [{global: true}]}]
+    x-berth:
+      probes: {liveness: {exec: {command: [check, --password=hunter2]}, periodSeconds: 5}}
+      strategy: {type: Recreate}
+      secretRef: {TOKEN: api-token}
+      initContainers: [{name: migrate, image: app}]
+      tmpSize: 16Mi
+profiles:
+  compute:
+    web: {resources: {cpu: {units: 1}, memory: {size: 64Mi}, storage: {size: 64Mi}}}
+  placement:
+    here:
+      x-berth: {award: lowest, deadline: 10m, regions: [eu-west], maxLatency: 50ms}
+      pricing: {web: {denom: uact, amount: 1}}
+deployment:
+  web: {here: {profile: web, count: 1}}
+"#;
+    let ended = Folder::with(&[("app.yaml", text)]).sdl(&["explain", "app.yaml"]);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let squeezed: Vec<String> =
+        ended.out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    for line in [
+        "the lowest bid wins after 10m",
+        "the provider must promise 90s of notice before it leaves",
+        "regions that are wished for, best first: eu-west",
+        "a round trip of 50ms at most is wished for",
+        "web: liveness: a command in the container, every 5s from 0s on, fails after 3 in a row",
+        "web: updates stop all replicas before new ones start",
+        "web: /tmp holds 16Mi and is empty at every start",
+        "web: migrate of image app runs to its end first",
+        "web: it waits for secrets that the tenant gives to the provider: api-token",
+        "services.web.x-berth.probes.liveness.failureThreshold 3 x-berth",
+        "services.web.x-berth.probes.startup none x-berth",
+        "profiles.placement.here.x-berth.minReclaim 90s reclamation.min_window",
+    ] {
+        assert!(squeezed.iter().any(|told| told == line), "{line:?} is not in\n{}", ended.out);
+    }
+    for written in
+        ["liveness.periodSeconds", "x-berth.strategy", "x-berth.tmpSize", "x-berth.award", "hunter"]
+    {
+        assert!(!ended.out.contains(written), "{written}\n{}", ended.out);
+    }
+}
+
+#[test]
 fn a_refused_document_is_neither_explained_nor_rendered() {
     let folder = Folder::with(&[("bad.yaml", "version: \"2.0\"\n")]);
     for verb in ["explain", "render"] {
@@ -111,18 +163,22 @@ fn a_refused_document_is_neither_explained_nor_rendered() {
 }
 
 #[test]
-fn every_real_document_that_is_accepted_can_be_explained() {
+fn every_real_document_that_is_accepted_can_be_explained_and_rendered() {
     let Some(folder) = fixtures("awesome") else { return };
     let mut explained = 0;
     for (path, expected) in expected(&folder) {
         if expected["accept"] != true {
             continue;
         }
-        let ended = Folder::new().sdl(&["explain", &path.display().to_string()]);
-        assert_eq!(ended.code, 0, "{}: {}", path.display(), ended.err);
-        assert!(ended.out.contains("\nDEFAULTS: "), "{}", path.display());
+        let name = path.display().to_string();
+        let told = Folder::new().sdl(&["explain", &name]);
+        assert_eq!(told.code, 0, "{name}: {}", told.err);
+        assert!(told.out.contains("\nON KUBERNETES ") && told.out.contains("\nDEFAULTS: "), "{name}");
+        let rendered = Folder::new().sdl(&["render", &name]);
+        assert_eq!(rendered.code, 0, "{name}: {}", rendered.err);
+        assert!(objects(&rendered.out).iter().any(|object| object["kind"] == "Namespace"), "{name}");
         explained += 1;
     }
-    println!("{explained} documents explained");
+    println!("{explained} documents explained and rendered");
     assert!(explained >= 210, "only {explained} documents were there");
 }

@@ -81,7 +81,7 @@ pub(super) fn total(spec: &GroupSpec) -> String {
         }
     }
     let mut parts = vec![
-        format!("{} cores", decimal(cpu, 1000)),
+        format!("{} {}", decimal(cpu, 1000), if cpu == 1000 { "core" } else { "cores" }),
         format!("{} memory", sum_of_bytes(memory)),
         format!("{} storage", sum_of_bytes(own)),
     ];
@@ -90,7 +90,7 @@ pub(super) fn total(spec: &GroupSpec) -> String {
             parts.push(format!("{} {what}", sum_of_bytes(amount)));
         }
     }
-    parts.push(format!("{gpu} GPUs"));
+    parts.push(format!("{gpu} {}", if gpu == 1 { "GPU" } else { "GPUs" }));
     parts.join(", ")
 }
 

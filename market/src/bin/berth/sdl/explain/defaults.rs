@@ -18,6 +18,8 @@ pub(super) struct Default {
 
 const LANGUAGE: &str = "the language";
 const IMAGE: &str = "the image";
+const PROVIDER: &str = "the provider";
+const BERTH: &str = "x-berth";
 
 /// All of them, in the order of the document's sections.
 pub(super) fn of(deployment: &Deployment, written: &Written<'_>) -> Vec<Default> {
@@ -45,10 +47,27 @@ pub(super) fn of(deployment: &Deployment, written: &Written<'_>) -> Vec<Default>
         for (key, value) in [("attributes", "none: any provider"), ("signedBy", "nobody need vouch")] {
             found.unless_written(placement.at(key), || (format!("{path}.{key}"), value.to_owned(), LANGUAGE));
         }
+        let terms = placement.at("x-berth");
+        found.unless_written(terms.at("award"), || {
+            (format!("{path}.x-berth.award"), "manual".to_owned(), BERTH)
+        });
+        found.unless_written(terms.at("deadline"), || {
+            (format!("{path}.x-berth.deadline"), "none: berth up --wait says".to_owned(), "berth up")
+        });
+        found.unless_written(terms.at("minReclaim"), || {
+            let window = root.under(&["reclamation", "min_window"]);
+            match window.text() {
+                Some(window) => {
+                    (format!("{path}.x-berth.minReclaim"), window.to_owned(), "reclamation.min_window")
+                }
+                None => (
+                    format!("{path}.x-berth.minReclaim"),
+                    "none: a provider may leave at once".to_owned(),
+                    BERTH,
+                ),
+            }
+        });
     }
-    found.unless_written(root.under(&["reclamation", "min_window"]), || {
-        ("reclamation.min_window".to_owned(), "none: a provider may leave at once".to_owned(), LANGUAGE)
-    });
     found.0
 }
 
@@ -84,12 +103,52 @@ impl Found {
                 self.in_http_options(&path, expose.at("http_options"));
             }
         }
+        self.in_extension(&format!("{path}.x-berth"), service, place.at("x-berth"));
         let mounts = service.params.iter().flat_map(|params| params.storage.iter().flatten());
         for mount in mounts {
             let read_only = place.under(&["params", "storage", &mount.name, "readOnly"]);
             self.unless_written(read_only, || {
                 (format!("{path}.params.storage.{}.readOnly", mount.name), "false".to_owned(), LANGUAGE)
             });
+        }
+    }
+
+    fn in_extension(&mut self, path: &str, service: &Service, extension: Place<'_>) {
+        for (key, value, from) in [
+            ("restartPolicy", "Always", BERTH),
+            ("strategy", "one replica after the other", PROVIDER),
+            ("terminationGracePeriodSeconds", "30", BERTH),
+            ("tmpSize", "no /tmp of its own", BERTH),
+        ] {
+            self.unless_written(extension.at(key), || (format!("{path}.{key}"), value.to_owned(), from));
+        }
+        if service.resources.gpu.units.0 > 0 {
+            self.unless_written(extension.at("allowGpuSharing"), || {
+                (format!("{path}.allowGpuSharing"), "false: its GPUs are its own".to_owned(), BERTH)
+            });
+        }
+        for name in ["startup", "readiness", "liveness"] {
+            let (probe, path) = (extension.under(&["probes", name]), format!("{path}.probes.{name}"));
+            if !probe.is_written() {
+                self.0.push(Default { path, value: "none".to_owned(), from: BERTH });
+                continue;
+            }
+            let get = probe.at("httpGet");
+            for (place, key, value) in [(get, "httpGet.path", "/"), (get, "httpGet.scheme", "HTTP")] {
+                let written = place.at(key.trim_start_matches("httpGet."));
+                if place.is_written() {
+                    self.unless_written(written, || (format!("{path}.{key}"), value.to_owned(), BERTH));
+                }
+            }
+            for (key, value) in [
+                ("initialDelaySeconds", "0"),
+                ("periodSeconds", "10"),
+                ("timeoutSeconds", "1"),
+                ("successThreshold", "1"),
+                ("failureThreshold", "3"),
+            ] {
+                self.unless_written(probe.at(key), || (format!("{path}.{key}"), value.to_owned(), BERTH));
+            }
         }
     }
 
@@ -156,7 +215,7 @@ impl Found {
                 (format!("{path}.attributes.class"), "default".to_owned(), LANGUAGE)
             }),
             Some("on" | "yes") => self.unless_written(attributes.at("class"), || {
-                (format!("{path}.attributes.class"), "none".to_owned(), "the provider chooses")
+                (format!("{path}.attributes.class"), "none".to_owned(), PROVIDER)
             }),
             _ => {}
         }

@@ -2,6 +2,7 @@
 
 mod amounts;
 mod defaults;
+mod extension;
 mod http;
 mod written;
 
@@ -13,6 +14,7 @@ use manifests::Deployment;
 use manifests::group::GroupSpec;
 use manifests::manifest::{Group, Service};
 use manifests::objects::{Object, Settings};
+use manifests::terms::Terms;
 
 use crate::output::{progress, result, table};
 use crate::sdl::outline::{Outline, text_of};
@@ -39,17 +41,10 @@ pub(super) fn run(explain: &Explain) -> anyhow::Result<()> {
     progress(report::warnings(&source::name(&explain.file), &bytes, &deployment.warnings).trim_end());
     let settings = explain.cluster.settings();
     result(format_args!("version {}", hex::encode(deployment.manifest.digest().0)));
-    let notice = deployment.reclamation.map_or_else(
-        || "without notice".to_owned(),
-        |window| format!("with {}s of notice at least", window.as_secs()),
-    );
-    result(format_args!("the provider may end the lease early {notice}"));
-    for ((group, spec), gseq) in deployment.manifest.0.iter().zip(&deployment.groups).zip(1..=u16::MAX) {
-        ordered(group, spec);
+    let groups = deployment.manifest.0.iter().zip(&deployment.groups).zip(&deployment.terms);
+    for (((group, spec), terms), gseq) in groups.zip(1..=u16::MAX) {
+        ordered(group, spec, terms);
         becomes(group, gseq, &settings);
-    }
-    for group in &deployment.manifest.0 {
-        http::tell(group);
     }
     if let Some(outline) = text_of(&bytes).and_then(Outline::of) {
         told_defaults(&deployment, &Written::of(&outline));
@@ -58,7 +53,7 @@ pub(super) fn run(explain: &Explain) -> anyhow::Result<()> {
 }
 
 /// What goes on chain for a group, and what it costs at most.
-fn ordered(group: &Group, spec: &GroupSpec) {
+fn ordered(group: &Group, spec: &GroupSpec, terms: &Terms) {
     result(format_args!("\nPLACEMENT {}", group.name));
     let price = match spec.max_rate_down() {
         Ok(rate) => format!("at most {rate}, {} per month of 730 hours", rate.monthly_up()),
@@ -69,6 +64,9 @@ fn ordered(group: &Group, spec: &GroupSpec) {
     let size =
         order.to_bytes().map_or_else(|error| error.to_string(), |bytes| format!("{} bytes", bytes.len()));
     result(format_args!("  one order of class {}, its spec {size} on chain", order.class()));
+    for term in extension::terms(terms) {
+        result(format_args!("  {term}"));
+    }
     for attribute in spec.requirements.attributes.iter().flatten() {
         result(format_args!("  the provider must have {} = {}", attribute.key, attribute.value));
     }
@@ -101,6 +99,11 @@ fn ordered(group: &Group, spec: &GroupSpec) {
     let head = ["SERVICE", "IMAGE", "REPLICAS", "CPU", "MEMORY", "STORAGE", "GPU", "PRICE A BLOCK"];
     table(&head, rows);
     result(format_args!("together {}", amounts::total(spec)));
+    for service in &group.services {
+        for told in extension::of_service(service) {
+            result(format_args!("  {}: {told}", service.name));
+        }
+    }
 }
 
 /// The objects that a group becomes, each kind once with its names.
@@ -136,6 +139,7 @@ fn becomes(group: &Group, gseq: u16, settings: &Settings) {
     for host in &objects.hosts {
         result(format_args!("  {}: http://{}", host.service, host.host));
     }
+    http::tell(group, &objects);
 }
 
 /// An object's name, with what its kind does not say.

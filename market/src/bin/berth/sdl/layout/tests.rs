@@ -186,3 +186,50 @@ fn documents_of_the_collection_keep_digest_and_comments_and_settle_at_once() {
     assert!(real.is_empty(), "real documents were left alone: {real:#?}");
     assert!(done == 0 || left.len() * 20 < done, "too many were left alone");
 }
+
+/// The text with something done to its lines: one taken out, doubled, indented by one more, or cut.
+fn mutated(text: &str, seed: usize) -> String {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let at = seed.wrapping_mul(7919) % lines.len().max(1);
+    match (seed % 6, lines.get(at).cloned()) {
+        (0, Some(_)) => drop(lines.remove(at)),
+        (1, Some(line)) => lines.insert(at, line),
+        (2, Some(line)) => lines[at] = format!(" {line}"),
+        (3, Some(line)) => lines[at] = line.chars().take(line.chars().count() / 2).collect(),
+        (4, Some(line)) => lines[at] = format!("{line} # added"),
+        (_, Some(line)) => lines[at] = format!("{line}\n\n\n# alone\n  # deeper\n"),
+        (_, None) => {}
+    }
+    let end = if seed.is_multiple_of(5) { "" } else { "\n" };
+    format!("{}{end}", lines.join(if seed.is_multiple_of(7) { "\r\n" } else { "\n" }))
+}
+
+#[test]
+fn mangled_documents_are_laid_out_or_left_alone_and_settle_at_once() {
+    let (mut done, mut left, mut broken) = (0, 0, 0);
+    let real = collection().into_iter().filter(|(name, _)| name.contains("/awesome/"));
+    for (index, (name, text)) in real.enumerate() {
+        for seed in (index..).step_by(13).take(4) {
+            let text = mutated(&text, seed);
+            let verdict = manifests::parse(&text);
+            if matches!(verdict, Err(problems) if problems[0].kind == manifests::problem::ErrorKind::YamlSyntax)
+            {
+                broken += 1;
+                continue;
+            }
+            match format(&text) {
+                Ok(formatted) => {
+                    assert_eq!(format(&formatted).as_ref(), Ok(&formatted), "{name} {seed}\n{text}");
+                    done += 1;
+                }
+                Err(Untouched::Unusual { what, .. }) => {
+                    // A doubled first line is the one way in which these mutations get there.
+                    assert_eq!(what, "another document follows, which nobody reads", "{name} {seed}\n{text}");
+                    left += 1;
+                }
+                Err(why) => panic!("{name} {seed}: {why}\n{text}"),
+            }
+        }
+    }
+    println!("{done} mangled documents laid out, {left} left alone, {broken} no YAML");
+}

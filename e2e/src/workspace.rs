@@ -78,7 +78,7 @@ pub fn selection(fail_points: bool) -> &'static [&'static str] {
 /// When the build fails; the compiler has then said why.
 pub fn build(fail_points: bool) -> Result<()> {
     let mut cargo = cargo()?;
-    cargo.args(["build", "--quiet"]).args(selection(fail_points));
+    cargo.arg("build").args(selection(fail_points));
     cargo.args(["--lib", "--bin", "berth", "--bin", "berth-provider"]);
     let status = cargo.status().context("failed to start cargo")?;
     ensure!(

@@ -94,6 +94,17 @@ impl Anvil {
         self.ask("evm_setAutomine", json!([false])).await;
     }
 
+    /// Waits until this many transactions are known and not mined.
+    pub(crate) async fn until_pending(&self, count: u64) {
+        let wanted = json!(format!("{count:#x}"));
+        let all_there = async {
+            while self.ask("txpool_status", json!([])).await["pending"] != wanted {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), all_there).await.expect("sent in time");
+    }
+
     pub(crate) async fn mine(&self) {
         self.ask("evm_mine", json!([])).await;
     }

@@ -206,10 +206,10 @@ async fn a_call_that_was_overtaken_ends_as_reverted_with_its_reason() {
     let (cancel, again) = (Call::CancelOrder { order }, market.bid(order, rate(900)).await);
     let bid = market.provider.send("bid", &again);
     let stop = async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        market.anvil.until_pending(1).await;
         let cancel = tenant.send("cancel", &cancel);
         let mine = async {
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            market.anvil.until_pending(2).await;
             market.anvil.mine().await;
         };
         tokio::join!(cancel, mine).0

@@ -440,20 +440,28 @@ async fn logs_of_all_pods_come_as_one_stream_and_end_with_the_lease() {
     assert_eq!(read(&client, &tenant, id, &other).await, [""; 0]);
 
     let follow = LogsQuery { follow: true, ..LogsQuery::default() };
+    let heard = Arc::new(StdMutex::new(String::new()));
     let following = tokio::spawn({
-        let (client, tenant) = (client.clone(), tenant.clone());
-        async move { read(&client, &tenant, id, &follow).await }
+        let (client, tenant, heard) = (client.clone(), tenant.clone(), heard.clone());
+        async move {
+            let mut stream = client.logs(&tenant, id, &follow).await.expect("followed");
+            while let Some(chunk) = stream.next().await {
+                let text = String::from_utf8(chunk.expect("whole")).expect("text");
+                heard.lock().expect("whole").push_str(&text);
+            }
+        }
     });
+    let lines = || -> Vec<String> { heard.lock().expect("whole").lines().map(ToOwned::to_owned).collect() };
     run("web-2");
     house.api.write_log(
         "web-1",
         "2026-01-01T00:00:00.5Z hello\n2026-01-01T00:00:01.5Z world\n2026-01-01T00:00:02Z again\n",
     );
     // The small API server ends each log at once, so the follower comes back for what is new.
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    until("all four lines came", async || lines().len() == 4).await;
     house.stage.close(id, 0).await;
-    let mut lines =
-        tokio::time::timeout(Duration::from_secs(10), following).await.expect("it ends").expect("whole");
+    tokio::time::timeout(Duration::from_secs(10), following).await.expect("it ends").expect("whole");
+    let mut lines = lines();
     assert_eq!(lines.pop().as_deref(), Some("# the lease has ended: closed by the tenant"));
     lines.sort();
     assert_eq!(lines, ["web/web-1 again", "web/web-1 hello", "web/web-1 world", "web/web-2 second"]);

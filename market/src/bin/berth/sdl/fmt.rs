@@ -19,7 +19,7 @@ use crate::sdl::{layout, report, source};
 ///
 /// Exit codes: 0 done, 1 a file was left alone, or with --check would change, 2 wrong usage or a file that cannot be read.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment, after_long_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Fmt {
     /// The documents, in SDL; - reads standard input and prints the result.
     #[arg(required = true, value_name = "FILE")]

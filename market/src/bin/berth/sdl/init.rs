@@ -49,7 +49,7 @@ const TEMPLATES: [Template; 5] = [
 /// Without a template's name, lists the templates. With one, writes it to deploy.yaml, or where --file says; a file that is
 /// there is never overwritten without --force. Every template is accepted as it stands: change the image, and go.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment, after_long_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Init {
     /// The template; left out, the templates are listed.
     template: Option<String>,

@@ -11,11 +11,11 @@ const SCHEMA: &str = include_str!("sdl.schema.json");
 
 /// Print the JSON schema of documents, for completion and hints in editors.
 ///
-/// It is of draft 7, which the YAML language server and with it most editors read. It is wide where the language is: it
-/// refuses what no provider could accept, and knows all keys with their meaning; what ties two places of a document together,
-/// such as a service that is not there, only `berth sdl validate` sees.
+/// It is of draft 7, which the YAML language server and with it most editors read. It knows all keys with their meaning and
+/// refuses values that no provider would take. What ties two places of a document together, such as a service that is not
+/// there, only `berth sdl validate` sees.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment, after_long_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Schema {
     /// Where to write it; - is standard output.
     #[arg(long, short, value_name = "FILE", default_value = "-")]

@@ -23,7 +23,7 @@ use crate::sdl::{report, source};
 ///
 /// Exit codes: 0 all are accepted, 1 one is refused, 2 wrong usage or a file that cannot be read.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment, after_long_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Validate {
     /// The documents, in SDL; - is standard input.
     #[arg(required = true, value_name = "FILE")]

@@ -34,7 +34,7 @@ use notes::{Notes, Place};
 ///
 /// Exit codes: 0 done, 1 no document can be made of it, 2 wrong usage or a file that cannot be read.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment, after_long_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Convert {
     /// The compose file; - is standard input.
     compose: PathBuf,

@@ -28,7 +28,6 @@ use written::Written;
 /// that they cost; the Kubernetes objects that it becomes; which HTTP options its routes carry and which they do not; and
 /// every value that a default gave, with where the default comes from.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct Explain {
     /// The document, in SDL; - is standard input.
     file: PathBuf,

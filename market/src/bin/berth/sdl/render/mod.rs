@@ -1,5 +1,7 @@
 //! `berth sdl render`: what a document becomes on a provider's cluster, to read.
 
+mod yaml;
+
 use std::path::PathBuf;
 
 use clap::Args;
@@ -13,10 +15,10 @@ use crate::sdl::{example, source};
 ///
 /// To read, not to apply: a provider renders for a lease that it holds, on nodes that it chose. Here the lease, the provider
 /// and its cluster are examples, named at the top of the output, and every replica stands on one node with room for all.
-/// What a provider cannot render it refuses as a whole, and so does this. Values of Secrets and of the environment are not
-/// shown without --show-secrets.
+/// What a provider cannot render it refuses as a whole, and so does this. Values of Secrets, among them the
+/// environment, are not shown without --show-secrets.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment, after_long_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Render {
     /// The document, in SDL; - is standard input.
     file: PathBuf,
@@ -26,7 +28,7 @@ pub(crate) struct Render {
     /// Only objects of this kind, such as Deployment.
     #[arg(long, value_name = "KIND")]
     kind: Option<String>,
-    /// Show values of Secrets and of the environment, too.
+    /// Show values of Secrets, too.
     #[arg(long)]
     show_secrets: bool,
     #[command(flatten)]
@@ -64,13 +66,14 @@ pub(super) fn run(render: &Render) -> anyhow::Result<()> {
             if !render.show_secrets {
                 hide(&mut body);
             }
-            output::result(format_args!("---\n{}", serde_yaml::to_string(&body)?.trim_end()));
+            let waits = if object.waits { WAITS } else { "" };
+            output::result(format_args!("---\n{waits}{}", yaml::text(&body).trim_end()));
         }
     }
     Ok(())
 }
 
-/// Replaces what may be secret: the values of a Secret, and those of environment variables.
+/// Replaces the values of a Secret, which is where all that a tenant wants hidden stands: environment and credentials.
 fn hide(body: &mut Value) {
     if body["kind"] == "Secret" {
         for part in ["data", "stringData"] {
@@ -81,26 +84,9 @@ fn hide(body: &mut Value) {
             }
         }
     }
-    hide_environment(body);
 }
+
+/// Stands above what is applied last.
+const WAITS: &str = "# Applied when the ports, addresses and secrets that it is told of are there.\n";
 
 const HIDDEN: &str = "(not shown)";
-
-fn hide_environment(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            for (key, field) in fields {
-                match field {
-                    Value::Array(variables) if key == "env" => {
-                        for value in variables.iter_mut().filter_map(|variable| variable.get_mut("value")) {
-                            *value = Value::from(HIDDEN);
-                        }
-                    }
-                    _ => hide_environment(field),
-                }
-            }
-        }
-        Value::Array(elements) => elements.iter_mut().for_each(hide_environment),
-        _ => {}
-    }
-}

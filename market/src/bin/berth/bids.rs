@@ -31,11 +31,12 @@ const ANSWER: Duration = Duration::from_secs(3);
 const ASK: Duration = Duration::from_secs(2);
 
 /// What was wanted of bids.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Wish {
     pub(crate) pick: Pick,
     pub(crate) wait: Duration,
-    pub(crate) min_reclaim: u32,
+    /// Seconds of notice for each group.
+    pub(crate) min_reclaim: Vec<u32>,
 }
 
 /// A bid with its provider.
@@ -46,7 +47,7 @@ struct Offer {
 }
 
 /// Accepts one bid for each open order, or none: nothing is accepted before every order has a bid that will do.
-pub(crate) async fn award(account: &Account, record: &Record, wish: Wish) -> anyhow::Result<()> {
+pub(crate) async fn award(account: &Account, record: &Record, wish: &Wish) -> anyhow::Result<()> {
     let providers = bidders(account, wish.pick).await?;
     let started = Instant::now();
     let mut first_offer: Option<Instant> = None;
@@ -59,7 +60,7 @@ pub(crate) async fn award(account: &Account, record: &Record, wish: Wish) -> any
             .filter(|(_, g)| g.state == Some(OrderState::Open))
             .map(|(n, _)| n)
             .collect();
-        let mut offers = offers(account, record, &sight, &open, wish.min_reclaim).await?;
+        let mut offers = offers(account, record, &sight, &open, &wish.min_reclaim).await?;
         for offers in offers.values_mut() {
             offers.retain(|offer| !refused.contains(&(offer.provider, offer.bid.terms_hash())));
         }
@@ -117,7 +118,7 @@ async fn offers(
     record: &Record,
     sight: &Sight,
     open: &[usize],
-    min_reclaim: u32,
+    min_reclaim: &[u32],
 ) -> anyhow::Result<BTreeMap<usize, Vec<Offer>>> {
     let facts = account.chain.facts_of_account(record.account(), record.first_block).await?;
     let mut offers = BTreeMap::new();
@@ -133,7 +134,7 @@ async fn offers(
         let mut good = Vec::new();
         for provider in bidders {
             if let Some(bid) = account.chain.bid(order, provider, At::Latest).await?
-                && is_good(&bid, record.groups[*n].max_rate, min_reclaim, sight.head.timestamp)
+                && is_good(&bid, record.groups[*n].max_rate, min_reclaim[*n], sight.head.timestamp)
             {
                 good.push(Offer { provider, bid });
             }

@@ -10,18 +10,20 @@ use manifests::money::Rate;
 use manifests::order::Hash;
 use manifests::price::{Decimal, ExchangeRate, PriceError};
 use manifests::resources::Attribute;
+use manifests::terms::{Award, Terms};
 use market::call::{class_hash, keccak256};
 
 use crate::contexts::Mapping;
 use crate::exit::Ending;
+use crate::sdl::report;
 
 /// A document, ready to be ordered.
 #[derive(Debug)]
 pub(crate) struct Wanted {
     pub(crate) manifest: Manifest,
     pub(crate) groups: Vec<WantedGroup>,
-    /// Seconds of notice that a provider must promise.
-    pub(crate) min_reclaim: u32,
+    /// What it asks for that cannot be ordered here, each in a sentence.
+    pub(crate) unserved: Vec<String>,
     /// What its author should know.
     pub(crate) warnings: Vec<String>,
 }
@@ -33,6 +35,8 @@ pub(crate) struct WantedGroup {
     /// What the document says it pays: amount and currency per block of the network the language comes from.
     pub(crate) said: String,
     pub(crate) max_rate: Rate,
+    /// Seconds of notice that a provider must promise.
+    pub(crate) min_reclaim: u32,
     pub(crate) spec: String,
     pub(crate) class: Hash,
 }
@@ -64,15 +68,29 @@ pub(crate) fn read(
         Ending::error(Ending::USAGE, format!("{} cannot be read: {error}", path.display()))
     })?;
     let document = manifests::parse(&bytes).map_err(|problems| {
-        let lines: Vec<String> =
-            problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect();
-        Ending::error(Ending::USAGE, lines.join("\n"))
+        let file = path.display().to_string();
+        let told = report::problems(&file, &bytes, &problems);
+        Ending::error(Ending::USAGE, format!("{file} is refused\n{}", told.trim_end()))
     })?;
     let mut warnings: Vec<String> = document.warnings.iter().map(ToString::to_string).collect();
     let mut unchecked = BTreeSet::new();
     let mut groups = Vec::new();
-    for group in &document.groups {
-        groups.push(wanted(group, mapping, max_price, &mut unchecked)?);
+    let mut unserved = secrets_wanted(&document.manifest);
+    for (group, terms) in document.groups.iter().zip(&document.terms) {
+        groups.push(wanted(group, terms, mapping, max_price, &mut unchecked)?);
+        if terms.award != Award::Manual || terms.deadline.is_some() {
+            unserved.push(format!(
+                "placement {}: award and deadline are not posted with orders yet: leave them out, and say with --wait \
+                 how long bids are taken",
+                group.name
+            ));
+        }
+        if !terms.regions.is_empty() || terms.max_latency.is_some() {
+            warnings.push(format!(
+                "placement {}: wishes for regions and latency are not looked at yet",
+                group.name
+            ));
+        }
     }
     if strict && !unchecked.is_empty() {
         let list: Vec<String> = unchecked.into_iter().collect();
@@ -86,14 +104,27 @@ pub(crate) fn read(
     warnings.extend(unchecked.iter().map(|need| {
         format!("requirement {need} is passed on to providers, but nobody vouches for it on this market")
     }));
-    let min_reclaim = document.reclamation.map_or(Ok(0), |notice| u32::try_from(notice.as_secs()));
-    let min_reclaim =
-        min_reclaim.map_err(|_| Ending::error(Ending::USAGE, "the wanted notice is far too long"))?;
-    Ok(Wanted { manifest: document.manifest, groups, min_reclaim, warnings })
+    Ok(Wanted { manifest: document.manifest, groups, unserved, warnings })
+}
+
+/// Secrets that services would wait for in vain: their values cannot be handed to a provider yet.
+fn secrets_wanted(manifest: &Manifest) -> Vec<String> {
+    let services = manifest.0.iter().flat_map(|group| &group.services);
+    let extended = services.filter_map(|service| Some((service, service.x_berth.as_ref()?)));
+    extended
+        .filter(|(_, extension)| !extension.secret_names().is_empty())
+        .map(|(service, _)| {
+            let name = &service.name;
+            format!(
+                "service {name}: values of secrets cannot be handed over yet: use env instead of secretRef"
+            )
+        })
+        .collect()
 }
 
 fn wanted(
     group: &GroupSpec,
+    terms: &Terms,
     mapping: &Mapping,
     max_price: Option<Rate>,
     unchecked: &mut BTreeSet<String>,
@@ -114,7 +145,10 @@ fn wanted(
     let said: Vec<String> =
         group.resources.iter().map(|unit| format!("{} × {}", unit.count, short(unit.price.amount))).collect();
     let said = format!("({}) {} a block", said.join(" + "), group.denom().unwrap_or("uact"));
-    Ok(WantedGroup { name: group.name.clone(), said, max_rate, spec, class: class_hash(&class(group)) })
+    let min_reclaim = u32::try_from(terms.min_reclaim.unwrap_or_default().as_secs())
+        .map_err(|_| Ending::error(Ending::USAGE, "the wanted notice is far too long"))?;
+    let class = class_hash(&class(group));
+    Ok(WantedGroup { name: group.name.clone(), said, max_rate, min_reclaim, spec, class })
 }
 
 fn document_rate(group: &GroupSpec, mapping: &Mapping) -> anyhow::Result<Rate> {
@@ -240,6 +274,45 @@ deployment:
         assert_eq!(group.spec_hash(), manifests::group::spec_hash(group.spec.as_bytes()));
         assert!(!group.spec.contains("12.5"), "the price is nobody's business: {}", group.spec);
         assert_eq!(wanted.warnings.len(), 4, "{:?}", wanted.warnings);
+    }
+
+    #[test]
+    fn a_refused_document_is_shown_with_the_line_and_a_caret() {
+        let text = DOCUMENT.replace("DENOM", "uact").replace("size: 64Mi", "size: 64mb");
+        let error = read_text(&text, &Mapping::default(), None, false).expect_err("refused").to_string();
+        assert!(
+            error.contains("error[quantity-malformed]")
+                && error.contains(
+                    "size: 64mb}
+   |                        ^^^^
+"
+                ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn notice_is_ordered_for_each_placement_and_what_cannot_be_is_said() {
+        let text = DOCUMENT.replace("DENOM", "uact");
+        let read = |text: &str| read_text(text, &Mapping::default(), None, false).expect("read");
+        let plain = read(&text);
+        assert_eq!((plain.groups[0].min_reclaim, plain.unserved.len()), (0, 0));
+        let window = read(&format!("{text}reclamation: {{min_window: 1h}}\n"));
+        assert_eq!(window.groups[0].min_reclaim, 3600);
+        let extended = text
+            .replace(
+                "    far:\n",
+                "    far:\n      x-berth: {award: lowest, deadline: 5m, minReclaim: 2h, regions: [eu]}\n",
+            )
+            .replace("image: nginx,", "image: nginx, x-berth: {secretRef: {TOKEN: api-token}},");
+        let extended = read(&extended);
+        assert_eq!(extended.groups[0].min_reclaim, 7200);
+        assert_eq!(extended.unserved.len(), 2, "{:?}", extended.unserved);
+        assert!(
+            extended.warnings.iter().any(|warning| warning.contains("regions")),
+            "{:?}",
+            extended.warnings
+        );
     }
 
     #[test]

@@ -42,6 +42,10 @@ pub(crate) async fn run(up: Up) -> anyhow::Result<()> {
     for warning in &wanted.warnings {
         progress(format_args!("note: {warning}"));
     }
+    if !wanted.unserved.is_empty() {
+        let sentence = format!("{} cannot be ordered: {}", up.document.display(), wanted.unserved.join("; "));
+        return Err(Ending::error(Ending::USAGE, sentence));
+    }
     let name = match &up.name {
         Some(name) => name.clone(),
         None => name_of(&up.document)?,
@@ -157,7 +161,7 @@ async fn drive(account: &Account, record: &Record, wanted: &Wanted, up: &Up) -> 
                     class: group.class,
                     max_rate: record.groups[n].max_rate,
                     expires_at: order_expiry(account, &sight, up).await?,
-                    min_reclaim: wanted.min_reclaim,
+                    min_reclaim: group.min_reclaim,
                 };
                 let call =
                     Call::CreateOrder { order: sight.groups[n].order, terms, spec: group.spec.clone() };
@@ -166,8 +170,9 @@ async fn drive(account: &Account, record: &Record, wanted: &Wanted, up: &Up) -> 
             }
             Step::Award => {
                 the_specs_are_ours(account, &sight, wanted).await?;
-                let wish = Wish { pick: up.pick, wait: up.wait, min_reclaim: wanted.min_reclaim };
-                bids::award(account, record, wish).await.map_err(|error| {
+                let min_reclaim = wanted.groups.iter().map(|group| group.min_reclaim).collect();
+                let wish = Wish { pick: up.pick, wait: up.wait, min_reclaim };
+                bids::award(account, record, &wish).await.map_err(|error| {
                     match error.downcast_ref::<Ending>() {
                         Some(ending) if ending.is_no_bids() => Stop::NoBids(error),
                         _ => Stop::Other(error),

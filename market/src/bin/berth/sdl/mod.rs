@@ -8,7 +8,7 @@ mod init;
 mod layout;
 mod outline;
 mod render;
-mod report;
+pub(crate) mod report;
 mod schema;
 mod source;
 mod validate;

@@ -7,7 +7,7 @@ use manifests::Source;
 use manifests::problem::{Problem, Warning};
 
 /// All problems of a document, the one that stands in the way first.
-pub(super) fn problems(file: &str, bytes: &[u8], problems: &[Problem]) -> String {
+pub(crate) fn problems(file: &str, bytes: &[u8], problems: &[Problem]) -> String {
     let report = Report { file, source: Source::new(bytes) };
     let told = |problem: &Problem| {
         let heading = format!("error[{}]: {}", problem.kind, problem.fault());

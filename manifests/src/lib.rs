@@ -68,4 +68,6 @@ mod sdl;
 pub mod terms;
 
 pub use rules::MAX_MANIFEST_BYTES;
-pub use sdl::{Deployment, Excerpt, MAX_DOCUMENT_BYTES, Source, parse};
+pub use sdl::{
+    Deployment, Excerpt, MAX_DOCUMENT_BYTES, MAX_STEPS_PER_BYTE, Mode, Reading, Source, parse, read,
+};

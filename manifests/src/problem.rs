@@ -130,8 +130,6 @@ error_kinds! {
     ManifestTooLarge = "manifest-too-large",
     /// JSON that is not a manifest.
     ManifestMalformed = "manifest-malformed",
-    /// Part of the language that is not read here.
-    Unsupported = "unsupported",
     /// A key that `x-berth` does not have.
     ExtensionUnknownKey = "extension-unknown-key",
     /// A value under `x-berth` that is out of range or does not fit what stands beside it.

@@ -13,7 +13,7 @@ use manifests::digest::{canonical_json, plain_json};
 use manifests::group::GroupSpec;
 use manifests::manifest::Manifest;
 use manifests::problem::Problem;
-use manifests::{Deployment, parse};
+use manifests::{Deployment, Mode, parse};
 use serde_json::{Value, json};
 
 /// The collection, if it is there.
@@ -173,6 +173,34 @@ fn real_documents_mean_here_what_they_mean_elsewhere() {
         tally.add(&name, &read(&path), &expected);
     }
     tally.finish("real documents", 231);
+}
+
+#[test]
+fn lenient_reading_accepts_what_tenants_could_deploy_elsewhere_and_says_so() {
+    let Some(root) = fixtures("awesome") else { return };
+    let (mut more, mut same) = (0, 0);
+    for path in files(&root, &["yaml", "yml"]) {
+        let name = path.file_name().expect("a file").to_string_lossy().into_owned();
+        let expected = read_json(&root.join("expected").join(format!("{name}.json")));
+        let text = read(&path);
+        let lenient = manifests::read(&text, Mode::Lenient).outcome;
+        match parse(&text) {
+            Ok(exact) => {
+                let lenient = lenient.unwrap_or_else(|problems| panic!("{name}: {}", problems[0]));
+                let named = exact.warnings.iter().any(|warning| warning.message.contains("named default"));
+                assert!(named || lenient == exact, "{name} means something else in lenient reading");
+                same += 1;
+            }
+            Err(_) if expected["js_accept"] == true && expected["error"] != "no-global-service" => {
+                let deployment = lenient.unwrap_or_else(|problems| panic!("{name}: {}", problems[0]));
+                assert!(!deployment.warnings.is_empty(), "{name} is accepted without a warning");
+                more += 1;
+            }
+            Err(_) => {}
+        }
+    }
+    println!("lenient reading: {more} more of the real documents accepted, {same} as before");
+    assert!(more >= 13, "only {more} more");
 }
 
 #[test]

@@ -350,7 +350,6 @@ const REFUSALS: &[(&str, &str, ErrorKind, &str)] = &[
     ("image: postgres:16", "image:", ErrorKind::ImageEmpty, "services.store.image"),
     ("MODE=prod", "1MODE=prod", ErrorKind::EnvNameInvalid, "services.web.env[0]"),
     ("port: 5432", "port: 70000", ErrorKind::PortOutOfRange, "services.store.expose[0]"),
-    ("MODE=prod", "!!binary aGk=", ErrorKind::Unsupported, "services.web.env[0]"),
     ("MODE=prod", "*nowhere", ErrorKind::YamlSyntax, ""),
 ];
 
@@ -636,6 +635,34 @@ fn documents_that_would_cost_too_much_are_refused() {
         .replace("    west: {profile: big, count: 2}\n", &placements)
         .replace("  placement:\n", &format!("  placement:\n{prices}"));
     assert_eq!(refused(&repeated)[0].kind, ErrorKind::ManifestTooLarge);
+}
+
+#[test]
+fn a_hundred_megabytes_are_refused_without_being_read() {
+    let text = vec![b'a'; 100_000_000];
+    let begun = std::time::Instant::now();
+    let reading = manifests::read(&text, manifests::Mode::Exact);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(1));
+    assert_eq!(reading.steps, 0);
+    assert_eq!(reading.outcome.expect_err("it is too long")[0].kind, ErrorKind::DocumentTooLarge);
+    let problems = Manifest::from_json(&text).expect_err("it is too long");
+    assert_eq!(problems[0].kind, ErrorKind::ManifestTooLarge);
+}
+
+#[test]
+fn base64_of_text_is_the_text() {
+    let mode = |text: &str| accepted(&with("MODE=prod", text)).manifest.digest();
+    assert_eq!(mode("!!binary TU9ERT1wcm9k"), mode("MODE=prod"));
+    assert_eq!(mode("!!binary |\n        TU9ERT\n        1wcm9k"), mode("MODE=prod"));
+    for broken in ["TU9", "no base64", "/w=="] {
+        let problem = &refused(&with("MODE=prod", &format!("!!binary {broken}")))[0];
+        assert_eq!(
+            (problem.kind, problem.path.as_str()),
+            (ErrorKind::YamlType, "services.web.env[0]"),
+            "{broken}"
+        );
+    }
+    assert_eq!(refused(&with("port: 8080", "port: !!binary ODA4MA=="))[0].kind, ErrorKind::YamlType);
 }
 
 #[test]

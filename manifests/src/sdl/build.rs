@@ -50,8 +50,15 @@ pub(crate) struct PlannedService<'d, 't> {
     count: u32,
 }
 
+/// How much of the manifest is written in a step.
+const BYTES_PER_STEP: usize = 64;
+
 /// Resolves what is deployed. Unknown names are left for the semantic checks to report.
-pub(crate) fn plan<'d, 't>(document: &'d Document<'t>, problems: &mut Vec<Problem>) -> Plan<'d, 't> {
+pub(crate) fn plan<'d, 't>(
+    document: &'d Document<'t>,
+    problems: &mut Vec<Problem>,
+    steps: &mut usize,
+) -> Plan<'d, 't> {
     let numbers = EndpointNumbers::of(document);
     let mut plan = Plan::default();
     let mut size = 0usize;
@@ -69,7 +76,9 @@ pub(crate) fn plan<'d, 't>(document: &'d Document<'t>, problems: &mut Vec<Proble
                 continue;
             };
             let tee = tee(name, service, compute, deploy, group, problems);
-            size = size.saturating_add(expected_size(service));
+            let added = expected_size(service);
+            size = size.saturating_add(added);
+            *steps = steps.saturating_add(added / BYTES_PER_STEP);
             if size > MAX_MANIFEST_BYTES {
                 let message = format!(
                     "the manifest would be larger than {MAX_MANIFEST_BYTES} bytes: deploy less in one document"

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use super::Mode;
 use super::document::{At, Compute, Cpu, Gpu, Volume, VolumeAttributes};
-use super::quantity::{bytes, cpu_millis, digits, ram_bytes};
+use super::quantity::{QuantityError, bytes, cpu_millis, digits, lenient_bytes, ram_bytes};
 use super::reader::{Entry, Reader};
 use super::yaml::{Kind, NodeId};
 use crate::problem::{ErrorKind, shown};
@@ -68,11 +69,26 @@ fn memory<'t>(reader: &mut Reader<'t>, entry: Entry<'t>) -> At<u64> {
     let mut size = At { value: 0, mark: entry.key_mark };
     reader.record(entry.value, |reader, field| {
         if field.key == "size" {
-            size = reader.quantity(field.value, bytes, BYTES_WANTED);
+            size = byte_size(reader, field.value);
         }
         field.key == "size"
     });
     size
+}
+
+/// Bytes in the language's notation, or, in lenient reading, in that of the web console, with a warning that says what
+/// was understood.
+fn byte_size(reader: &mut Reader<'_>, node: NodeId) -> At<u64> {
+    let text = reader.raw(node);
+    if reader.mode() == Mode::Lenient
+        && bytes(&text) == Err(QuantityError::Malformed)
+        && let Some(value) = lenient_bytes(&text)
+    {
+        let message = format!("{} is read as {value} bytes: write Ki, Mi or Gi, or k, M or G", shown(&text));
+        reader.warn(text.mark, message);
+        return At { value, mark: text.mark };
+    }
+    reader.quantity(node, bytes, BYTES_WANTED)
 }
 
 fn storage<'t>(reader: &mut Reader<'t>, node: NodeId) -> Vec<Volume<'t>> {
@@ -80,7 +96,11 @@ fn storage<'t>(reader: &mut Reader<'t>, node: NodeId) -> Vec<Volume<'t>> {
         Kind::Plain | Kind::Quoted => Vec::new(),
         Kind::Mapping => {
             let mut volume = volume(reader, node);
-            if volume.name != DEFAULT_VOLUME {
+            if volume.name != DEFAULT_VOLUME && reader.mode() == Mode::Lenient {
+                let mark = reader.mark(node);
+                let message = "a volume written without a list has this name only in lenient reading: write - before it";
+                reader.warn(mark, message);
+            } else if volume.name != DEFAULT_VOLUME {
                 let mark = reader.mark(node);
                 reader.warn(
                     mark,
@@ -116,7 +136,7 @@ fn volume<'t>(reader: &mut Reader<'t>, node: NodeId) -> Volume<'t> {
     reader.record(node, |reader, field| {
         match field.key {
             "name" => volume.name = reader.text(field.value).value,
-            "size" => volume.size = reader.quantity(field.value, bytes, BYTES_WANTED),
+            "size" => volume.size = byte_size(reader, field.value),
             "attributes" if reader.is_null(field.value) => volume.attributes = VolumeAttributes::default(),
             "attributes" => volume.attributes = volume_attributes(reader, field),
             _ => return false,
@@ -287,7 +307,7 @@ fn gpu_model_key(reader: &mut Reader<'_>, node: NodeId) -> At<String> {
         }
         true
     });
-    let mut key = format!("vendor/nvidia/model/{model}");
+    let mut key = format!("vendor/nvidia/model/{}", reader.owned(node, model));
     if let Some(gibibytes) = gibibytes {
         key += &format!("/ram/{gibibytes}Gi");
     }

@@ -34,7 +34,7 @@ pub(super) fn service<'t>(reader: &mut Reader<'t>, entry: Entry<'t>) -> Option<S
     ];
     strict(reader, entry.value, &known, |reader, field| {
         let node = field.value;
-        marks.note(reader, field.key_mark);
+        marks.note(reader, field.value, field.key_mark);
         match field.key {
             "probes" => read.probes = probes(reader, node, &mut marks),
             "restartPolicy" => restart_policy(reader, node),
@@ -66,14 +66,20 @@ pub(super) fn service<'t>(reader: &mut Reader<'t>, entry: Entry<'t>) -> Option<S
 
 const SIZE_WANTED: &str = "an amount of bytes: write a number with Ki, Mi or Gi, as 512Mi";
 
+/// About how much a place takes beside its path, and the part that stands there beside its texts.
+const MARK_BYTES: usize = 200;
+
 /// Where the parts stand that are checked when the manifest is built, by their paths.
 struct Marks {
     all: BTreeMap<String, Mark>,
 }
 
 impl Marks {
-    fn note(&mut self, reader: &Reader<'_>, mark: Mark) {
-        self.all.insert(reader.path(), mark);
+    fn note(&mut self, reader: &mut Reader<'_>, node: NodeId, mark: Mark) {
+        let path = reader.path();
+        if reader.take_memory(node, path.len() + MARK_BYTES) {
+            self.all.insert(path, mark);
+        }
     }
 }
 
@@ -174,7 +180,7 @@ fn probe<'t>(reader: &mut Reader<'t>, entry: Entry<'t>, marks: &mut Marks) -> Op
     let before = reader.problems.len();
     strict(reader, entry.value, &known, |reader, field| {
         let node = field.value;
-        marks.note(reader, field.key_mark);
+        marks.note(reader, field.value, field.key_mark);
         if reader.is_null(node) {
             return;
         }
@@ -208,7 +214,7 @@ fn http_get<'t>(reader: &mut Reader<'t>, node: NodeId, marks: &mut Marks) -> Opt
     let mut port = None;
     let mut scheme = Scheme::default();
     strict(reader, node, &["path", "port", "scheme"], |reader, field| {
-        marks.note(reader, field.key_mark);
+        marks.note(reader, field.value, field.key_mark);
         match field.key {
             "path" if !reader.is_null(field.value) => path = reader.text(field.value).value,
             "port" => port = Some(within(reader, field.value)),
@@ -220,7 +226,7 @@ fn http_get<'t>(reader: &mut Reader<'t>, node: NodeId, marks: &mut Marks) -> Opt
         }
     });
     let port = known_port(reader, mark, port)?;
-    Some(HttpGet { path: reader.owned(path), port, scheme })
+    Some(HttpGet { path: reader.owned(node, path), port, scheme })
 }
 
 fn tcp_socket(reader: &mut Reader<'_>, node: NodeId) -> Option<TcpSocket> {
@@ -242,7 +248,7 @@ fn exec<'t>(reader: &mut Reader<'t>, node: NodeId, marks: &mut Marks) -> Exec {
     let mut command = None;
     reader.in_secret(|reader| {
         strict(reader, node, &["command"], |reader, field| {
-            marks.note(reader, field.key_mark);
+            marks.note(reader, field.value, field.key_mark);
             command = owned_texts(reader, field.value);
         });
     });
@@ -299,8 +305,9 @@ fn secret_refs(reader: &mut Reader<'_>, node: NodeId, marks: &mut Marks) -> Vec<
     reader.in_secret(|reader| {
         reader.named(node, |reader, entry| {
             let secret = reader.text(entry.value);
-            marks.note(reader, secret.mark);
-            references.insert(reader.owned(entry.key), reader.owned(&secret));
+            marks.note(reader, entry.value, secret.mark);
+            let name = reader.owned(entry.value, entry.key);
+            references.insert(name, reader.owned(entry.value, &secret));
         });
     });
     references.into_iter().map(|(name, secret)| SecretRef { name, secret }).collect()
@@ -315,11 +322,11 @@ fn init_container<'t>(reader: &mut Reader<'t>, node: NodeId, marks: &mut Marks) 
         env: None,
         secret_ref: Vec::new(),
     };
-    marks.note(reader, reader.mark(node));
+    marks.note(reader, node, reader.mark(node));
     let known = ["name", "image", "command", "args", "env", "secretRef"];
     strict(reader, node, &known, |reader, field| {
         let node = field.value;
-        marks.note(reader, reader.mark(node));
+        marks.note(reader, node, reader.mark(node));
         match field.key {
             "name" => container.name = owned_text(reader, node),
             "image" => container.image = owned_text(reader, node),
@@ -337,12 +344,12 @@ fn init_container<'t>(reader: &mut Reader<'t>, node: NodeId, marks: &mut Marks) 
 
 fn owned_text(reader: &mut Reader<'_>, node: NodeId) -> String {
     let text = reader.text(node);
-    reader.owned(&text)
+    reader.owned(node, &text)
 }
 
 fn owned_texts(reader: &mut Reader<'_>, node: NodeId) -> Option<Vec<String>> {
     let texts = reader.texts(node)?;
-    Some(texts.into_iter().map(|text| reader.owned(text)).collect())
+    Some(texts.into_iter().map(|text| reader.owned(node, text)).collect())
 }
 
 /// The extension of a placement.

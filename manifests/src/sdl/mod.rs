@@ -53,26 +53,68 @@ pub struct Deployment {
     pub warnings: Vec<Warning>,
 }
 
+/// How faithfully a document is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// As the language says, and as every provider can check.
+    #[default]
+    Exact,
+    /// With what the web console of the other network accepts beyond that, each time with a warning: suffixes of bytes in
+    /// any case and with letters behind them (`4GB`, `1gi`), and a `name` for a volume that is written without a list.
+    Lenient,
+}
+
+/// What came of reading a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// What the document stands for, or every problem of it, the first being the one that the language's order of checks
+    /// demands.
+    pub outcome: Result<Deployment, Vec<Problem>>,
+    /// How much work it was: parser events, nodes visited, and pieces of the manifest written. At most
+    /// [`MAX_STEPS_PER_BYTE`] for each byte of the document.
+    pub steps: usize,
+}
+
+/// The bound of [`Reading::steps`].
+pub const MAX_STEPS_PER_BYTE: usize = 64;
+
 /// Reads a tenant's document.
 ///
 /// # Errors
 /// Every problem of the document; the first is the one that the language's order of checks demands.
 pub fn parse(text: impl AsRef<[u8]>) -> Result<Deployment, Vec<Problem>> {
-    let text = text.as_ref();
+    read(text, Mode::Exact).outcome
+}
+
+/// Reads a tenant's document as faithfully as wanted, and counts the work.
+pub fn read(text: impl AsRef<[u8]>, mode: Mode) -> Reading {
+    let mut steps = 0;
+    let outcome = read_counted(text.as_ref(), mode, &mut steps);
+    Reading { outcome, steps }
+}
+
+fn read_counted(text: &[u8], mode: Mode, steps: &mut usize) -> Result<Deployment, Vec<Problem>> {
     if text.len() > MAX_DOCUMENT_BYTES {
         let message =
             format!("the document is {} bytes long, at most {MAX_DOCUMENT_BYTES} are read", text.len());
         return Err(vec![Problem::at(ErrorKind::DocumentTooLarge, String::new(), Mark::default(), message)]);
     }
     let tree = Tree::read(text).map_err(|problem| vec![problem])?;
-    let (document, warnings) = decode(&tree)?;
-    validate::validate(&document, warnings)
+    *steps = tree.event_count();
+    let (document, warnings) = decode(&tree, text.len(), mode, steps)?;
+    validate::validate(&document, warnings, steps)
 }
 
 /// Decodes a document. The first problem is the one that the language's order of checks demands.
-fn decode(tree: &Tree) -> Result<(Document<'_>, Vec<Warning>), Vec<Problem>> {
-    let mut reader = Reader::new(tree);
+fn decode<'t>(
+    tree: &'t Tree,
+    bytes: usize,
+    mode: Mode,
+    steps: &mut usize,
+) -> Result<(Document<'t>, Vec<Warning>), Vec<Problem>> {
+    let mut reader = Reader::new(tree, bytes, mode);
     let document = root(&mut reader, tree.root());
+    *steps += reader.steps();
     match document {
         Some(document) if reader.problems.is_empty() => Ok((document, reader.warnings)),
         _ => Err(reader.problems),

@@ -34,6 +34,22 @@ pub(crate) fn bytes(text: &str) -> Result<u64, QuantityError> {
     truncate(number(text)?, multiplier)
 }
 
+/// Bytes as the web console of the other network reads them: a decimal number and a prefix in any case, powers of 1024 if
+/// exactly an `i` follows it and of 1000 if anything else does. Rounded up.
+pub(crate) fn lenient_bytes(text: &str) -> Option<u64> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (digits, suffix) = text.split_at(end);
+    let value: f64 = if digits.starts_with('.') { None } else { digits.parse().ok() }?;
+    let (first, rest) = suffix.split_at_checked(1)?;
+    let power = power(match first.as_bytes()[0].to_ascii_uppercase() {
+        b'K' => b'k',
+        other => other,
+    })?;
+    let known = rest.bytes().all(|b| b.is_ascii_alphabetic());
+    let base: f64 = if rest.eq_ignore_ascii_case("i") { 1024.0 } else { 1000.0 };
+    known.then(|| (value * base.powi(power)).ceil() as u64)
+}
+
 /// Bytes of GPU memory: a number with an optional suffix `Ki` to `Ei`.
 pub(crate) fn ram_bytes(text: &str) -> Result<u64, QuantityError> {
     let (text, multiplier) = if text.ends_with('i') { binary_suffix(text)? } else { (text, 1.0) };
@@ -304,6 +320,26 @@ mod tests {
             assert_eq!(bytes(text), Err(Malformed), "{text}");
         }
         assert_eq!(bytes("-1Gi"), Err(Negative));
+    }
+
+    #[test]
+    fn lenient_bytes_take_any_case_and_letters_behind() {
+        for (text, value) in [
+            ("4GB", 4_000_000_000),
+            ("4gb", 4_000_000_000),
+            ("4Gb", 4_000_000_000),
+            ("1gi", 1 << 30),
+            ("512Mb", 512_000_000),
+            ("1GiB", 1_000_000_000),
+            ("0.0000005k", 1),
+            ("1.5gi", 3 << 29),
+            ("2K", 2000),
+        ] {
+            assert_eq!(lenient_bytes(text), Some(value), "{text}");
+        }
+        for text in ["", "1", "gi", "-1gi", "1 gi", "1x", "1.2.3g", "1g i", "1e3x", ".5g", "1é"] {
+            assert_eq!(lenient_bytes(text), None, "{text}");
+        }
     }
 
     #[test]

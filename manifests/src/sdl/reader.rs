@@ -6,10 +6,23 @@
 use std::collections::HashSet;
 use std::fmt::Write;
 
+use super::Mode;
 use super::document::At;
 use super::quantity::{self, QuantityError};
 use super::yaml::{Kind, NodeId, Tag, Tree};
 use crate::problem::{ErrorKind, Mark, Problem, Warning, push_key, shown};
+
+/// Steps that reading may take for each byte of the document, and for all of it.
+const STEPS_PER_BYTE: usize = 16;
+const MAX_STEPS: usize = 2_000_000;
+
+/// Most bytes that are taken for what is read, beside the document itself.
+const MAX_MEMORY: usize = 24 << 20;
+
+/// About how much is taken for a mapping with known keys, for a name in a map, and for an element of a list.
+const RECORD_BYTES: usize = 800;
+const NAME_BYTES: usize = 48;
+const ELEMENT_BYTES: usize = 24;
 
 /// Deepest chain of mappings that merge one another.
 const MAX_MERGE_DEPTH: usize = 32;
@@ -36,6 +49,10 @@ pub(crate) struct Reader<'t> {
     path: Vec<Segment<'t>>,
     /// Nodes that may still be visited.
     steps_left: usize,
+    steps_at_first: usize,
+    /// Bytes that may still be taken for what is read.
+    memory_left: usize,
+    mode: Mode,
     /// Whether the text at hand must not be shown.
     secret: bool,
     pub(crate) problems: Vec<Problem>,
@@ -43,17 +60,30 @@ pub(crate) struct Reader<'t> {
 }
 
 impl<'t> Reader<'t> {
-    pub(crate) fn new(tree: &'t Tree) -> Self {
-        // Without aliases every node is visited at most once; real documents share a few blocks.
-        let steps_left = tree.node_count().saturating_mul(16).clamp(20_000, 1_000_000);
+    /// A reader of a document of so many bytes.
+    pub(crate) fn new(tree: &'t Tree, bytes: usize, mode: Mode) -> Self {
+        // Without aliases every node is visited once or twice; real documents share a few blocks.
+        let steps = bytes.saturating_mul(STEPS_PER_BYTE).min(MAX_STEPS);
         Reader {
             tree,
             path: Vec::new(),
-            steps_left,
+            steps_left: steps,
+            steps_at_first: steps,
+            memory_left: MAX_MEMORY,
+            mode,
             secret: false,
             problems: Vec::new(),
             warnings: Vec::new(),
         }
+    }
+
+    /// How many steps were taken.
+    pub(crate) fn steps(&self) -> usize {
+        self.steps_at_first - self.steps_left
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
     }
 
     pub(crate) fn mark(&self, node: NodeId) -> Mark {
@@ -100,6 +130,9 @@ impl<'t> Reader<'t> {
 
     /// A mapping with known keys. `field` says whether it knows the key; other keys are warned of and skipped.
     pub(crate) fn record(&mut self, node: NodeId, mut field: impl FnMut(&mut Self, Entry<'t>) -> bool) {
+        if !self.take_memory(node, RECORD_BYTES) {
+            return;
+        }
         for entry in self.mapping(node) {
             let known = self.within(entry.key, |reader| field(reader, entry));
             if !known {
@@ -114,6 +147,9 @@ impl<'t> Reader<'t> {
     /// A mapping of names to things.
     pub(crate) fn named(&mut self, node: NodeId, mut each: impl FnMut(&mut Self, Entry<'t>)) {
         for entry in self.mapping(node) {
+            if !self.take_memory(node, NAME_BYTES) {
+                return;
+            }
             self.within(entry.key, |reader| each(reader, entry));
         }
     }
@@ -137,7 +173,7 @@ impl<'t> Reader<'t> {
         }
         let tree = self.tree;
         for (index, element) in tree.elements(node).iter().enumerate() {
-            if !self.step(*element) {
+            if !self.step(*element) || !self.take_memory(*element, ELEMENT_BYTES) {
                 return;
             }
             self.path.push(Segment::Index(index));
@@ -165,8 +201,9 @@ impl<'t> Reader<'t> {
     pub(crate) fn text(&mut self, node: NodeId) -> At<&'t str> {
         match (self.tree.kind(node), self.tree.tag(node)) {
             (Kind::Plain | Kind::Quoted, Tag::Binary) => {
-                let message = "text tagged !!binary is not read here: write the text itself";
-                self.problem(ErrorKind::Unsupported, self.mark(node), message);
+                let message =
+                    "text tagged !!binary is no base64 of a text: write the text itself, without the tag";
+                self.problem(ErrorKind::YamlType, self.mark(node), message);
             }
             (Kind::Plain | Kind::Quoted, _) => return self.raw_or_empty(node),
             (Kind::Sequence | Kind::Mapping, _) => self.wrong_type(node, "text"),
@@ -376,14 +413,23 @@ impl<'t> Reader<'t> {
     }
 
     /// A copy of a text. Copies are counted, for aliases repeat long texts cheaply.
-    pub(crate) fn owned(&mut self, text: &str) -> String {
-        let steps = text.len() / 16;
-        if steps >= self.steps_left {
-            self.steps_left = self.steps_left.min(1);
-            return String::new();
+    pub(crate) fn owned(&mut self, node: NodeId, text: &str) -> String {
+        if self.take_memory(node, text.len()) { text.to_owned() } else { String::new() }
+    }
+
+    /// Counts the memory for what is read from a node; false, with a problem the first time, when there is too much.
+    pub(crate) fn take_memory(&mut self, node: NodeId, bytes: usize) -> bool {
+        if self.steps_left == 0 {
+            return false;
         }
-        self.steps_left -= steps;
-        text.to_owned()
+        match self.memory_left.checked_sub(bytes) {
+            Some(left) => self.memory_left = left,
+            None => {
+                self.exhausted(node);
+                self.steps_left = 0;
+            }
+        }
+        self.steps_left > 0
     }
 
     pub(crate) fn path(&self) -> String {

@@ -20,9 +20,10 @@ use crate::terms::Terms;
 pub(crate) fn validate(
     document: &Document<'_>,
     mut warnings: Vec<Warning>,
+    steps: &mut usize,
 ) -> Result<Deployment, Vec<Problem>> {
     let mut problems = Vec::new();
-    let plan = build::plan(document, &mut problems);
+    let plan = build::plan(document, &mut problems, steps);
     if problems.iter().any(|problem| problem.kind == ErrorKind::ManifestTooLarge) {
         return Err(problems);
     }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use libyaml_safer::{Event, EventData, Parser, ScalarStyle};
 
 use crate::problem::{ErrorKind, Mark, Problem};
@@ -43,6 +44,7 @@ pub(crate) enum Tag {
     Float,
     Bool,
     Null,
+    /// Base64 that stands for no text; other base64 is decoded when the tree is built.
     Binary,
     /// `!something`, or one that says nothing about scalars.
     Other,
@@ -78,8 +80,9 @@ impl Tree {
         self.root
     }
 
-    pub(crate) fn node_count(&self) -> usize {
-        self.nodes.len()
+    /// About how many events the document has: a node is one, a collection's end another, an alias one.
+    pub(crate) fn event_count(&self) -> usize {
+        self.nodes.len() + self.children.len()
     }
 
     pub(crate) fn kind(&self, id: NodeId) -> Kind {
@@ -250,10 +253,15 @@ impl<'t> Builder<'t> {
                     value.pop();
                 }
                 let start = index(self.tree.text.len());
+                let mut kind = if style == ScalarStyle::Plain { Kind::Plain } else { Kind::Quoted };
+                let mut tag = tag_of(tag);
+                if tag == Tag::Binary
+                    && let Some(text) = binary(&value)
+                {
+                    (value, kind, tag) = (text, Kind::Quoted, Tag::Str);
+                }
                 self.tree.text.push_str(&value);
-                let kind = if style == ScalarStyle::Plain { Kind::Plain } else { Kind::Quoted };
-                let id =
-                    self.add(Node { mark: at, start, len: index(value.len()), kind, tag: tag_of(tag) }, at)?;
+                let id = self.add(Node { mark: at, start, len: index(value.len()), kind, tag }, at)?;
                 self.anchor(anchor, id, true);
             }
             EventData::SequenceStart { anchor, tag, .. } => self.open(Kind::Sequence, anchor, tag, at)?,
@@ -316,6 +324,12 @@ impl<'t> Builder<'t> {
             self.anchors.insert(name, Anchor { node, closed });
         }
     }
+}
+
+/// The text that base64 with padding stands for, line ends in it ignored; `None` if it stands for none.
+fn binary(value: &str) -> Option<String> {
+    let encoded: String = value.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
+    String::from_utf8(BASE64_STANDARD.decode(encoded).ok()?).ok()
 }
 
 fn tag_of(tag: Option<String>) -> Tag {

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::addresses::NODE;
 use crate::progress::{human, say};
 use crate::report::table;
-use crate::{kubectl, visitor, wait};
+use crate::{kubectl, visitor, wait, workspace};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const ROUNDS: usize = 10;
@@ -54,18 +54,34 @@ const MEASURES: [Measure; 4] = [
     },
 ];
 
+/// What is measured without a bench: the pure crate of documents, by its own measuring program.
+pub const MANIFESTS: &str = "manifests";
+
 /// Refuses a name that nothing is called.
 ///
 /// # Errors
 /// With the names that there are.
 pub fn ensure_known(name: Option<&str>) -> Result<()> {
     match name {
-        Some(name) if MEASURES.iter().all(|measure| measure.name != name) => {
+        Some(name) if name != MANIFESTS && MEASURES.iter().all(|measure| measure.name != name) => {
             let names = MEASURES.map(|measure| measure.name).join(", ");
-            bail!("nothing that is measured is called {name}: there is {names}")
+            bail!("nothing that is measured is called {name}: there is {names}, {MANIFESTS}")
         }
         _ => Ok(()),
     }
+}
+
+/// Measures from document to manifest and from manifest to objects; the figures go to standard output as they come.
+///
+/// # Errors
+/// When the measuring program cannot be built, or fails.
+pub fn manifests() -> Result<()> {
+    let mut cargo = workspace::cargo()?;
+    cargo.args(["bench", "--quiet", "--package", "manifests", "--bench", "language"]);
+    cargo.args(["--", "--discard-baseline", "--quiet"]);
+    let status = cargo.status().context("failed to start cargo")?;
+    ensure!(status.success(), "measuring the manifests broke off ({status}): see the words above");
+    Ok(())
 }
 
 /// Measures what is called `name`, or everything, and tells the figures. Runs inside a bench.
@@ -197,5 +213,6 @@ mod tests {
         let error = ensure_known(Some("speed")).unwrap_err().to_string();
         assert!(error.contains("pod_to_ready"), "{error}");
         assert!(ensure_known(None).is_ok());
+        assert!(ensure_known(Some(MANIFESTS)).is_ok());
     }
 }

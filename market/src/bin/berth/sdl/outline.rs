@@ -15,6 +15,8 @@ pub(super) type NodeId = usize;
 pub(super) struct Outline<'t> {
     /// The text as UTF-8, without byte order mark, that offsets count in.
     pub(super) text: &'t str,
+    /// Offsets at which lines begin, but the first.
+    lines: Vec<usize>,
     nodes: Vec<Node>,
     pub(super) root: NodeId,
     /// The extent of the `---` that the document begins with, if it does.
@@ -77,7 +79,8 @@ impl<'t> Outline<'t> {
         }
         let mut parser = Parser::new();
         parser.set_input_string(&mut input);
-        let mut outline = Outline { text, nodes: Vec::new(), root: 0, marker: None, end: 0 };
+        let lines = text.match_indices('\n').map(|(at, _)| at + 1).collect();
+        let mut outline = Outline { text, lines, nodes: Vec::new(), root: 0, marker: None, end: 0 };
         let mut anchors: HashMap<String, NodeId> = HashMap::new();
         let mut open: Vec<Open> = Vec::new();
         loop {
@@ -159,6 +162,12 @@ impl<'t> Outline<'t> {
 
     pub(super) fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id]
+    }
+
+    /// The line of an offset, from 1.
+    pub(super) fn line_at(&self, at: usize) -> u32 {
+        let line = self.lines.partition_point(|start| *start <= at) + 1;
+        u32::try_from(line).expect("documents are short")
     }
 
     /// All nodes, in the order in which they begin.

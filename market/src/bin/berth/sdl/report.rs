@@ -13,8 +13,21 @@ pub(crate) fn problems(file: &str, bytes: &[u8], problems: &[Problem]) -> String
         let heading = format!("error[{}]: {}", problem.kind, problem.fault());
         report.told(&heading, &problem.path, (problem.line, problem.column), problem.remedy())
     };
-    problems.iter().map(told).collect::<Vec<_>>().join("\n")
+    some(problems.iter().map(told))
 }
+
+/// The first of them, and how many there are more.
+fn some(told: impl ExactSizeIterator<Item = String>) -> String {
+    let left = told.len().saturating_sub(MOST_TOLD);
+    let mut text = told.take(MOST_TOLD).collect::<Vec<_>>().join("\n");
+    if left > 0 {
+        text.push_str(&format!("\n… and {left} more: berth sdl validate --output json tells all problems\n"));
+    }
+    text
+}
+
+/// Most problems that people read at once.
+const MOST_TOLD: usize = 20;
 
 /// Warnings of a document that is accepted.
 pub(super) fn warnings(file: &str, bytes: &[u8], warnings: &[Warning]) -> String {
@@ -25,7 +38,7 @@ pub(super) fn warnings(file: &str, bytes: &[u8], warnings: &[Warning]) -> String
     let told = |Warning { path, line, column, message }: &Warning| {
         report.told(&format!("warning: {message}"), path, (*line, *column), "")
     };
-    warnings.iter().map(told).collect::<Vec<_>>().join("\n")
+    some(warnings.iter().map(told))
 }
 
 struct Report<'a> {
@@ -54,5 +67,20 @@ impl Report<'_> {
             write(format_args!("{margin} = {remedy}\n"));
         }
         told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_problems_the_first_are_told_and_the_others_counted() {
+        let names: String = (0..100).map(|n| format!("  s{n}: {{expose: 1}}\n")).collect();
+        let text = format!("version: \"2.0\"\nservices:\n{names}");
+        let verdict = manifests::parse(&text).expect_err("refused");
+        let told = problems("f.yaml", text.as_bytes(), &verdict);
+        assert_eq!(told.matches("error[").count(), MOST_TOLD, "{told}");
+        assert!(told.contains(&format!("… and {} more: ", verdict.len() - MOST_TOLD)), "{told}");
     }
 }

@@ -31,24 +31,25 @@ pub(super) fn of<'t>(outline: &Outline<'t>) -> Result<Vec<Comment<'t>>, Untouche
             Shape::Scalar { .. } | Shape::Alias(_) => {}
             Shape::Sequence { .. } | Shape::Mapping { .. } => continue,
         }
-        in_gap(outline.text, gap, node.start, &mut found);
+        in_gap(outline, gap, node.start, &mut found);
         gap = node.end;
         if let Shape::Scalar { style: ScalarStyle::Literal | ScalarStyle::Folded, .. } = node.shape {
-            in_header(outline.text, node, &mut found);
+            in_header(outline, node, &mut found);
         } else if node.has_properties {
             refuse_between(outline.text, node)?;
         }
     }
-    in_gap(outline.text, gap, outline.end, &mut found);
+    in_gap(outline, gap, outline.end, &mut found);
     Ok(found)
 }
 
 /// Comments between two scalars. A `#` begins one at the beginning of a line or behind a blank.
-fn in_gap<'t>(text: &'t str, from: usize, to: usize, found: &mut Vec<Comment<'t>>) {
+fn in_gap<'t>(outline: &Outline<'t>, from: usize, to: usize, found: &mut Vec<Comment<'t>>) {
+    let text = outline.text;
     let mut at = from;
     while let Some(hash) = text.get(at..to).and_then(|gap| gap.find('#')).map(|place| at + place) {
         if text[..hash].ends_with([' ', '\t', '\n', '\r']) || hash == 0 {
-            let comment = comment(text, hash);
+            let comment = comment(outline, hash);
             at = hash + comment.text.len();
             found.push(comment);
         } else {
@@ -58,10 +59,10 @@ fn in_gap<'t>(text: &'t str, from: usize, to: usize, found: &mut Vec<Comment<'t>
 }
 
 /// The comment on the line of a block scalar's `|` or `>`.
-fn in_header<'t>(text: &'t str, node: &Node, found: &mut Vec<Comment<'t>>) {
-    let header = text[node.start..node.end].lines().next().unwrap_or_default();
+fn in_header<'t>(outline: &Outline<'t>, node: &Node, found: &mut Vec<Comment<'t>>) {
+    let header = outline.text[node.start..node.end].lines().next().unwrap_or_default();
     if let Some(place) = header.find(" #").or_else(|| header.find("\t#")) {
-        found.push(comment(text, node.start + place + 1));
+        found.push(comment(outline, node.start + place + 1));
     }
 }
 
@@ -81,15 +82,15 @@ fn refuse_between(text: &str, node: &Node) -> Result<(), Untouched> {
     Ok(())
 }
 
-fn comment(text: &str, at: usize) -> Comment<'_> {
+fn comment<'t>(outline: &Outline<'t>, at: usize) -> Comment<'t> {
+    let text = outline.text;
     let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
     let end = text[at..].find('\n').map_or(text.len(), |length| at + length);
     let before = &text[start..at];
     let above = text[..start].strip_suffix('\n');
-    let line = text[..at].bytes().filter(|byte| *byte == b'\n').count() + 1;
     Comment {
         at,
-        line: u32::try_from(line).expect("documents are short"),
+        line: outline.line_at(at),
         column: before.chars().count(),
         text: text[at..end].trim_end(),
         alone: before.trim().is_empty(),

@@ -30,7 +30,7 @@ pub(super) fn write(outline: &Outline<'_>, comments: &[Comment<'_>]) -> Result<S
     }
     let after = outline.text[outline.end..].trim();
     if !matches!(after, "" | "...") {
-        return unusual(line_at(outline.text, outline.end), "another document follows, which nobody reads");
+        return unusual(outline.line_at(outline.end), "another document follows, which nobody reads");
     }
     if !matches!(root.shape, Shape::Mapping { .. }) || root.has_properties {
         return unusual(root.line, "the document is no plain mapping");
@@ -39,7 +39,7 @@ pub(super) fn write(outline: &Outline<'_>, comments: &[Comment<'_>]) -> Result<S
     if let Some((start, end)) = outline.marker {
         writer.comments_before(start, 0);
         writer.out.push_str("---");
-        writer.end_line(line_at(outline.text, end), root.start);
+        writer.end_line(outline.line_at(end), root.start);
         writer.no_blank = true;
     }
     writer.collection(outline.root, 0, false, Next { at: usize::MAX, column: None })?;
@@ -144,12 +144,12 @@ impl Writer<'_, '_> {
                     let place = if line.is_empty() { 0 } else { indent + STEP };
                     self.out.push_str(&format!("\n{}{line}", " ".repeat(place)));
                 }
-                self.end_line(line_at(self.outline.text, node.end), next.at);
+                self.end_line(self.outline.line_at(node.end), next.at);
             }
             Shape::Sequence { .. } | Shape::Mapping { .. } => {
                 if let Some(inline) = self.inline(id) {
                     self.out.push_str(&format!(" {inline}"));
-                    self.end_line(line_at(self.outline.text, node.end), next.at);
+                    self.end_line(self.outline.line_at(node.end), next.at);
                     return Ok(());
                 }
                 let properties = self.properties(node);
@@ -194,7 +194,7 @@ impl Writer<'_, '_> {
             if line > 0 && self.outline.text[line..head].trim_start().starts_with('#') {
                 head = self.outline.text[..line].trim_end().len();
             } else {
-                return line_at(self.outline.text, head);
+                return self.outline.line_at(head);
             }
         }
     }
@@ -265,7 +265,7 @@ impl Writer<'_, '_> {
         let moved = block_scalar::moved(&source[body..], value, indent);
         let space = if properties.is_empty() { "" } else { " " };
         self.out.push_str(&format!(" {properties}{space}{}", moved.header));
-        self.end_line(line_at(self.outline.text, node.start + body), node.end);
+        self.end_line(self.outline.line_at(node.start + body), node.end);
         for line in &moved.lines {
             self.out.push_str(line);
             self.out.push('\n');
@@ -346,11 +346,4 @@ impl Writer<'_, '_> {
             self.no_blank = true;
         }
     }
-}
-
-/// The line of an offset, from 1.
-fn line_at(text: &str, at: usize) -> u32 {
-    let before = &text.as_bytes()[..at.min(text.len())];
-    let lines = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    u32::try_from(lines).expect("documents are short")
 }

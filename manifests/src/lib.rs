@@ -69,5 +69,5 @@ pub mod terms;
 
 pub use rules::MAX_MANIFEST_BYTES;
 pub use sdl::{
-    Deployment, Excerpt, MAX_DOCUMENT_BYTES, MAX_STEPS_PER_BYTE, Mode, Reading, Source, parse, read,
+    Deployment, Excerpt, MAX_DOCUMENT_BYTES, MAX_STEPS_PER_BYTE, Mode, Reading, Source, advise, parse, read,
 };

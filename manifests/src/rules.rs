@@ -234,7 +234,8 @@ impl HttpOption {
     }
 }
 
-const NEXT_CASES: [&str; 10] = ["error", "timeout", "500", "502", "503", "504", "403", "404", "429", "off"];
+pub(crate) const NEXT_CASES: [&str; 10] =
+    ["error", "timeout", "500", "502", "503", "504", "403", "404", "429", "off"];
 
 /// Holds HTTP options to their limits.
 pub(crate) fn check_http_options(

@@ -365,7 +365,6 @@ fn every_broken_rule_is_named_with_its_place() {
             assert!(!problem.fault().is_empty() && !problem.remedy().is_empty(), "no remedy: {problem}");
         }
     }
-    println!("refusals of our own: {} as expected", REFUSALS.len());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! (`document`; sections in `service`, `compute`, `placement`, `extension`). What is deployed is then built (`build`, `expose`) and checked
 //! (`validate`). Every section is decoded where it stands, used or not, and every problem is kept.
 
+mod advice;
 mod build;
 mod compute;
 mod document;
@@ -28,6 +29,7 @@ use reader::{Entry, Reader};
 use version::VersionError;
 use yaml::{Kind, NodeId, Tree};
 
+pub use advice::advise;
 pub use source::{Excerpt, Source};
 
 use crate::group::GroupSpec;

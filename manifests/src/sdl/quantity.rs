@@ -82,7 +82,7 @@ pub(crate) fn yaml_u32(text: &str) -> Option<u32> {
 }
 
 /// The integer of an unsigned text; one beyond 64 bits counts as the largest.
-fn yaml_integer(text: &str) -> Option<u64> {
+pub(super) fn yaml_integer(text: &str) -> Option<u64> {
     let (digits, radix) = match text.as_bytes() {
         [b'0', b'x' | b'X', ..] => (&text[2..], 16),
         [b'0', b'b' | b'B', ..] => (&text[2..], 2),
@@ -95,7 +95,7 @@ fn yaml_integer(text: &str) -> Option<u64> {
 }
 
 /// `.5`, `5`, `5.`, `5.5`, each with an optional exponent.
-fn is_yaml_float(text: &str) -> bool {
+pub(super) fn is_yaml_float(text: &str) -> bool {
     let (mantissa, exponent) = match text.find(['e', 'E']) {
         Some(at) => (&text[..at], Some(&text[at + 1..])),
         None => (text, None),

@@ -112,6 +112,19 @@ impl<'t> Reader<'t> {
         text
     }
 
+    /// Goes one level down, to a key or to an element, until [`Reader::pop`].
+    pub(crate) fn push_key(&mut self, key: &'t str) {
+        self.path.push(Segment::Key(key));
+    }
+
+    pub(crate) fn push_index(&mut self, index: usize) {
+        self.path.push(Segment::Index(index));
+    }
+
+    pub(crate) fn pop(&mut self) {
+        self.path.pop();
+    }
+
     /// Reads something one level down.
     pub(crate) fn within<R>(&mut self, key: &'t str, read: impl FnOnce(&mut Self) -> R) -> R {
         self.path.push(Segment::Key(key));

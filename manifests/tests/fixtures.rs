@@ -4,6 +4,7 @@
 //! counts, and a count below the known one fails.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use manifests::check::check_all;

@@ -30,8 +30,18 @@ pub(super) enum Work {
 /// All parts.
 pub(super) fn all() -> Vec<Part> {
     let checks = ["fmt", "clippy", "doc", "deny", "advisories", "contracts", "unit"];
-    let stories =
-        ["gateway", "bad_input", "gpus", "lease", "lent", "manifests", "stranger", "canary", "restart"];
+    let stories = [
+        "gateway",
+        "bad_input",
+        "gpus",
+        "lease",
+        "lent",
+        "manifests",
+        "objects",
+        "stranger",
+        "canary",
+        "restart",
+    ];
     let about_benches = ["bench_leaves_nothing"];
     let checks = checks.map(|name| Part { name, work: Work::Check });
     let stories = stories.map(|name| Part { name, work: Work::StoryOnTheBench });

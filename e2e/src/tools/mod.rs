@@ -161,6 +161,8 @@ fn parts(purpose: Purpose) -> Result<Vec<Part>> {
         },
     ];
     if purpose == Purpose::Everything {
+        parts.push(go::part("kubeconform", "github.com/yannh/kubeconform", &[("kubeconform", &["-v"])])?);
+        parts.push(go::part("cyclonus", "github.com/mattfenwick/cyclonus", &[("cyclonus", &["version"])])?);
         parts.push(Part {
             name: "cargo-deny",
             version: "0.20.2".into(),

@@ -140,3 +140,29 @@ fn garbage_is_refused_and_not_choked_on() {
         }
     }
 }
+
+#[test]
+fn reading_leniently_accepts_what_the_console_of_the_other_network_does() {
+    let Some(folder) = fixtures("awesome") else { return };
+    let (mut accepted, mut refused) = (0, 0);
+    for (path, expected) in expected(&folder) {
+        if expected["accept"] == true || expected["js_accept"] != true {
+            continue;
+        }
+        let name = path.display().to_string();
+        assert_eq!(Folder::new().sdl(&["validate", &name]).code, 1, "{name}");
+        let lenient = Folder::new().sdl(&["validate", "--lenient", &name]);
+        if expected["error"] == "no-global-service" {
+            assert_eq!(lenient.code, 1, "{name}: {}", lenient.out);
+            refused += 1;
+        } else {
+            assert_eq!(lenient.code, 0, "{name}: {}", lenient.out);
+            assert!(lenient.out.contains("warning: "), "{name}: {}", lenient.out);
+            let rendered = Folder::new().sdl(&["render", "--lenient", &name]);
+            assert_eq!(rendered.code, 0, "{name}: {}", rendered.err);
+            accepted += 1;
+        }
+    }
+    println!("{accepted} more documents accepted leniently, {refused} not");
+    assert!(accepted >= 10, "only {accepted} documents were there");
+}

@@ -8,6 +8,7 @@ use manifests::money::{Amount, Rate};
 use manifests::order::Address;
 
 use crate::sdl::SdlVerb;
+use crate::sdl::reading::Faithfulness;
 
 /// Rent capacity on an open market.
 ///
@@ -126,6 +127,8 @@ pub(crate) struct Up {
     /// Dollars to put into escrow. What is not used comes back. Left out: what a day costs at the highest price.
     #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
     pub(crate) deposit: Option<Amount>,
+    #[command(flatten)]
+    pub(crate) faithfulness: Faithfulness,
     /// The most to pay for each placement, in dollars per hour, instead of what the document says.
     #[arg(long, value_name = "DOLLARS/H", value_parser = hourly)]
     pub(crate) max_price: Option<Rate>,
@@ -196,6 +199,8 @@ pub(crate) struct Logs {
 pub(crate) struct Price {
     /// The document, in SDL.
     pub(crate) document: PathBuf,
+    #[command(flatten)]
+    pub(crate) faithfulness: Faithfulness,
     /// The most to pay for each placement, in dollars per hour, instead of what the document says.
     #[arg(long, value_name = "DOLLARS/H", value_parser = hourly)]
     pub(crate) max_price: Option<Rate>,

@@ -15,6 +15,7 @@ use market::call::{class_hash, keccak256};
 
 use crate::contexts::Mapping;
 use crate::exit::Ending;
+use crate::sdl::reading::Faithfulness;
 use crate::sdl::report;
 
 /// A document, ready to be ordered.
@@ -60,6 +61,7 @@ impl Wanted {
 /// Reads a document and what the context makes of it.
 pub(crate) fn read(
     path: &Path,
+    faithfulness: Faithfulness,
     mapping: &Mapping,
     max_price: Option<Rate>,
     strict: bool,
@@ -67,7 +69,7 @@ pub(crate) fn read(
     let bytes = std::fs::read(path).map_err(|error| {
         Ending::error(Ending::USAGE, format!("{} cannot be read: {error}", path.display()))
     })?;
-    let document = manifests::parse(&bytes).map_err(|problems| {
+    let document = faithfulness.read(&bytes).map_err(|problems| {
         let file = path.display().to_string();
         let told = report::problems(&file, &bytes, &problems);
         Ending::error(Ending::USAGE, format!("{file} is refused\n{}", told.trim_end()))
@@ -260,7 +262,7 @@ deployment:
     ) -> anyhow::Result<Wanted> {
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), text).expect("written");
-        read(file.path(), mapping, max_price, strict)
+        read(file.path(), Faithfulness::default(), mapping, max_price, strict)
     }
 
     #[test]

@@ -29,7 +29,7 @@ struct GroupPrice {
 
 pub(crate) fn run(price: &Price) -> anyhow::Result<()> {
     let mapping = contexts::mapping(&price.context)?;
-    let wanted = document::read(&price.document, &mapping, price.max_price, false)?;
+    let wanted = document::read(&price.document, price.faithfulness, &mapping, price.max_price, false)?;
     for warning in &wanted.warnings {
         progress(format_args!("note: {warning}"));
     }

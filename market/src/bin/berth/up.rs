@@ -38,7 +38,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(up: Up) -> anyhow::Result<()> {
     let account = Account::open(&up.context).await?;
-    let wanted = document::read(&up.document, &account.mapping, up.max_price, up.strict)?;
+    let wanted = document::read(&up.document, up.faithfulness, &account.mapping, up.max_price, up.strict)?;
     for warning in &wanted.warnings {
         progress(format_args!("note: {warning}"));
     }

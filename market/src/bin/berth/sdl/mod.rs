@@ -7,6 +7,7 @@ mod fmt;
 mod init;
 mod layout;
 mod outline;
+pub(crate) mod reading;
 mod render;
 pub(crate) mod report;
 mod schema;

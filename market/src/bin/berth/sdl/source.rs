@@ -8,6 +8,7 @@ use manifests::{Deployment, MAX_DOCUMENT_BYTES};
 
 use crate::exit::Ending;
 use crate::output;
+use crate::sdl::reading::Faithfulness;
 use crate::sdl::report;
 
 /// The name of standard input and output.
@@ -31,9 +32,9 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Reads a document that the verb can do nothing without; its problems are shown where it is refused.
-pub(super) fn accepted(path: &Path) -> anyhow::Result<(Vec<u8>, Deployment)> {
+pub(super) fn accepted(path: &Path, faithfulness: Faithfulness) -> anyhow::Result<(Vec<u8>, Deployment)> {
     let bytes = read(path)?;
-    match manifests::parse(&bytes) {
+    match faithfulness.read(&bytes) {
         Ok(deployment) => Ok((bytes, deployment)),
         Err(problems) => {
             output::progress(report::problems(&name(path), &bytes, &problems).trim_end());

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::exit::Ending;
 use crate::output;
+use crate::sdl::reading::Faithfulness;
 use crate::sdl::{report, source};
 
 /// Check documents, and say what is wrong where.
@@ -31,6 +32,8 @@ pub(crate) struct Validate {
     /// How to print.
     #[arg(long, short, value_enum, default_value = "text")]
     output: Format,
+    #[command(flatten)]
+    faithfulness: Faithfulness,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -74,7 +77,7 @@ pub(super) fn run(validate: &Validate) -> anyhow::Result<()> {
                 continue;
             }
         };
-        let verdict = manifests::parse(&bytes);
+        let verdict = validate.faithfulness.read(&bytes);
         refused += usize::from(verdict.is_err());
         match validate.output {
             Format::Json => output::result(serde_json::to_string(&answer(path, &verdict))?),

@@ -18,6 +18,7 @@ use manifests::terms::Terms;
 
 use crate::output::{progress, result, table};
 use crate::sdl::outline::{Outline, text_of};
+use crate::sdl::reading::Faithfulness;
 use crate::sdl::{example, report, source};
 use amounts::{bytes, cores, shown};
 use written::Written;
@@ -32,11 +33,13 @@ pub(crate) struct Explain {
     /// The document, in SDL; - is standard input.
     file: PathBuf,
     #[command(flatten)]
+    faithfulness: Faithfulness,
+    #[command(flatten)]
     cluster: example::Cluster,
 }
 
 pub(super) fn run(explain: &Explain) -> anyhow::Result<()> {
-    let (bytes, deployment) = source::accepted(&explain.file)?;
+    let (bytes, deployment) = source::accepted(&explain.file, explain.faithfulness)?;
     progress(report::warnings(&source::name(&explain.file), &bytes, &deployment.warnings).trim_end());
     let settings = explain.cluster.settings();
     result(format_args!("version {}", hex::encode(deployment.manifest.digest().0)));

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::exit::Ending;
 use crate::output;
+use crate::sdl::reading::Faithfulness;
 use crate::sdl::{example, source};
 
 /// Print the Kubernetes objects that a document becomes.
@@ -32,6 +33,8 @@ pub(crate) struct Render {
     #[arg(long)]
     show_secrets: bool,
     #[command(flatten)]
+    faithfulness: Faithfulness,
+    #[command(flatten)]
     cluster: example::Cluster,
 }
 
@@ -40,7 +43,7 @@ const EXAMPLES: &str = "Examples:
   berth sdl render deploy.yaml --kind NetworkPolicy";
 
 pub(super) fn run(render: &Render) -> anyhow::Result<()> {
-    let (_, deployment) = source::accepted(&render.file)?;
+    let (_, deployment) = source::accepted(&render.file, render.faithfulness)?;
     let settings = render.cluster.settings();
     let groups = deployment.manifest.0.iter().zip(1..=u16::MAX);
     let wanted: Vec<_> = groups

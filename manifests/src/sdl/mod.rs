@@ -97,8 +97,9 @@ pub fn read(text: impl AsRef<[u8]>, mode: Mode) -> Reading {
 
 fn read_counted(text: &[u8], mode: Mode, steps: &mut usize) -> Result<Deployment, Vec<Problem>> {
     if text.len() > MAX_DOCUMENT_BYTES {
-        let message =
-            format!("the document is {} bytes long, at most {MAX_DOCUMENT_BYTES} are read", text.len());
+        let message = format!(
+            "the document is longer than the {MAX_DOCUMENT_BYTES} bytes that are read: write less of it"
+        );
         return Err(vec![Problem::at(ErrorKind::DocumentTooLarge, String::new(), Mark::default(), message)]);
     }
     let tree = Tree::read(text).map_err(|problem| vec![problem])?;

@@ -51,7 +51,7 @@ enum Format {
 /// The answer to one document, as programs read it.
 #[derive(Serialize)]
 struct Answer<'a> {
-    file: &'a str,
+    file: String,
     accept: bool,
     /// The digest of the manifest in hex, if there is one.
     version: Option<String>,
@@ -100,7 +100,7 @@ pub(super) fn run(validate: &Validate) -> anyhow::Result<()> {
 }
 
 fn answer<'a>(path: &'a Path, verdict: &'a Result<Deployment, Vec<Problem>>) -> Answer<'a> {
-    let file = path.to_str().unwrap_or("a name that is not UTF-8");
+    let file = path.display().to_string();
     match verdict {
         Ok(deployment) => {
             let version = Some(hex::encode(deployment.manifest.digest().0));

@@ -19,23 +19,30 @@ use market::client::GatewayClient;
 const PATIENCE: Duration = Duration::from_secs(60);
 const HOST: &str = "canary.example.test";
 const ACCOUNT: &str = "canary-keeper";
+const REFERRED: &str = "canary-token";
 
 /// What nobody but the container and its registry may learn.
 struct Secrets {
     environment: String,
     password: String,
+    /// What the document only names.
+    referred: String,
 }
 
 impl Secrets {
     fn planted() -> Self {
         let word = || hex::encode(rand::random::<[u8; 12]>());
-        Self { environment: format!("env{}", word()), password: format!("pass{}", word()) }
+        Self {
+            environment: format!("env{}", word()),
+            password: format!("pass{}", word()),
+            referred: format!("ref{}", word()),
+        }
     }
 
     /// Every spelling in which one of them could be met.
     fn spellings(&self) -> Vec<String> {
         let login = format!("{ACCOUNT}:{}", self.password);
-        let plain = [&self.environment, &self.password, &login];
+        let plain = [&self.environment, &self.password, &self.referred, &login];
         let encoded = plain.map(|text| STANDARD.encode(text));
         let hexadecimal = plain.map(hex::encode);
         plain.into_iter().cloned().chain(encoded).chain(hexadecimal).collect()
@@ -50,7 +57,8 @@ impl Secrets {
         ensure!(text.contains(greeting) && text.contains(image), "the demo's document reads differently");
         let password = &self.password;
         let login = format!(
-            "{image}    credentials: {{host: docker.io, username: {ACCOUNT}, password: {password}}}\n"
+            "{image}    credentials: {{host: docker.io, username: {ACCOUNT}, password: {password}}}\n    \
+             x-berth: {{secretRef: {{TOKEN: {REFERRED}}}}}\n"
         );
         Ok(text
             .replace(greeting, &self.environment)
@@ -108,6 +116,10 @@ async fn arrived(secrets: &Secrets) -> Result<()> {
     let logins = STANDARD.decode(logins.trim()).context("the cluster has no login, or several")?;
     let logins = String::from_utf8_lossy(&logins);
     ensure!(logins.contains(&secrets.password), "the cluster has another login");
+    let field = format!("jsonpath={{.items[*].data.{REFERRED}}}");
+    *question.last_mut().context("a question ends with what it asks for")? = &field;
+    let referred = STANDARD.decode(kubectl::run(&question).await?.trim())?;
+    ensure!(referred == secrets.referred.as_bytes(), "the container has been given another secret");
     Ok(())
 }
 
@@ -143,7 +155,13 @@ async fn asked(
     let mut heard = Heard::default();
     let document = documents.join("canary.yaml");
     fs::write(&document, secrets.document()?).context("failed to write the document")?;
+    let value = documents.join("value");
+    fs::write(&value, &secrets.referred).context("failed to write the secret's value")?;
     let said = tenant.up(&document, "canary", &["--deposit", "5"]).await?;
+    ensure!(said.code != 0, "berth went on without a secret that the document names");
+    heard.said("berth up without the secret", &said);
+    let secret = format!("{REFERRED}={}", value.display());
+    let said = tenant.up(&document, "canary", &["--deposit", "5", "--secret", &secret]).await?;
     heard.said("berth up", &said);
     said.well()?;
     arrived(secrets).await?;

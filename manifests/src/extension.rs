@@ -290,6 +290,12 @@ impl Extension {
     }
 }
 
+/// Whether a secret can be called so: a DNS label of at most 63 characters.
+#[must_use]
+pub fn is_secret_name(name: &str) -> bool {
+    is_label(name) && name.len() <= MAX_NAME
+}
+
 /// The path of HTTP probes that name none.
 pub(crate) const DEFAULT_PATH: &str = "/";
 
@@ -425,7 +431,7 @@ fn check_environment(
             let message = "the variable has another value in env: leave out one of them".to_owned();
             wrong(ErrorKind::ExtensionInvalid, place.clone(), message);
         }
-        if !is_label(&reference.secret) || reference.secret.len() > MAX_NAME {
+        if !is_secret_name(&reference.secret) {
             let message = format!(
                 "this is no name of a secret: write its name, not its value, in at most {MAX_NAME} lower-case letters, digits and -"
             );

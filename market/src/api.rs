@@ -5,6 +5,7 @@
 //! | `GET /v1/status` | anyone | [`GatewayStatus`] |
 //! | `POST /v1/nonce` | anyone | [`NonceAnswer`] |
 //! | `PUT /v1/leases/{id}/manifest` | the tenant | 204; the body is the manifest as canonical JSON |
+//! | `PUT /v1/leases/{id}/secrets` | the tenant | 204; the body is [`Secrets`] |
 //! | `GET /v1/leases/{id}` | the tenant | [`LeaseStatus`] |
 //! | `GET /v1/leases/{id}/logs?follow&service&tail` | the tenant | text lines, `service/pod line`, chunked while following |
 //! | `GET /v1/orders/{id}/decision` | the tenant | [`OrderAnswer`] |
@@ -12,6 +13,7 @@
 //! `{id}` is the contract's word: 0x and 64 hex digits. What is "the tenant's" carries the signature of [`crate::auth`]. Every
 //! other status than 2xx has an [`ErrorBody`].
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use manifests::money::Rate;
@@ -33,6 +35,12 @@ pub fn lease_path(lease: OrderId) -> String {
 #[must_use]
 pub fn manifest_path(lease: OrderId) -> String {
     format!("/v1/leases/{}/manifest", lease.to_word())
+}
+
+/// The path that takes the values of a lease's secrets.
+#[must_use]
+pub fn secrets_path(lease: OrderId) -> String {
+    format!("/v1/leases/{}/secrets", lease.to_word())
 }
 
 /// Path and query of a lease's logs.
@@ -65,6 +73,17 @@ pub struct LogsQuery {
     pub service: Option<String>,
     /// Only so many of the last lines of each pod.
     pub tail: Option<u32>,
+}
+
+/// Values of secrets by the names that a manifest has for them. Debug shows the names only.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secrets(pub BTreeMap<String, String>);
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// What a gateway says of itself.

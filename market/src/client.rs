@@ -8,7 +8,7 @@ use reqwest::{Method, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
 use crate::api::{
-    self, ErrorBody, ErrorKind, GatewayStatus, LeaseStatus, LogsQuery, NonceAnswer, OrderAnswer,
+    self, ErrorBody, ErrorKind, GatewayStatus, LeaseStatus, LogsQuery, NonceAnswer, OrderAnswer, Secrets,
 };
 use crate::auth::{Domain, GatewayRequest, Target};
 use crate::rpc::{causes, clean};
@@ -146,6 +146,21 @@ impl GatewayClient {
         self.signed(wallet, lease, Method::PUT, &path, manifest.to_vec(), Some(REQUEST_LIMIT))
             .await
             .map(|_| ())
+    }
+
+    /// Gives values of secrets to the provider of a lease, in place of older ones of these names.
+    ///
+    /// # Errors
+    /// [`ClientError`]; transient while the gateway has not seen the lease.
+    pub async fn send_secrets(
+        &self,
+        wallet: &Wallet,
+        lease: OrderId,
+        secrets: &Secrets,
+    ) -> Result<(), ClientError> {
+        let body = serde_json::to_vec(secrets).expect("texts are JSON");
+        let path = api::secrets_path(lease);
+        self.signed(wallet, lease, Method::PUT, &path, body, Some(REQUEST_LIMIT)).await.map(|_| ())
     }
 
     /// How a lease stands.

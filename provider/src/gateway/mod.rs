@@ -1,4 +1,4 @@
-//! What tenants reach over HTTPS: the provider's status, and of their own leases the manifest, the status and the logs.
+//! What tenants reach over HTTPS: the provider's status, and of their own leases the manifest, the secrets, the status and the logs.
 //!
 //! Every answer comes from the store; nothing here waits for the cluster, except for log lines. What belongs to a tenant is
 //! behind [`auth::Signed`]. Streams end by themselves when their lease ends or the daemon stops.
@@ -59,7 +59,7 @@ pub struct Gateway {
     pub nonces: Nonces,
     /// Streams that are open.
     pub streams: Streams,
-    /// Held while a manifest is checked and stored, so that two tenants cannot claim one host name at once.
+    /// Held while a manifest or secrets are checked and stored, so that two requests do not both find room for themselves.
     pub claims: Mutex<()>,
 }
 
@@ -98,6 +98,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/nonce", post(routes::nonce::give))
         .route("/v1/leases/{id}", get(routes::lease::show))
         .route("/v1/leases/{id}/manifest", put(routes::manifest::put))
+        .route("/v1/leases/{id}/secrets", put(routes::secrets::put))
         .route("/v1/leases/{id}/logs", get(routes::logs::stream))
         .route("/v1/orders/{id}/decision", get(routes::decision::show))
         .fallback(async || Refused::new(ErrorKind::NotFound, "there is no such path"))

@@ -15,7 +15,7 @@ use kube::ResourceExt;
 use manifests::decision::Placement;
 use manifests::group::OrderSpec;
 use manifests::manifest::{Group, Manifest};
-use manifests::objects::{self, Cidr, Given, LeaseContext, Objects, labels, render};
+use manifests::objects::{self, Cidr, Given, LeaseContext, Objects, SecretValue, labels, render};
 use manifests::order::{Address, LeaseId};
 use market::api::LeaseState as State;
 
@@ -111,6 +111,7 @@ struct Job {
     short_name: String,
     revision: u64,
     group: Group,
+    secrets: BTreeMap<String, SecretValue>,
     objects: Objects,
     fingerprint: u64,
 }
@@ -188,14 +189,16 @@ impl Reconcile {
         let placement = self.placement(id).await?;
 
         let given = self.given(&short_name(id, self.provider))?;
-        let context = LeaseContext { placement, given, ..LeaseContext::unplaced(id, self.provider) };
+        let secrets = self.store.secrets(id).await?;
+        let context = LeaseContext { placement, given, secrets, ..LeaseContext::unplaced(id, self.provider) };
         let mut cluster = self.cluster.clone();
         cluster.user_namespace_nodes = self.inventory.user_namespace_nodes()?;
         cluster.closed_networks.extend(self.inventory.node_addresses()?.into_iter().map(Cidr::of_host));
         let objects = render(&group, &context, &cluster)?;
         let bodies: Vec<String> = objects.items.iter().map(|object| object.body.to_string()).collect();
         let fingerprint = self.memory.hasher.hash_one(&bodies);
-        Ok(Some(Job { id, short_name: context.short_id(), revision, group, objects, fingerprint }))
+        let (short_name, secrets) = (context.short_id(), context.secrets);
+        Ok(Some(Job { id, short_name, revision, group, secrets, objects, fingerprint }))
     }
 
     /// The ports of nodes and the addresses that the cluster gave to a lease's Services.
@@ -231,7 +234,7 @@ impl Reconcile {
                     self.memory.applied.insert(job.id, applied);
                 }
                 Err(error) => {
-                    let problem = redact(&format!("{error:#}"), &job.group);
+                    let problem = redact(&format!("{error:#}"), &job.group, &job.secrets);
                     self.observe.apply_failed();
                     failed.insert(job.id, problem);
                 }
@@ -243,7 +246,8 @@ impl Reconcile {
     fn is_due(&self, job: &Job, sight: &Result<Sight, Blind>) -> bool {
         let Some(applied) = self.memory.applied.get(&job.id) else { return true };
         let age = applied.at.elapsed();
-        let is_gone = || sight.as_ref().is_ok_and(|sight| sight.lacks(&job.short_name, &job.group));
+        let waits = !job.objects.missing_secrets.is_empty();
+        let is_gone = || !waits && sight.as_ref().is_ok_and(|sight| sight.lacks(&job.short_name, &job.group));
         applied.objects != job.fingerprint || age >= REAPPLY || (age >= SETTLED && is_gone())
     }
 
@@ -282,7 +286,8 @@ impl Reconcile {
             Health::Unhealthy | Health::Unknown if was_ready => State::Degraded,
             Health::Unhealthy | Health::Unknown => State::Starting,
         };
-        let shown = Shown { state, why: verdict.why, services, notes: notes(&job.objects) };
+        let why = waiting(&job.objects).filter(|_| verdict.health != Health::Healthy).or(verdict.why);
+        let shown = Shown { state, why, services, notes: notes(&job.objects) };
         self.put(job.id, verdict.health, applied_revision, None, &shown, before).await
     }
 
@@ -409,7 +414,7 @@ impl Reconcile {
         let shown = Shown { why: Some("the lease has ended".to_owned()), ..Shown::default() };
         let applied_revision = before.and_then(|before| before.applied_revision);
         let changed = self.put(id, Health::Unknown, applied_revision, Some(now), &shown, before).await?;
-        self.store.forget_manifest(id).await?;
+        self.store.forget_entrusted(id).await?;
         self.freed.nudge();
         tracing::info!(lease = %id, "nothing of a closed lease is left in the cluster");
         Ok(changed)
@@ -472,6 +477,15 @@ async fn try_to_apply(applier: &Applier, job: &Job, replaces: bool) -> anyhow::R
     }
     tracing::info!(lease = %job.id, revision = job.revision, "the objects of a lease are applied");
     Ok(())
+}
+
+/// What a workload that was not applied yet waits for from its tenant.
+fn waiting(objects: &Objects) -> Option<String> {
+    let missing: Vec<&str> = objects.missing_secrets.iter().map(String::as_str).collect();
+    (!missing.is_empty()).then(|| {
+        let names = missing.join(", ");
+        format!("waits for the values of secrets that the manifest names: {names}")
+    })
 }
 
 /// What the tenant should know of how its services are run.

@@ -1,13 +1,17 @@
 //! Takes a tenant's secrets out of what the cluster says about its objects, before anybody reads or stores it.
 
+use std::collections::BTreeMap;
+
 use manifests::manifest::Group;
+use manifests::objects::SecretValue;
 
 /// Texts shorter than this are words that everybody uses; hiding them would hide the sentence.
 const SHORTEST: usize = 4;
 
-/// The text without env values, registry passwords and user names of the group.
-pub(super) fn redact(text: &str, group: &Group) -> String {
-    let mut secrets: Vec<&str> = Vec::new();
+/// The text without env values, registry passwords and user names of the group, and without the values of its secrets.
+pub(super) fn redact(text: &str, group: &Group, given: &BTreeMap<String, SecretValue>) -> String {
+    let mut secrets: Vec<&str> =
+        given.values().filter_map(|value| std::str::from_utf8(&value.0).ok()).collect();
     for service in &group.services {
         let init = service.x_berth.iter().flat_map(|extension| &extension.init_containers);
         let env = service.env.iter().chain(init.filter_map(|init| init.env.as_ref())).flatten();
@@ -41,7 +45,9 @@ mod tests {
             }],
         }))
         .expect("a group");
-        let text = redact("env \"hunter2000\" and hunter2 of user-1:pass-1 is wrong at line 1", &group);
-        assert_eq!(text, "env \"***\" and *** of ***:*** is wrong at line 1");
+        let given = BTreeMap::from([("db".to_owned(), SecretValue(b"sesame".to_vec()))]);
+        let said = "env \"hunter2000\" and hunter2 of user-1:pass-1 is wrong at line 1, sesame too";
+        let text = redact(said, &group, &given);
+        assert_eq!(text, "env \"***\" and *** of ***:*** is wrong at line 1, *** too");
     }
 }

@@ -114,17 +114,20 @@ impl Store {
         Ok(row.is_some())
     }
 
-    /// Forgets a manifest once its lease is torn down for good.
+    /// Forgets the manifest and the secrets of a lease that is torn down for good.
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn forget_manifest(&self, lease: LeaseId) -> anyhow::Result<()> {
-        sqlx::query("delete from manifests where lease_id = $1")
-            .bind(lease.to_string())
-            .execute(&self.writer)
-            .await
-            .with_context(|| format!("failed to forget the manifest of lease {lease}"))?;
-        Ok(())
+    pub async fn forget_entrusted(&self, lease: LeaseId) -> anyhow::Result<()> {
+        let failed = || format!("failed to forget what the tenant of lease {lease} entrusted to us");
+        let mut transaction = self.writer.begin().await.with_context(failed)?;
+        for statement in
+            ["delete from manifests where lease_id = $1", "delete from lease_secrets where lease_id = $1"]
+        {
+            let query = sqlx::query(statement).bind(lease.to_string());
+            query.execute(&mut *transaction).await.with_context(failed)?;
+        }
+        transaction.commit().await.with_context(failed)
     }
 }
 
@@ -151,7 +154,7 @@ mod tests {
         let (raw,): (Vec<u8>,) =
             sqlx::query_as("select sealed from manifests").fetch_one(&store.reader).await.expect("read");
         assert!(!raw.windows(6).any(|window| window == b"hunter"));
-        store.forget_manifest(lease).await.expect("forgotten");
+        store.forget_entrusted(lease).await.expect("forgotten");
         assert!(store.manifest(lease).await.expect("read").is_none());
     }
 }

@@ -9,12 +9,12 @@
 //! | decisions, reservations | `bidder` | `explain`, `inventory`, `gateway`, metrics |
 //! | intents | `bidder` (bids), `leases::escrow` (money, closes) create; `outbox` moves them on | metrics |
 //! | attempts | `outbox`, as the sender's journal | the same |
-//! | manifests | `gateway` | `leases::reconcile` |
+//! | manifests, lease_secrets | `gateway`; `leases::reconcile` forgets them | `leases::reconcile` |
 //! | lease_status | `leases::reconcile` | `gateway`, `bidder` (teardown frees reservations), metrics |
 //! | gpu_allocations | `leases::reconcile` | `gateway`, metrics |
 //!
-//! Blocks, events and their folds commit together, and so do a decision, its reservation and its intent. Env values and
-//! registry credentials exist here only sealed. Queries are written out near the function that needs them, in the subset
+//! Blocks, events and their folds commit together, and so do a decision, its reservation and its intent. Env values,
+//! registry credentials and secrets exist here only sealed. Queries are written out near the function that needs them, in the subset
 //! of SQL that Postgres shares.
 
 mod accounts;
@@ -28,6 +28,7 @@ mod manifests;
 mod reservations;
 mod rows;
 mod seal;
+mod secrets;
 
 use std::str::FromStr;
 use std::sync::Arc;

@@ -14,7 +14,7 @@ use axum::response::Response;
 use futures::StreamExt;
 use manifests::manifest::Manifest;
 use manifests::order::{Address, LeaseId};
-use market::api::{self, Answer, ErrorBody, ErrorKind, LogsQuery};
+use market::api::{self, Answer, ErrorBody, ErrorKind, LogsQuery, Secrets};
 use market::auth::{Domain, GatewayRequest, Target};
 use market::client::{ClientError, GatewayClient};
 use market::wallet::Wallet;
@@ -411,6 +411,39 @@ async fn a_tenant_is_told_what_became_of_its_order() {
     assert!(matches!(client.decision(&tenant, won).await.expect("told").answer, Answer::Bid { .. }));
     let unknown = client.decision(&tenant, LeaseId { dseq: 3, ..open }).await.expect_err("not seen");
     assert!(unknown.is_transient() && unknown.refusal() == Some(ErrorKind::LeaseUnknown), "{unknown}");
+}
+
+#[tokio::test]
+async fn secrets_are_taken_from_the_tenant_of_a_live_lease_and_no_answer_repeats_them() {
+    let house = House::new().await;
+    let (tenant, stranger) = (wallet("1"), wallet("2"));
+    let (id, _) = lease(&house, &tenant, 1, &document(1, 0, "")).await;
+    let (client, _) = house.serve().await;
+    let secrets = |name: &str, value: String| Secrets([(name.to_owned(), value)].into());
+    let give = async |wallet: &Wallet, secrets: &Secrets| {
+        client.send_secrets(wallet, id, secrets).await.map_err(|error| (error.refusal(), error.to_string()))
+    };
+    give(&tenant, &secrets("db", "canary-hunter2".to_owned())).await.expect("taken");
+    give(&tenant, &secrets("api", "canary-hunter3".to_owned())).await.expect("taken");
+    let kept = house.stage.store.secrets(id).await.expect("read");
+    assert_eq!(kept.keys().collect::<Vec<_>>(), ["api", "db"]);
+
+    let refused = give(&stranger, &secrets("db", "canary-other".to_owned())).await.expect_err("not theirs");
+    assert_eq!(refused.0, Some(ErrorKind::Unauthorized));
+    let long = "canary-".repeat(100_000);
+    for (wrong, problem) in [
+        (secrets("Canary Hunter2", "x".to_owned()), "a name of a secret"),
+        (secrets("db", long), "bytes together"),
+    ] {
+        let (kind, message) = give(&tenant, &wrong).await.expect_err("refused");
+        assert_eq!(kind, Some(ErrorKind::BadRequest), "{message}");
+        assert!(message.contains(problem) && !message.to_lowercase().contains("canary"), "{message}");
+    }
+    assert_eq!(house.stage.store.secrets(id).await.expect("read"), kept);
+
+    house.stage.close(id, 0).await;
+    let refused = give(&tenant, &secrets("db", "canary".to_owned())).await.expect_err("over");
+    assert_eq!(refused.0, Some(ErrorKind::LeaseClosed));
 }
 
 #[tokio::test]

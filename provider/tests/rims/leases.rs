@@ -7,6 +7,7 @@ use crate::apiserver::Apiserver;
 use crate::stage::{NODE, POOL, PROVIDER, Stage, cluster, document, named, parsed};
 use crate::wait::until;
 use axum::http::StatusCode;
+use manifests::objects::SecretValue;
 use manifests::order::{Address, LeaseId};
 use provider::clock::Clock;
 use provider::inventory::{Inventory, Promise, Settings};
@@ -409,6 +410,39 @@ async fn a_refused_update_keeps_what_runs_and_tells_no_secret() {
     house.api.refuse_nothing();
     house.turn().await;
     assert_eq!(house.status(id).await.0.applied_revision, Some(2));
+}
+
+#[tokio::test]
+async fn a_workload_waits_for_the_secrets_that_its_manifest_names_and_follows_their_changes() {
+    let mut house = House::new().await;
+    let secret = "    x-berth: {secretRef: {DB_PASSWORD: db-password}}\n";
+    let (manifest, spec) = parsed(&document(1, 0, secret));
+    let id = house.stage.lease(TENANT, 1, &manifest, &spec).await;
+    house.stage.send(id, &manifest).await;
+    house.turn().await;
+    let deployment = format!("/apis/apps/v1/namespaces/{}/deployments/web", named(id).namespace());
+    assert_eq!(house.api.get(&deployment), None);
+    let why = house.status(id).await.1.why.unwrap_or_default();
+    assert!(why.contains("waits for") && why.contains("db-password"), "{why}");
+
+    let give = async |house: &House, value: &str| {
+        let given = [("db-password".to_owned(), SecretValue(value.as_bytes().to_vec()))].into();
+        house.stage.store.put_secrets(id, &given, 6).await.expect("stored");
+    };
+    give(&house, "canary-sesame").await;
+    house.turn().await;
+    let first = house.api.get(&deployment).expect("applied");
+    assert!(!first.to_string().contains("sesame"), "{first}");
+    let secrets = format!("/api/v1/namespaces/{}/secrets/lease.secrets", named(id).namespace());
+    assert!(house.api.get(&secrets).is_some());
+    let status = house.status(id).await.0;
+    assert!(!status.body.contains("sesame") && !status.body.contains("waits for"), "{}", status.body);
+
+    house.api.take_changes();
+    give(&house, "canary-simsim").await;
+    house.turn().await;
+    let template = |object: &Value| object["spec"]["template"].clone();
+    assert_ne!(template(&house.api.get(&deployment).expect("applied")), template(&first), "pods start again");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use manifests::extension::is_secret_name;
 use manifests::money::{Amount, Rate};
 use manifests::order::Address;
 
@@ -141,6 +142,10 @@ pub(crate) struct Up {
     /// How long to wait until everything is ready.
     #[arg(long, default_value = "5m", value_parser = duration)]
     pub(crate) ready: Duration,
+    /// The value of a secret that the document names under secretRef, from a file. It goes to the provider alone, never on
+    /// chain. Repeatable; the same command again with another file changes it.
+    #[arg(long, value_name = "NAME=FILE", value_parser = secret)]
+    pub(crate) secret: Vec<(String, PathBuf)>,
     /// Refuse documents with requirements that nobody checks on this market and the context does not translate.
     #[arg(long)]
     pub(crate) strict: bool,
@@ -248,6 +253,16 @@ fn pair(text: &str) -> Result<(String, String), String> {
             Ok((theirs.to_owned(), ours.to_owned()))
         }
         _ => Err("write DENOM=DOLLARS".to_owned()),
+    }
+}
+
+fn secret(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, file)) if is_secret_name(name) && !file.is_empty() => {
+            Ok((name.to_owned(), PathBuf::from(file)))
+        }
+        _ => Err("write NAME=FILE: the secret's name as the document has it, and the file with its value"
+            .to_owned()),
     }
 }
 

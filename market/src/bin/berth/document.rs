@@ -77,7 +77,7 @@ pub(crate) fn read(
     let mut warnings: Vec<String> = document.warnings.iter().map(ToString::to_string).collect();
     let mut unchecked = BTreeSet::new();
     let mut groups = Vec::new();
-    let mut unserved = secrets_wanted(&document.manifest);
+    let mut unserved = Vec::new();
     for (group, terms) in document.groups.iter().zip(&document.terms) {
         groups.push(wanted(group, terms, mapping, max_price, &mut unchecked)?);
         if terms.award != Award::Manual || terms.deadline.is_some() {
@@ -107,21 +107,6 @@ pub(crate) fn read(
         format!("requirement {need} is passed on to providers, but nobody vouches for it on this market")
     }));
     Ok(Wanted { manifest: document.manifest, groups, unserved, warnings })
-}
-
-/// Secrets that services would wait for in vain: their values cannot be handed to a provider yet.
-fn secrets_wanted(manifest: &Manifest) -> Vec<String> {
-    let services = manifest.0.iter().flat_map(|group| &group.services);
-    let extended = services.filter_map(|service| Some((service, service.x_berth.as_ref()?)));
-    extended
-        .filter(|(_, extension)| !extension.secret_names().is_empty())
-        .map(|(service, _)| {
-            let name = &service.name;
-            format!(
-                "service {name}: values of secrets cannot be handed over yet: use env instead of secretRef"
-            )
-        })
-        .collect()
 }
 
 fn wanted(
@@ -305,11 +290,10 @@ deployment:
             .replace(
                 "    far:\n",
                 "    far:\n      x-berth: {award: lowest, deadline: 5m, minReclaim: 2h, regions: [eu]}\n",
-            )
-            .replace("image: nginx,", "image: nginx, x-berth: {secretRef: {TOKEN: api-token}},");
+            );
         let extended = read(&extended);
         assert_eq!(extended.groups[0].min_reclaim, 7200);
-        assert_eq!(extended.unserved.len(), 2, "{:?}", extended.unserved);
+        assert_eq!(extended.unserved.len(), 1, "{:?}", extended.unserved);
         assert!(
             extended.warnings.iter().any(|warning| warning.contains("regions")),
             "{:?}",

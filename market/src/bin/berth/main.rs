@@ -17,6 +17,7 @@ mod ls;
 mod output;
 mod price;
 mod sdl;
+mod secrets;
 mod serve;
 mod sight;
 mod state;

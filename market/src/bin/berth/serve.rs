@@ -7,7 +7,7 @@ use futures::future::try_join_all;
 use manifests::manifest::Manifest;
 use manifests::order::OrderId;
 use market::At;
-use market::api::{ErrorKind, LeaseState, LeaseStatus};
+use market::api::{ErrorKind, LeaseState, LeaseStatus, Secrets};
 use market::client::{ClientError, GatewayClient};
 use market::reader::LeaseRecord;
 use tokio::time::{Instant, sleep};
@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 use crate::account::Account;
 use crate::exit::Ending;
 use crate::output::{progress, result};
+use crate::secrets;
 use crate::sight::Sight;
 use crate::state::Record;
 
@@ -26,15 +27,18 @@ pub(crate) async fn serve(
     account: &Account,
     record: &Record,
     manifest: &Manifest,
+    secrets: &Secrets,
     limit: Duration,
 ) -> anyhow::Result<()> {
     let sight = Sight::of(&account.chain, record).await?;
-    let manifest = manifest.to_json();
+    let json = manifest.to_json();
     let deadline = Instant::now() + limit;
     let leases = sight.groups.iter().filter_map(|group| Some((&group.name, group.order, group.lease?)));
     let waits = leases.map(async |(name, order, lease)| {
+        let group = manifest.group(name).context("the document has no such group any more")?;
+        let parcel = Parcel { lease: order, manifest: &json, secrets: secrets::of_group(secrets, group) };
         let gateway = gateway(account, &lease).await?;
-        let status = bring_up(account, &gateway, name, order, &manifest, deadline).await?;
+        let status = bring_up(account, &gateway, name, parcel, deadline).await?;
         anyhow::Ok((name, status))
     });
     for (name, status) in try_join_all(waits).await? {
@@ -65,17 +69,24 @@ pub(crate) async fn gateway(account: &Account, lease: &LeaseRecord) -> anyhow::R
     account.gateway(&provider)
 }
 
+/// What a provider is to be given.
+struct Parcel<'a> {
+    lease: OrderId,
+    manifest: &'a [u8],
+    /// Those that it was not given yet.
+    secrets: Secrets,
+}
+
 async fn bring_up(
     account: &Account,
     gateway: &GatewayClient,
     name: &str,
-    lease: OrderId,
-    manifest: &[u8],
+    mut parcel: Parcel<'_>,
     deadline: Instant,
 ) -> anyhow::Result<LeaseStatus> {
     let mut seen = None;
     loop {
-        let problem = match look(account, gateway, lease, manifest).await {
+        let problem = match look(account, gateway, &mut parcel).await {
             Ok(status) => {
                 if seen != Some(status.state) {
                     seen = Some(status.state);
@@ -109,16 +120,19 @@ async fn bring_up(
     }
 }
 
-/// How the lease stands; the manifest is sent when it is waited for.
+/// How the lease stands. Secrets are sent first, so that nothing starts with older ones; the manifest when it is waited for.
 async fn look(
     account: &Account,
     gateway: &GatewayClient,
-    lease: OrderId,
-    manifest: &[u8],
+    parcel: &mut Parcel<'_>,
 ) -> Result<LeaseStatus, ClientError> {
-    let status = gateway.lease(&account.wallet, lease).await?;
+    if !parcel.secrets.0.is_empty() {
+        gateway.send_secrets(&account.wallet, parcel.lease, &parcel.secrets).await?;
+        parcel.secrets.0.clear();
+    }
+    let status = gateway.lease(&account.wallet, parcel.lease).await?;
     if status.state == LeaseState::AwaitingManifest {
-        gateway.send_manifest(&account.wallet, lease, manifest).await?;
+        gateway.send_manifest(&account.wallet, parcel.lease, parcel.manifest).await?;
     }
     Ok(status)
 }

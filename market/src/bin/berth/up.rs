@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use manifests::money::Amount;
 use manifests::order::Hash;
 use market::At;
+use market::api::Secrets;
 use market::call::{Call, OrderTerms};
 use market::reader::ReadError;
 use market::sender::SendError;
@@ -21,6 +22,7 @@ use crate::document::{self, Wanted};
 use crate::down::wind_up;
 use crate::exit::Ending;
 use crate::output::progress;
+use crate::secrets;
 use crate::serve::serve;
 use crate::sight::Sight;
 use crate::state::{GroupRecord, Record};
@@ -46,18 +48,22 @@ pub(crate) async fn run(up: Up) -> anyhow::Result<()> {
         let sentence = format!("{} cannot be ordered: {}", up.document.display(), wanted.unserved.join("; "));
         return Err(Ending::error(Ending::USAGE, sentence));
     }
+    let secrets = secrets::read(&up.secret)?;
     let name = match &up.name {
         Some(name) => name.clone(),
         None => name_of(&up.document)?,
     };
     account.settle().await?;
     let known = account.state.read()?.remove(&name);
-    let record = match resumed(&account, &name, known.as_ref(), wanted.manifest.digest()).await? {
+    let resumed = resumed(&account, &name, known.as_ref(), wanted.manifest.digest()).await?;
+    // One that goes on may have given them before.
+    secrets::fit(&secrets, &wanted.manifest, resumed.is_none())?;
+    let record = match resumed {
         Some(record) => record,
         None => begin(&account, &name, &wanted, &up, known.as_ref()).await?,
     };
     let driven = tokio::select! {
-        done = drive_through_silence(&account, &record, &wanted, &up) => done,
+        done = drive_through_silence(&account, &record, &wanted, &secrets, &up) => done,
         () = interrupted() => Err(Stop::Other(Ending::error(Ending::INTERRUPTED, "interrupted"))),
     };
     match driven {
@@ -102,12 +108,13 @@ async fn drive_through_silence(
     account: &Account,
     record: &Record,
     wanted: &Wanted,
+    secrets: &Secrets,
     up: &Up,
 ) -> Result<(), Stop> {
     let mut silent_since: Option<Instant> = None;
     loop {
         let began = Instant::now();
-        let error = match drive(account, record, wanted, up).await {
+        let error = match drive(account, record, wanted, secrets, up).await {
             Err(Stop::Other(error)) if is_silence(&error) => error,
             ended => return ended,
         };
@@ -142,7 +149,13 @@ fn is_silence(error: &anyhow::Error) -> bool {
 }
 
 /// Does what is left to do until it runs.
-async fn drive(account: &Account, record: &Record, wanted: &Wanted, up: &Up) -> Result<(), Stop> {
+async fn drive(
+    account: &Account,
+    record: &Record,
+    wanted: &Wanted,
+    secrets: &Secrets,
+    up: &Up,
+) -> Result<(), Stop> {
     loop {
         let sight = Sight::of(&account.chain, record).await?;
         match next(record.deposit, &sight) {
@@ -179,7 +192,7 @@ async fn drive(account: &Account, record: &Record, wanted: &Wanted, up: &Up) -> 
                     }
                 })?;
             }
-            Step::Serve => return Ok(serve(account, record, &wanted.manifest, up.ready).await?),
+            Step::Serve => return Ok(serve(account, record, &wanted.manifest, secrets, up.ready).await?),
             Step::Over(why) => {
                 let sentence =
                     format!("it cannot go on: {why}; end it with `berth down`, then start it again");

@@ -5,4 +5,5 @@ pub(super) mod lease;
 pub(super) mod logs;
 pub(super) mod manifest;
 pub(super) mod nonce;
+pub(super) mod secrets;
 pub(super) mod status;

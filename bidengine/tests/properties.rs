@@ -103,7 +103,7 @@ fn taken<'a, K: Ord>(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
 
     #[test]
     fn no_node_and_no_pool_is_ever_overcommitted(

@@ -425,7 +425,7 @@ fn odd_number() -> impl Strategy<Value = u32> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
 
     /// Also of manifests that no document can become: rules may change, and rendering must not depend on them to be sound.
     #[test]

@@ -68,7 +68,7 @@ pub fn words(error: &kube::Error) -> String {
 }
 
 /// What the daemon does in the cluster: verb, API group and resource.
-const NEEDED: [(&str, &str, &str); 16] = [
+const NEEDED: [(&str, &str, &str); 20] = [
     ("list", "", "nodes"),
     ("patch", "", "nodes"),
     ("list", "", "pods"),
@@ -77,12 +77,16 @@ const NEEDED: [(&str, &str, &str); 16] = [
     ("list", "", "namespaces"),
     ("patch", "", "namespaces"),
     ("delete", "", "namespaces"),
-    ("patch", "apps", "deployments"),
-    ("patch", "", "services"),
-    ("patch", "", "serviceaccounts"),
     ("patch", "", "resourcequotas"),
     ("patch", "", "limitranges"),
+    ("patch", "apps", "deployments"),
+    ("patch", "apps", "statefulsets"),
+    ("patch", "", "services"),
     ("patch", "", "secrets"),
+    ("patch", "", "serviceaccounts"),
+    ("patch", "", "persistentvolumeclaims"),
+    ("patch", "rbac.authorization.k8s.io", "roles"),
+    ("patch", "rbac.authorization.k8s.io", "rolebindings"),
     ("patch", "networking.k8s.io", "networkpolicies"),
     ("patch", "gateway.networking.k8s.io", "httproutes"),
 ];

@@ -96,7 +96,7 @@ mod tests {
             sqlx::query_as("select sealed from lease_secrets").fetch_all(&store.reader).await.expect("read");
         assert!(raw.iter().all(|(raw,)| !raw.windows(6).any(|window| window == b"hunter")));
         // A value that was moved to another name is no value.
-        sqlx::query("update lease_secrets set name = case name when 'db' then 'x' else 'db' end")
+        sqlx::query("update lease_secrets set name = 'other' where name = 'db'")
             .execute(&store.writer)
             .await
             .expect("moved");

@@ -286,11 +286,10 @@ deployment:
         assert_eq!((plain.groups[0].min_reclaim, plain.unserved.len()), (0, 0));
         let window = read(&format!("{text}reclamation: {{min_window: 1h}}\n"));
         assert_eq!(window.groups[0].min_reclaim, 3600);
-        let extended = text
-            .replace(
-                "    far:\n",
-                "    far:\n      x-berth: {award: lowest, deadline: 5m, minReclaim: 2h, regions: [eu]}\n",
-            );
+        let extended = text.replace(
+            "    far:\n",
+            "    far:\n      x-berth: {award: lowest, deadline: 5m, minReclaim: 2h, regions: [eu]}\n",
+        );
         let extended = read(&extended);
         assert_eq!(extended.groups[0].min_reclaim, 7200);
         assert_eq!(extended.unserved.len(), 1, "{:?}", extended.unserved);

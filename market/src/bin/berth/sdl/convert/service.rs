@@ -141,11 +141,8 @@ pub(super) fn read(
         ("x-berth", health::extension(place, notes)),
     ]);
     if service.get("expose").is_none() && !alone {
-        notes.assumed(
-            place,
-            "ports",
-            "none, so other services cannot reach it: write expose for what it listens at",
-        );
+        let why = "in compose others reach all its ports by its name; here only those under expose: name what it listens at";
+        notes.left(place, why);
     }
     let bought = resources::of(place, notes);
     let resources = mapping([

@@ -205,6 +205,17 @@ fn what_is_of_the_wrong_shape_is_told_of_too() {
 }
 
 #[test]
+fn a_service_that_others_could_not_reach_any_more_is_told_of() {
+    let (_, notes) = convert("services: {web: {image: a, ports: [80]}, db: {image: b}}", "");
+    assert!(
+        notes.iter().any(|note| note.starts_with("left out: services.db: in compose others reach")),
+        "{notes:#?}"
+    );
+    let (_, notes) = convert("services: {web: {image: a, ports: [80]}, db: {image: b, expose: [5432]}}", "");
+    assert!(!notes.iter().any(|note| note.starts_with("left out: ")), "{notes:#?}");
+}
+
+#[test]
 fn what_makes_no_document_is_said_in_a_sentence() {
     for (text, wanted) in [
         ("services: {}", "has no services"),

@@ -50,47 +50,79 @@ impl ser::Error for NotWritten {
 
 impl Writer<'_> {
     fn text(&mut self, text: &str) {
+        let bytes = text.as_bytes();
         self.out.push(b'"');
         let mut copied = 0;
-        for (at, byte) in text.bytes().enumerate() {
-            let escape: &[u8] = match byte {
-                b'"' => b"\\\"",
-                b'\\' => b"\\\\",
-                0x08 => b"\\b",
-                b'\t' => b"\\t",
-                b'\n' => b"\\n",
-                0x0c => b"\\f",
-                b'\r' => b"\\r",
-                b'<' => b"\\u003c",
-                b'>' => b"\\u003e",
-                b'&' => b"\\u0026",
-                0x00..0x20 => {
-                    self.out.extend_from_slice(&text.as_bytes()[copied..at]);
-                    self.out.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
-                    copied = at + 1;
-                    continue;
-                }
-                // The line separators U+2028 and U+2029 are the bytes e2 80 a8 and e2 80 a9.
-                0xa8 | 0xa9 if text.as_bytes()[..at].ends_with(&[0xe2, 0x80]) => {
-                    self.out.extend_from_slice(&text.as_bytes()[copied..at - 2]);
-                    self.out.extend_from_slice(if byte == 0xa8 { b"\\u2028" } else { b"\\u2029" });
-                    copied = at + 1;
-                    continue;
-                }
-                _ => continue,
-            };
-            self.out.extend_from_slice(&text.as_bytes()[copied..at]);
-            self.out.extend_from_slice(escape);
+        while let Some(ahead) = bytes[copied..].iter().position(|byte| SPECIAL[usize::from(*byte)]) {
+            let at = copied + ahead;
+            self.out.extend_from_slice(&bytes[copied..at]);
             copied = at + 1;
+            self.special(&bytes[..at], bytes[at]);
         }
-        self.out.extend_from_slice(&text.as_bytes()[copied..]);
+        self.out.extend_from_slice(&bytes[copied..]);
         self.out.push(b'"');
     }
 
+    /// A byte that may have to be escaped, after those that stand before it.
+    fn special(&mut self, before: &[u8], byte: u8) {
+        let escape: &[u8] = match byte {
+            b'"' => b"\\\"",
+            b'\\' => b"\\\\",
+            0x08 => b"\\b",
+            b'\t' => b"\\t",
+            b'\n' => b"\\n",
+            0x0c => b"\\f",
+            b'\r' => b"\\r",
+            b'<' => b"\\u003c",
+            b'>' => b"\\u003e",
+            b'&' => b"\\u0026",
+            // The line separators U+2028 and U+2029 are the bytes e2 80 a8 and e2 80 a9; the first two are written.
+            0xa8 | 0xa9 if before.ends_with(&[0xe2, 0x80]) => {
+                self.out.truncate(self.out.len() - 2);
+                if byte == 0xa8 { b"\\u2028" } else { b"\\u2029" }
+            }
+            0x00..0x20 => {
+                self.out.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
+                return;
+            }
+            _ => return self.out.push(byte),
+        };
+        self.out.extend_from_slice(escape);
+    }
+
     fn number(&mut self, number: u64) {
-        self.out.extend_from_slice(number.to_string().as_bytes());
+        let mut digits = [0; 20];
+        let mut rest = number;
+        let mut first = digits.len();
+        loop {
+            first -= 1;
+            digits[first] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.out.extend_from_slice(&digits[first..]);
     }
 }
+
+/// Bytes at which a text may need an escape.
+static SPECIAL: [bool; 256] = {
+    let mut special = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        special[byte] = true;
+        byte += 1;
+    }
+    special[b'"' as usize] = true;
+    special[b'\\' as usize] = true;
+    special[b'<' as usize] = true;
+    special[b'>' as usize] = true;
+    special[b'&' as usize] = true;
+    special[0xa8] = true;
+    special[0xa9] = true;
+    special
+};
 
 type Outcome = Result<(), NotWritten>;
 
@@ -290,8 +322,11 @@ impl ser::SerializeStruct for Object<'_, '_> {
     type Error = NotWritten;
 
     fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Outcome {
-        self.writer.text(key);
-        self.writer.out.push(b':');
+        // Names of fields are ours and need no escapes.
+        let out = &mut self.writer.out;
+        out.push(b'"');
+        out.extend_from_slice(key.as_bytes());
+        out.extend_from_slice(b"\":");
         value.serialize(&mut *self.writer)?;
         self.writer.out.push(b',');
         self.fields.push((key, self.writer.out.len()));

@@ -464,11 +464,12 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// The keys of one mapping: most mappings have few.
+/// The keys of one mapping: most mappings have few, and those are kept without asking for memory.
 #[derive(Default)]
 struct Keys<'t> {
-    few: Vec<&'t str>,
-    many: HashSet<&'t str>,
+    few: [&'t str; Keys::FEW],
+    count: usize,
+    many: Option<HashSet<&'t str>>,
 }
 
 impl<'t> Keys<'t> {
@@ -476,13 +477,14 @@ impl<'t> Keys<'t> {
 
     /// False if the key is there already.
     fn insert(&mut self, key: &'t str) -> bool {
-        if self.few.len() < Self::FEW {
-            let new = !self.few.contains(&key);
-            if new {
-                self.few.push(key);
-            }
-            return new;
+        if self.few[..self.count].contains(&key) {
+            return false;
         }
-        !self.few.contains(&key) && self.many.insert(key)
+        if self.count < Self::FEW {
+            self.few[self.count] = key;
+            self.count += 1;
+            return true;
+        }
+        self.many.get_or_insert_default().insert(key)
     }
 }

@@ -20,6 +20,9 @@ pub(super) const MAX_DEPTH: usize = 256;
 /// Most `%TAG` lines that are read: the parser looks each one up among all others.
 const MAX_TAG_DIRECTIVES: usize = 64;
 
+/// About how much text there is for each node in documents that people write.
+const BYTES_PER_NODE: usize = 12;
+
 /// A node of a [`Tree`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct NodeId(u32);
@@ -196,7 +199,12 @@ impl<'t> Builder<'t> {
         Builder {
             source,
             cut_last_newline: !last_line.trim().is_empty(),
-            tree: Tree { nodes: Vec::new(), text: String::new(), children: Vec::new(), root: NodeId(0) },
+            tree: Tree {
+                nodes: Vec::with_capacity(source.len() / BYTES_PER_NODE),
+                text: String::with_capacity(source.len()),
+                children: Vec::with_capacity(source.len() / BYTES_PER_NODE),
+                root: NodeId(0),
+            },
             anchors: HashMap::new(),
             open: Vec::new(),
             pending: Vec::new(),

@@ -166,3 +166,14 @@ fn reading_leniently_accepts_what_the_console_of_the_other_network_does() {
     println!("{accepted} more documents accepted leniently, {refused} not");
     assert!(accepted >= 10, "only {accepted} documents were there");
 }
+
+#[test]
+fn advice_is_given_on_request_and_changes_no_answer() {
+    let text = ACCEPTED.replace("version: \"2.0\"", "version: 2.0");
+    let folder = Folder::with(&[("app.yaml", &text)]);
+    let plain = folder.sdl(&["validate", "app.yaml"]);
+    assert!(plain.code == 0 && !plain.out.contains("warning: "), "{}", plain.out);
+    let advised = folder.sdl(&["validate", "--advise", "app.yaml"]);
+    assert!(advised.code == 0 && advised.out.contains("app.yaml:2:10 at version"), "{}", advised.out);
+    assert!(!advised.out.contains("hunter2"), "{}", advised.out);
+}

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use manifests::Deployment;
-use manifests::problem::Problem;
+use manifests::problem::{Problem, Warning};
 use serde::Serialize;
 
 use crate::exit::Ending;
@@ -32,6 +32,9 @@ pub(crate) struct Validate {
     /// How to print.
     #[arg(long, short, value_enum, default_value = "text")]
     output: Format,
+    /// Tell also where stricter readers, such as the web console of the other network, would refuse or wonder.
+    #[arg(long)]
+    advise: bool,
     #[command(flatten)]
     faithfulness: Faithfulness,
 }
@@ -81,7 +84,7 @@ pub(super) fn run(validate: &Validate) -> anyhow::Result<()> {
         refused += usize::from(verdict.is_err());
         match validate.output {
             Format::Json => output::result(serde_json::to_string(&answer(path, &verdict))?),
-            Format::Text => output::result(told(path, &bytes, &verdict)),
+            Format::Text => output::result(told(path, &bytes, &verdict, validate.advise)),
         }
     }
     let last = unread.pop();
@@ -119,15 +122,23 @@ fn answer<'a>(path: &'a Path, verdict: &'a Result<Deployment, Vec<Problem>>) -> 
     }
 }
 
-fn told(path: &Path, bytes: &[u8], verdict: &Result<Deployment, Vec<Problem>>) -> String {
+fn told(path: &Path, bytes: &[u8], verdict: &Result<Deployment, Vec<Problem>>, advise: bool) -> String {
     let file = source::name(path);
     match verdict {
         Ok(deployment) => {
+            let mut warnings = deployment.warnings.clone();
+            if advise {
+                // What the language itself wonders at is told once.
+                let advice = manifests::advise(bytes).into_iter();
+                let known = |advice: &Warning| warnings.iter().any(|warning| warning.path == advice.path);
+                let more: Vec<Warning> = advice.filter(|advice| !known(advice)).collect();
+                warnings.extend(more);
+            }
             let mut text =
                 format!("{file}: accepted, version {}\n", hex::encode(deployment.manifest.digest().0));
-            text.push_str(&report::warnings(&file, bytes, &deployment.warnings));
+            text.push_str(&report::warnings(&file, bytes, &warnings));
             // Between what is told of one file and the next stands an empty line, where it is more than a line.
-            if deployment.warnings.is_empty() { text.trim_end().to_owned() } else { text }
+            if warnings.is_empty() { text.trim_end().to_owned() } else { text }
         }
         Err(problems) => report::problems(&file, bytes, problems),
     }

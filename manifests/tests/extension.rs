@@ -399,6 +399,16 @@ fn no_secret_of_an_extension_shows_in_a_message() {
 }
 
 #[test]
+fn an_extension_in_the_wrong_place_is_warned_of() {
+    let text = DOCUMENT.replace("    small:\n", "    small:\n      x-berth: {tmpSize: 1Mi}\n");
+    let deployment = accepted(&text);
+    assert_eq!(only_service(&deployment).x_berth, None);
+    let [warning] = &deployment.warnings[..] else { panic!("{:?}", deployment.warnings) };
+    assert_eq!(warning.path, "profiles.compute.small.x-berth");
+    assert!(warning.message.contains("under a service or a placement"), "{warning}");
+}
+
+#[test]
 fn aliases_and_merge_keys_work_inside_extensions() {
     let text = service(
         "{probes: {readiness: &probe {tcpSocket: {port: 80}, periodSeconds: 7}, liveness: {<<: *probe, failureThreshold: 9}}}",

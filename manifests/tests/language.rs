@@ -409,6 +409,39 @@ fn all_problems_of_a_document_are_told_at_once() {
     let kinds: Vec<_> = refused(&text).iter().map(|problem| problem.kind).collect();
     assert_eq!(kinds, [ErrorKind::YamlType, ErrorKind::QuantityMalformed, ErrorKind::PriceMalformed]);
 
+    // The checks go on behind what could not be decoded, without telling what only follows from it.
+    let text = text
+        .replace("[web.example.com]", "[_]")
+        .replace("24h", "24")
+        .replace("{profile: big", "{profile: huge")
+        .replace("port: 5432", "port: 70000")
+        .replace("mount: /var/data", "mount: data");
+    let kinds: Vec<_> = refused(&text).iter().map(|problem| problem.kind).collect();
+    assert_eq!(
+        kinds,
+        [
+            ErrorKind::YamlType,
+            ErrorKind::QuantityMalformed,
+            ErrorKind::PriceMalformed,
+            ErrorKind::ReclamationMalformed,
+            ErrorKind::ComputeProfileUnknown,
+        ]
+    );
+    let text = with("port: 8080", "port: eighty")
+        .replace("MODE=prod", "MO DE=prod")
+        .replace("port: 5432", "port: 70000")
+        .replace("mount: /var/data", "mount: data");
+    let kinds: Vec<_> = refused(&text).iter().map(|problem| problem.kind).collect();
+    assert_eq!(
+        kinds,
+        [
+            ErrorKind::YamlType,
+            ErrorKind::MountNotAbsolute,
+            ErrorKind::PortOutOfRange,
+            ErrorKind::EnvNameInvalid,
+        ]
+    );
+
     let text =
         with("{profile: small", "{profile: tiny").replace("[web.example.com]", "[_]").replace("24h", "24");
     let kinds: Vec<_> = refused(&text).iter().map(|problem| problem.kind).collect();

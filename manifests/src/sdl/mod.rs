@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use document::{At, Deploy, Document, EndpointDeclaration, Level};
-use reader::{Entry, Reader};
+use reader::{Entry, MAX_TOLD, Reader};
 use version::VersionError;
 use yaml::{Kind, NodeId, Tree};
 
@@ -104,26 +104,67 @@ fn read_counted(text: &[u8], mode: Mode, steps: &mut usize) -> Result<Deployment
     }
     let tree = Tree::read(text).map_err(|problem| vec![problem])?;
     *steps = tree.event_count();
-    let (document, warnings) = decode(&tree, text.len(), mode, steps)?;
-    validate::validate(&document, warnings, steps)
-}
-
-/// Decodes a document. The first problem is the one that the language's order of checks demands.
-fn decode<'t>(
-    tree: &'t Tree,
-    bytes: usize,
-    mode: Mode,
-    steps: &mut usize,
-) -> Result<(Document<'t>, Vec<Warning>), Vec<Problem>> {
-    let mut reader = Reader::new(tree, bytes, mode);
+    let mut reader = Reader::new(&tree, text.len(), mode);
     let document = root(&mut reader, tree.root());
     *steps += reader.steps();
-    match document {
-        Some(document) if reader.problems.is_empty() => Ok((document, reader.warnings)),
-        _ => Err(reader.problems),
+    let Reader { mut problems, warnings, .. } = reader;
+    let Some(document) = document else { return Err(problems) };
+    if problems.is_empty() {
+        return validate::validate(&document, warnings, steps);
     }
+    // What could not be decoded comes first. The checks still find what does not depend on it.
+    if problems.iter().all(|problem| problem.kind != ErrorKind::DocumentTooLarge)
+        && let Err(found) = validate::validate(&document, warnings, steps)
+    {
+        let known = problems.len();
+        problems.extend(
+            found.into_iter().filter(|found| independent(found, &problems[..known])).collect::<Vec<_>>(),
+        );
+        problems.truncate(MAX_TOLD);
+    }
+    Err(problems)
 }
 
+/// Whether a problem that a check found would be there without those of decoding.
+fn independent(found: &Problem, decoding: &[Problem]) -> bool {
+    use ErrorKind as Kind;
+    let names_something = matches!(
+        found.kind,
+        Kind::ComputeProfileUnknown
+            | Kind::PlacementProfileUnknown
+            | Kind::ServiceUnknown
+            | Kind::ParamsVolumeUnknown
+            | Kind::IpEndpointUnknown
+    );
+    // These look at several places, any of which may be the one that could not be decoded.
+    let looks_around = matches!(
+        found.kind,
+        Kind::PricingMissing
+            | Kind::NoGlobalService
+            | Kind::NoGroups
+            | Kind::EndpointUnused
+            | Kind::PersistentUnmounted
+            | Kind::DenomMixedInGroup
+            | Kind::DenomMixedAcrossGroups
+            | Kind::TotalCpuOutOfRange
+            | Kind::TotalGpuOutOfRange
+            | Kind::TotalMemoryOutOfRange
+            | Kind::TeeNeedsGpu
+            | Kind::ExtensionInvalid
+            | Kind::ManifestTooLarge
+    );
+    let touches = |problem: &Problem| {
+        problem.path.starts_with(&found.path) || found.path.starts_with(&problem.path)
+            // A section, or a named thing in it, that another place may name.
+            || names_something && problem.path.split('.').count() <= 3
+            // The profile may be the one in which volumes were to be found.
+            || found.kind == Kind::ParamsVolumeUnknown && problem.path.starts_with("profiles.compute")
+    };
+    !looks_around && !decoding.iter().any(touches)
+}
+
+/// Decodes a document; `None` if there is nothing in it to go on with. The first problem is the one that the language's order
+/// of checks demands.
 fn root<'t>(reader: &mut Reader<'t>, node: NodeId) -> Option<Document<'t>> {
     let mark = reader.mark(node);
     if reader.is_null(node) {

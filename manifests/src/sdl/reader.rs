@@ -149,10 +149,13 @@ impl<'t> Reader<'t> {
         for entry in self.mapping(node) {
             let known = self.within(entry.key, |reader| field(reader, entry));
             if !known {
-                let key = shown(entry.key);
-                self.within(entry.key, |reader| {
-                    reader.warn(entry.key_mark, format!("the key {key} is unknown here and ignored"));
-                });
+                let message = match entry.key {
+                    "x-berth" => {
+                        "x-berth counts only under a service or a placement: here it is ignored".to_owned()
+                    }
+                    key => format!("the key {} is unknown here and ignored", shown(key)),
+                };
+                self.within(entry.key, |reader| reader.warn(entry.key_mark, message));
             }
         }
     }

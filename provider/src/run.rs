@@ -61,6 +61,8 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let (chain, wallet) = connect_chain(&config, key.spki_hash()).await?;
     let (cluster, version) = client::connect(config.cluster.kubeconfig.as_deref()).await?;
     client::ensure_allowed(&cluster).await?;
+    let cluster_settings =
+        objects::Settings { api_servers: client::api_servers(&cluster).await?, ..cluster_settings(&config) };
     info!(provider = %config.provider, operator = %wallet.address(), chain = config.chain.chain_id, cluster = version, "starting");
 
     let [follower, bidder, outbox, reconcile, escrow] = [(); 5].map(|()| Nudge::default());
@@ -113,7 +115,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
             inventory: inventory.clone(),
             workloads,
             applier: Applier::new(cluster.clone()),
-            cluster: cluster_settings(&config),
+            cluster: cluster_settings.clone(),
             port_host: port_host(&config),
             depths: depths(&config),
             freed: bidder,
@@ -141,7 +143,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         store: store.clone(),
         clock: clock.clone(),
         identity: identity(&config),
-        cluster: cluster_settings(&config),
+        cluster: cluster_settings,
         reconcile,
         logs: LeaseLogs::new(cluster, inventory.clone(), config.provider),
         observe: Arc::new(metrics.clone()),

@@ -26,12 +26,6 @@ pub(super) fn of_lease(short_id: &str) -> Map {
     map([("app.kubernetes.io/managed-by", "berth"), (LEASE, short_id)])
 }
 
-pub(super) fn of_service(short_id: &str, service: &str) -> Map {
-    let mut labels = of_lease(short_id);
-    labels.extend(selector(short_id, service));
-    labels
-}
-
 /// What selects the pods of a service.
 pub(super) fn selector(short_id: &str, service: &str) -> Map {
     map([(LEASE, short_id), (SERVICE, service)])

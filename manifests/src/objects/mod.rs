@@ -157,7 +157,7 @@ pub enum RenderError {
 /// # Errors
 /// [`RenderError`] when some service cannot be rendered faithfully.
 pub fn render(group: &Group, lease: &LeaseContext, settings: &Settings) -> Result<Objects, RenderError> {
-    let frame = Frame { lease, settings, short_id: lease.short_id(), namespace: lease.namespace() };
+    let frame = Frame::of(lease, settings);
     for service in &group.services {
         refuse_unsupported(service)?;
     }
@@ -271,23 +271,40 @@ struct Frame<'a> {
     settings: &'a Settings,
     short_id: String,
     namespace: String,
+    labels: labels::Map,
+    annotations: labels::Map,
 }
 
-impl Frame<'_> {
+impl<'a> Frame<'a> {
+    fn of(lease: &'a LeaseContext, settings: &'a Settings) -> Self {
+        let short_id = lease.short_id();
+        Self {
+            lease,
+            settings,
+            namespace: lease.namespace(),
+            labels: labels::of_lease(&short_id),
+            annotations: labels::annotations(lease),
+            short_id,
+        }
+    }
+
     /// Metadata of an object of the whole lease.
     fn metadata(&self, name: impl Into<String>) -> ObjectMeta {
         ObjectMeta {
             name: Some(name.into()),
             namespace: Some(self.namespace.clone()),
-            labels: Some(labels::of_lease(&self.short_id)),
-            annotations: Some(labels::annotations(self.lease)),
+            labels: Some(self.labels.clone()),
+            annotations: Some(self.annotations.clone()),
             ..ObjectMeta::default()
         }
     }
 
     /// Metadata of an object of one service.
     fn metadata_of(&self, service: &Service, name: impl Into<String>) -> ObjectMeta {
-        ObjectMeta { labels: Some(labels::of_service(&self.short_id, &service.name)), ..self.metadata(name) }
+        let mut metadata = self.metadata(name);
+        let labels = metadata.labels.get_or_insert_default();
+        labels.insert(labels::SERVICE.to_owned(), service.name.clone());
+        metadata
     }
 }
 

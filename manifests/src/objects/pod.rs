@@ -41,11 +41,12 @@ pub(super) fn template(
     environments: &Environments,
 ) -> Result<PodTemplateSpec, RenderError> {
     let service = part.service;
-    let mut annotations = labels::annotations(frame.lease);
+    let of_service = frame.metadata_of(service, "");
+    let mut annotations = of_service.annotations.unwrap_or_default();
     annotations.insert(labels::VARIABLES.to_owned(), environments.fingerprint.clone());
     Ok(PodTemplateSpec {
         metadata: Some(ObjectMeta {
-            labels: Some(labels::of_service(&frame.short_id, &service.name)),
+            labels: of_service.labels,
             annotations: Some(annotations),
             ..ObjectMeta::default()
         }),

@@ -1,5 +1,7 @@
 //! The connection to the cluster.
 
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,8 +9,9 @@ use anyhow::{Context, anyhow, ensure};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 pub use kube::Client;
-use kube::api::PostParams;
+use kube::api::{ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Config};
 
@@ -68,7 +71,7 @@ pub fn words(error: &kube::Error) -> String {
 }
 
 /// What the daemon does in the cluster: verb, API group and resource.
-const NEEDED: [(&str, &str, &str); 20] = [
+const NEEDED: [(&str, &str, &str); 21] = [
     ("list", "", "nodes"),
     ("patch", "", "nodes"),
     ("list", "", "pods"),
@@ -89,6 +92,7 @@ const NEEDED: [(&str, &str, &str); 20] = [
     ("patch", "rbac.authorization.k8s.io", "rolebindings"),
     ("patch", "networking.k8s.io", "networkpolicies"),
     ("patch", "gateway.networking.k8s.io", "httproutes"),
+    ("list", "discovery.k8s.io", "endpointslices"),
 ];
 
 /// Makes sure that our account may do what the daemon does.
@@ -137,4 +141,27 @@ async fn forbidden(client: &Client) -> anyhow::Result<Vec<String>> {
         }
     }
     Ok(forbidden)
+}
+
+/// Where the API server answers behind its Service, as its own endpoints say: tenants are kept away from there, wherever it is.
+///
+/// # Errors
+/// When the API server does not answer, or names no address of its own.
+pub async fn api_servers(client: &Client) -> anyhow::Result<Vec<SocketAddr>> {
+    let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), "default");
+    let of_the_api_server = ListParams::default().labels("kubernetes.io/service-name=kubernetes");
+    let answer = tokio::time::timeout(PATIENCE, slices.list(&of_the_api_server))
+        .await
+        .context("the API server did not answer in time")?;
+    let slices = answer.context("the API server does not say where it answers")?;
+    let servers: BTreeSet<SocketAddr> = slices.items.iter().flat_map(addresses).collect();
+    ensure!(!servers.is_empty(), "the Service kubernetes in the namespace default has no endpoint");
+    Ok(servers.into_iter().collect())
+}
+
+fn addresses(slice: &EndpointSlice) -> impl Iterator<Item = SocketAddr> {
+    let ports = slice.ports.iter().flatten().filter_map(|port| u16::try_from(port.port?).ok());
+    let endpoints = slice.endpoints.iter().flatten().flat_map(|endpoint| &endpoint.addresses);
+    let hosts: Vec<IpAddr> = endpoints.filter_map(|address| address.parse().ok()).collect();
+    ports.flat_map(move |port| hosts.clone().into_iter().map(move |host| SocketAddr::new(host, port)))
 }

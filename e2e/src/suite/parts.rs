@@ -29,7 +29,7 @@ pub(super) enum Work {
 
 /// All parts.
 pub(super) fn all() -> Vec<Part> {
-    let checks = ["fmt", "clippy", "doc", "deny", "advisories", "contracts", "unit"];
+    let checks = ["fmt", "clippy", "doc", "deny", "advisories", "contracts", "manifests_unit", "unit"];
     let stories = [
         "gateway",
         "bad_input",
@@ -56,6 +56,12 @@ impl Part {
             let mut cargo = workspace::cargo()?;
             cargo.args(arguments);
             Ok(cargo)
+        };
+        // The crate of documents by itself, so that `cargo e2e test manifests` is about documents and nothing else.
+        let unit = |packages: &[&str]| -> Result<Command> {
+            let mut test = cargo(&["test", "--all-features", "--no-fail-fast"])?;
+            test.args(packages).args(["--", "--show-output"]);
+            Ok(test)
         };
         let deny = |checks: &[&str]| {
             let mut deny = Command::new(tools.program("cargo-deny", "cargo-deny"));
@@ -84,14 +90,8 @@ impl Part {
                 npm.current_dir(workspace::root().join("market/contracts")).args(["run", "check"]);
                 vec![npm]
             }
-            "unit" => vec![cargo(&[
-                "test",
-                "--workspace",
-                "--all-features",
-                "--no-fail-fast",
-                "--",
-                "--show-output",
-            ])?],
+            "manifests_unit" => vec![unit(&["--package", "manifests"])?],
+            "unit" => vec![unit(&["--workspace", "--exclude", "manifests"])?],
             other => anyhow::bail!("{other} is no check"),
         })
     }
@@ -109,7 +109,8 @@ impl Part {
                 tally += Tally::of_one(ended_well || tally.failed > 0);
                 tally.or_failed(ended_well)
             }
-            (Work::Check, "unit") | (Work::StoryOnTheBench | Work::StoryAboutBenches, _) => {
+            (Work::Check, "unit" | "manifests_unit")
+            | (Work::StoryOnTheBench | Work::StoryAboutBenches, _) => {
                 Tally::of_cargo_tests(output).or_failed(ended_well)
             }
             (Work::Check, _) => Tally::of_one(ended_well),

@@ -3,8 +3,9 @@
 //! The collection lives beside the workspace. Without it the tests say so loudly and prove nothing; with it every case
 //! counts, and a count below the known one fails.
 
+mod tell;
+
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use manifests::check::check_all;
@@ -15,18 +16,13 @@ use manifests::problem::Problem;
 use manifests::{Deployment, Mode, parse};
 use serde_json::{Value, json};
 
-/// Tells a count on standard output, past the test harness, which would keep it to itself.
-fn tell(line: std::fmt::Arguments<'_>) {
-    writeln!(std::io::stdout(), "{line}").expect("standard output is there");
-}
-
 /// The collection, if it is there.
 fn fixtures(part: &str) -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/fixtures").join(part);
     if folder.is_dir() {
         return Some(folder);
     }
-    tell(format_args!("LEFT OUT: {} is not there, so nothing of it was tested", folder.display()));
+    tell::left_out(format_args!("{} is not there, so nothing of it was tested", folder.display()));
     None
 }
 
@@ -113,7 +109,7 @@ impl Tally {
     fn finish(self, family: &str, known: usize) {
         let Tally { accepted, refused, failures } = self;
         let good = accepted + refused;
-        tell(format_args!(
+        tell::counted(format_args!(
             "{family}: {good} of {} as expected ({accepted} accepted, their manifests, groups and {accepted} hashes compared and equal; {refused} refused with the expected kind)",
             good + failures.len()
         ));
@@ -203,7 +199,9 @@ fn lenient_reading_accepts_what_tenants_could_deploy_elsewhere_and_says_so() {
             Err(_) => {}
         }
     }
-    tell(format_args!("lenient reading: {more} more of the real documents accepted, {same} as before"));
+    tell::counted(format_args!(
+        "lenient reading: {more} more of the real documents accepted, {same} as before"
+    ));
     assert!(more >= 13, "only {more} more");
 }
 
@@ -239,7 +237,7 @@ fn advice_is_given_where_the_stricter_schema_refuses() {
             (None, _) => {}
         }
     }
-    tell(format_args!("advice: {same} documents as the schema says"));
+    tell::counted(format_args!("advice: {same} documents as the schema says"));
     assert!(different.is_empty(), "{} otherwise:\n{}", different.len(), different.join("\n"));
     assert!(same >= 850, "only {same}");
 }
@@ -277,7 +275,7 @@ fn every_edge_of_the_language_is_met() {
             all.add(&format!("{id} ({})", case["note"]), text.as_bytes(), case);
         }
     }
-    tell(format_args!("edge deviations on purpose: {}", deviations.join(", ")));
+    tell::counted(format_args!("edge deviations on purpose: {}", deviations.join(", ")));
     all.finish("edge", 622);
 }
 
@@ -300,7 +298,7 @@ fn plain_manifests_and_group_specs_equal_the_golden_files_byte_for_byte() {
         assert_eq!(String::from_utf8(ours).expect("UTF-8"), theirs, "{}", golden.display());
         equal += 1;
     }
-    tell(format_args!("golden files: {equal} of 20 equal byte for byte"));
+    tell::counted(format_args!("golden files: {equal} of 20 equal byte for byte"));
     assert_eq!(equal, 20);
 }
 
@@ -326,7 +324,7 @@ fn the_worked_example_is_reproduced_to_the_byte() {
     let Some(root) = fixtures("sdl") else { return };
     let folder = root.join("example");
     let names: Vec<_> = files(&folder, &["yaml", "yml", "json", "txt", "hash", "sha256", "hex"]);
-    tell(format_args!("example: {} files", names.len()));
+    tell::counted(format_args!("example: {} files", names.len()));
     let document = names.iter().find(|path| path.extension().is_some_and(|e| e == "yaml" || e == "yml"));
     let deployment = parse(read(document.expect("a document"))).expect("the example is accepted");
     let contents: Vec<Vec<u8>> = fs::read_dir(&folder)

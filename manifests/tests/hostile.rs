@@ -4,10 +4,11 @@
 //! `BERTH_FUZZ_SECONDS=600 cargo test -p manifests --test hostile` goes on for that long. Every case is made from its number, and a
 //! failure names it: `BERTH_FUZZ_CASE=<number>` runs that one alone.
 
+mod tell;
+
 use std::alloc::System;
 use std::env;
 use std::fs;
-use std::io::Write;
 use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,11 +27,6 @@ static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 const MAX_ALLOCATED: usize = 64 << 20;
 
 const CASES: u64 = 20_000;
-
-/// Tells a count on standard output, past the test harness, which would keep it to itself.
-fn tell(line: std::fmt::Arguments<'_>) {
-    writeln!(std::io::stdout(), "{line}").expect("standard output is there");
-}
 
 /// What is measured is measured alone.
 fn alone() -> MutexGuard<'static, ()> {
@@ -284,8 +280,8 @@ fn corpus() -> Vec<Vec<u8>> {
     let mut paths: Vec<_> = match fs::read_dir(&folder) {
         Ok(entries) => entries.map(|entry| entry.expect("the entry can be read").path()).collect(),
         Err(_) => {
-            tell(format_args!(
-                "LEFT OUT: {} is not there, so only our own document is mutated",
+            tell::left_out(format_args!(
+                "{} is not there, so only our own document is mutated",
                 folder.display()
             ));
             Vec::new()
@@ -337,7 +333,7 @@ fn mutated_documents_are_read_without_harm() {
         drop(advise(&text));
         cases += 1;
     }
-    tell(format_args!(
+    tell::counted(format_args!(
         "mutated documents: {cases} read, {accepted} accepted; slowest {:?} (case {}); at most {} KiB allocated at once",
         slowest.0,
         slowest.1,
@@ -466,7 +462,7 @@ fn attacks_of_a_mebibyte_end_soon_and_in_little_memory() {
         let reading = bounded(name, text.as_bytes());
         let took = begun.elapsed();
         let grown = if ALLOCATOR.max_allocated() > before { ", the most so far" } else { "" };
-        tell(format_args!(
+        tell::counted(format_args!(
             "{name}: {} bytes, {} steps, {took:?}{grown} ({} KiB); {}",
             text.len(),
             reading.steps,

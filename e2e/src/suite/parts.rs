@@ -1,6 +1,6 @@
 //! The parts of the suite, in the order in which they run: what fails fast comes first.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -127,7 +127,12 @@ pub(super) fn test_program(name: &str) -> Result<PathBuf> {
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&output.stdout);
     let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut programs = messages.filter(|message| message["target"]["name"] == name);
+    let of_ours = workspace::root().join("e2e/Cargo.toml");
+    let mut programs = messages.filter(|message| {
+        // Another crate may have a test file of this name.
+        message["target"]["name"] == name
+            && message["manifest_path"].as_str().is_some_and(|path| of_ours == Path::new(path))
+    });
     let program = programs.find_map(|message| message["executable"].as_str().map(PathBuf::from));
     program.with_context(|| format!("cargo names no program for the test file {name}"))
 }

@@ -41,9 +41,9 @@ impl Tally {
         tally
     }
 
-    /// The tally as it is, or with one failure if the runner ended badly without counting any.
+    /// The tally as it is, or with one failure if the runner ended badly without counting any, or ran nothing.
     pub(super) fn or_failed(mut self, ended_well: bool) -> Self {
-        if !ended_well && self.failed == 0 {
+        if self.failed == 0 && (!ended_well || self.passed == 0) {
             self.failed = 1;
         }
         self
@@ -59,7 +59,9 @@ pub(super) fn spoken(output: &str) -> Vec<&str> {
             speaks = true;
         } else if line.is_empty() {
             speaks = false;
-        } else if (speaks || line.starts_with("LEFT OUT")) && !spoken.contains(&line) {
+        } else if (speaks || line.starts_with("LEFT OUT: ") || line.starts_with("COUNTED: "))
+            && !spoken.contains(&line)
+        {
             spoken.push(line);
         }
     }
@@ -116,10 +118,17 @@ mod tests {
     }
 
     #[test]
+    fn a_runner_that_runs_nothing_has_failed() {
+        let nothing = Tally::of_cargo_tests("test result: ok. 0 passed; 0 failed; 27 filtered out");
+        assert_eq!(nothing.or_failed(true).failed, 1);
+    }
+
+    #[test]
     fn what_passing_tests_say_is_told_once() {
         let output = "test a ... ok\n\nsuccesses:\n\n---- a stdout ----\n231 of 231 as expected\n\n---- b stdout ----\n\
-                      231 of 231 as expected\n\nsuccesses:\n    a\n    b\nLEFT OUT: a folder\n";
-        assert_eq!(spoken(output), ["231 of 231 as expected", "LEFT OUT: a folder"]);
+                      231 of 231 as expected\n\nsuccesses:\n    a\n    b\nLEFT OUT: a folder\n\
+                      COUNTED: 9\n";
+        assert_eq!(spoken(output), ["231 of 231 as expected", "LEFT OUT: a folder", "COUNTED: 9"]);
     }
 
     #[test]

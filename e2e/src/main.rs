@@ -203,6 +203,7 @@ fn demo(keep: bool) -> Result<ExitCode> {
     // Inside the bench, where the cluster and the chain can be reached.
     let told = bench.command(&tools, workspace::program()?)?.arg("tell").status();
     let told = told.context("failed to start the telling")?;
+    timeline.resume();
     if keep {
         running.leave_up();
         say(format_args!(
@@ -232,6 +233,7 @@ fn demo_on_lent(kubeconfig: &Path, rpc: &str) -> Result<ExitCode> {
     runtime.spawn(async move { while interrupts.recv().await.is_some() {} });
     let told = lent.command(&workspace::program()?)?.arg("tell").status();
     let told = told.context("failed to start the telling")?;
+    timeline.resume();
     lent.give_back(DEMO)?;
     timeline.step("the cluster holds nothing of the demo any more");
     timeline.end("the demo");

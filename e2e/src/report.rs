@@ -26,6 +26,11 @@ impl Timeline {
         self.last = now;
     }
 
+    /// Starts the next step now: what passed meanwhile was told by somebody else.
+    pub fn resume(&mut self) {
+        self.last = Instant::now();
+    }
+
     /// Tells something that belongs to the step before it.
     pub fn detail(&self, text: impl Display) {
         for line in text.to_string().lines() {

@@ -56,6 +56,17 @@ impl Anvil {
         Ok(answer["result"].clone())
     }
 
+    /// The number that a call without parameters answers: `eth_blockNumber`, `eth_chainId`.
+    ///
+    /// # Errors
+    /// As [`Anvil::call`], and when the answer is no number.
+    pub async fn number(&self, method: &str) -> Result<u64> {
+        let answer = self.call(method, json!([])).await?;
+        let digits = answer.as_str().and_then(|text| text.strip_prefix("0x"));
+        let number = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        number.with_context(|| format!("the chain node answers {method} with {answer}, which is no number"))
+    }
+
     /// Gives an account this many whole units of the chain's own coin, for fees.
     ///
     /// # Errors

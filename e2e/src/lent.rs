@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use manifests::objects::labels;
 use serde_json::{Value, json};
 
 use crate::access::Access;
@@ -15,8 +16,8 @@ use crate::chain::Anvil;
 use crate::ingress::WayIn;
 use crate::wait;
 
-/// How long the chain may take for one block, and the cluster for a deletion.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the chain may take for one block.
+const PATIENCE: Duration = Duration::from_secs(15);
 const GATEWAYS: &str = "gateways.gateway.networking.k8s.io";
 
 /// What was lent, with a folder of ours for keys and settings.
@@ -84,7 +85,7 @@ impl Lent {
         let Ok(settings) = std::fs::read_to_string(settings) else { return Ok(()) };
         let settings: Value =
             serde_yaml::from_str(&settings).context("the provider's settings are unreadable")?;
-        let list = ["get", "namespaces", "--selector", "berth.dev/lease", "--output", "json"];
+        let list = ["get", "namespaces", "--selector", labels::LEASE, "--output", "json"];
         let mut ours = leases_of(&kubectl(&list)?, settings["provider"].as_str().unwrap_or_default())?;
         ours.extend(settings["cluster"]["namespace"].as_str().map(str::to_owned));
         let delete = ["delete", "namespaces", "--ignore-not-found", "--wait", "--timeout", "120s"];
@@ -97,9 +98,7 @@ impl Lent {
 fn leases_of(namespaces: &str, provider: &str) -> Result<Vec<String>> {
     let list: Value = serde_json::from_str(namespaces).context("kubectl writes no JSON")?;
     let items = list["items"].as_array().context("kubectl lists nothing")?;
-    let ours = |item: &&Value| {
-        item["metadata"]["annotations"][manifests::objects::labels::PROVIDER].as_str() == Some(provider)
-    };
+    let ours = |item: &&Value| item["metadata"]["annotations"][labels::PROVIDER].as_str() == Some(provider);
     Ok(items
         .iter()
         .filter(ours)
@@ -126,20 +125,18 @@ fn kubectl(kubeconfig: &Path, arguments: &[&str]) -> Result<String> {
 /// The id of a chain on which the demo can give money to new keys, and whose time passes by itself.
 async fn chain_id(rpc: &str) -> Result<u64> {
     let anvil = Anvil::at(rpc);
-    let id = anvil.call("eth_chainId", json!([])).await?;
+    let id = anvil.number("eth_chainId").await?;
     anvil.call("anvil_nodeInfo", json!([])).await.with_context(|| {
         format!("the demo makes its own keys and money, so it needs a development chain (anvil), which {rpc} is not")
     })?;
-    let height = anvil.call("eth_blockNumber", json!([])).await?;
-    wait::until("a new block", PATIENCE / 4, async || {
-        ensure!(anvil.call("eth_blockNumber", json!([])).await? != height, "it is still at {height}");
+    let height = anvil.number("eth_blockNumber").await?;
+    wait::until("a new block", PATIENCE, async || {
+        ensure!(anvil.number("eth_blockNumber").await? != height, "it is still at {height}");
         Ok(())
     })
     .await
     .with_context(|| format!("the chain at {rpc} mines no blocks by itself: start it with --block-time 1"))?;
-    let digits =
-        id.as_str().and_then(|text| text.strip_prefix("0x")).context("a chain id is a hex number")?;
-    u64::from_str_radix(digits, 16).context("the chain's id is no number")
+    Ok(id)
 }
 
 /// The one Gateway that speaks HTTP and has an address.

@@ -8,7 +8,6 @@ use manifests::money::Amount;
 use manifests::order::{CloseReason, Fact};
 use market::api::LeaseState;
 use market::call::Call;
-use serde_json::json;
 
 use super::{PATIENCE, ROUNDS};
 use crate::chain::Anvil;
@@ -68,7 +67,7 @@ pub(super) async fn order_to_bid() -> Result<Vec<Duration>> {
     let mut took = Vec::with_capacity(usize::from(ORDERS));
     for gseq in 1..=ORDERS {
         let order = account.order(gseq, 1);
-        let before = height(&stage.world.anvil).await?;
+        let before = stage.world.anvil.number("eth_blockNumber").await?;
         let (seen, posted) = tokio::join!(
             async {
                 let ordered = reached(&stage.world.anvil, before + 1).await?;
@@ -88,17 +87,11 @@ pub(super) async fn order_to_bid() -> Result<Vec<Duration>> {
     Ok(took)
 }
 
-async fn height(anvil: &Anvil) -> Result<u64> {
-    let answer = anvil.call("eth_blockNumber", json!([])).await?;
-    let digits = answer.as_str().and_then(|text| text.strip_prefix("0x"));
-    u64::from_str_radix(digits.context("the height is no number")?, 16).context("the height is no number")
-}
-
 /// When the chain was first seen this high.
 async fn reached(anvil: &Anvil, block: u64) -> Result<Instant> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if height(anvil).await? >= block {
+        if anvil.number("eth_blockNumber").await? >= block {
             return Ok(Instant::now());
         }
         ensure!(Instant::now() < deadline, "block {block} was not mined within {PATIENCE:?}");

@@ -41,7 +41,7 @@ pub async fn deploy(rpc_url: &str, chain_id: u64, wallet: &Wallet) -> Result<Con
     let owner = Token::Address(h160(wallet.address()));
     let at = |address: Address| Token::Address(h160(address));
     let token = create(&sender, "deploy the test token", &TESTTOKEN_BYTECODE, &[]).await?;
-    let params = create(&sender, "deploy the parameters", &PARAMS_BYTECODE, &[owner.clone(), owner]).await?;
+    let params = create(&sender, "deploy the parameters", &PARAMS_BYTECODE, &[owner.clone(), owner.clone(), owner]).await?;
     let registry =
         create(&sender, "deploy the registry", &PROVIDERREGISTRY_BYTECODE, &[at(token), at(params)]).await?;
     let market =

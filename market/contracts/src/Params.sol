@@ -19,8 +19,10 @@ contract Params is IParams, Ownable2Step {
     Values private _values;
     /// @inheritdoc IParams
     address public treasury;
+    /// @inheritdoc IParams
+    address public guardian;
 
-    constructor(address owner, address treasury_) Ownable(owner) {
+    constructor(address owner_, address treasury_, address guardian_) Ownable(owner_) {
         _setValues(
             Values({
                 feeBps: 0,
@@ -32,6 +34,7 @@ contract Params is IParams, Ownable2Step {
             })
         );
         _setTreasury(treasury_);
+        _setGuardian(guardian_);
     }
 
     /// @inheritdoc IParams
@@ -49,6 +52,16 @@ contract Params is IParams, Ownable2Step {
         _setTreasury(newTreasury);
     }
 
+    /// @inheritdoc IParams
+    function setGuardian(address newGuardian) external onlyOwner {
+        _setGuardian(newGuardian);
+    }
+
+    /// @inheritdoc IParams
+    function owner() public view override(IParams, Ownable) returns (address) {
+        return super.owner();
+    }
+
     function _setValues(Values memory v) private {
         require(v.feeBps <= MAX_FEE_BPS, CapExceeded());
         require(v.minRunway >= LEAST_RUNWAY && v.minRunway <= MOST_RUNWAY, CapExceeded());
@@ -64,5 +77,10 @@ contract Params is IParams, Ownable2Step {
         require(newTreasury != address(0), ZeroAddress());
         treasury = newTreasury;
         emit TreasuryChanged(newTreasury);
+    }
+
+    function _setGuardian(address newGuardian) private {
+        guardian = newGuardian;
+        emit GuardianChanged(newGuardian);
     }
 }

@@ -31,6 +31,7 @@ abstract contract Base {
     address internal immutable payout = vm.addr(0x102);
     address internal immutable governor = vm.addr(0x60);
     address internal immutable treasury = vm.addr(0x61);
+    address internal immutable guardian = vm.addr(0x62);
 
     TestToken internal token;
     IParams internal params;
@@ -40,7 +41,7 @@ abstract contract Base {
     function setUp() public virtual {
         vm.warp(1_900_000_000);
         token = new TestToken();
-        params = IParams(deploy("Params.sol:Params", abi.encode(governor, treasury)));
+        params = IParams(deploy("Params.sol:Params", abi.encode(governor, treasury, guardian)));
         standOn(token);
         register(provider, operator, payout, STAKE);
         mint(tenant, 1_000_000 * UNIT);

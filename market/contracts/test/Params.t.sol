@@ -16,7 +16,8 @@ contract ParamsTest is Base {
         vm.assertEq(v.maxOrderDuration, 2_592_000, "maxOrderDuration");
         vm.assertEq(v.minStake, 100_000_000, "minStake");
         vm.assertEq(params.treasury(), treasury, "treasury");
-        vm.assertEq(Ownable(address(params)).owner(), governor, "owner");
+        vm.assertEq(params.guardian(), guardian, "guardian");
+        vm.assertEq(params.owner(), governor, "owner");
     }
 
     function test_the_owner_sets_every_value_to_its_cap() public {
@@ -81,6 +82,8 @@ contract ParamsTest is Base {
         params.setValues(v);
         vm.expectRevert(notOwner);
         params.setTreasury(stranger);
+        vm.expectRevert(notOwner);
+        params.setGuardian(stranger);
     }
 
     function test_the_treasury_moves_but_not_to_nobody() public {
@@ -93,6 +96,67 @@ contract ParamsTest is Base {
         params.setTreasury(address(0));
     }
 
+    function test_the_guardian_changes_and_may_be_nobody() public {
+        vm.startPrank(governor);
+        vm.expectEmit(true, true, true, true, address(params));
+        emit IParams.GuardianChanged(stranger);
+        params.setGuardian(stranger);
+        vm.assertEq(params.guardian(), stranger, "guardian");
+        params.setGuardian(address(0));
+        vm.assertEq(params.guardian(), address(0), "nobody");
+    }
+
+    function test_nobody_is_no_first_owner_and_no_first_treasury() public {
+        vm.expectRevert(abi.encodeWithSelector(Ownable.OwnableInvalidOwner.selector, address(0)));
+        this.make(address(0), treasury);
+        expectRevert(IParams.ZeroAddress.selector);
+        this.make(governor, address(0));
+    }
+
+    function test_who_was_not_offered_the_ownership_does_not_take_it() public {
+        Ownable2Step owned = Ownable2Step(address(params));
+        vm.prank(governor);
+        owned.transferOwnership(stranger);
+        vm.expectRevert(abi.encodeWithSelector(Ownable.OwnableUnauthorizedAccount.selector, tenant));
+        vm.prank(tenant);
+        owned.acceptOwnership();
+    }
+
+    function test_a_renounced_ownership_freezes_the_numbers() public {
+        vm.startPrank(governor);
+        Ownable(address(params)).renounceOwnership();
+        vm.assertEq(params.owner(), address(0), "owner");
+        IParams.Values memory v = params.values();
+        vm.expectRevert(abi.encodeWithSelector(Ownable.OwnableUnauthorizedAccount.selector, governor));
+        params.setValues(v);
+    }
+
+    /// Whatever is asked for: inside the caps it holds, outside it is refused and nothing changes.
+    function test_caps_hold_for_any_numbers(
+        uint16 feeBps,
+        uint32 minRunway,
+        uint24 bondSecs,
+        uint32 minOrder,
+        uint32 maxOrder,
+        uint88 minStake
+    ) public {
+        // Most of the numbers near their caps, or hardly any run would get in.
+        if (feeBps % 8 != 0) feeBps %= 1002;
+        if (minRunway % 8 != 0) minRunway %= 86_402;
+        if (bondSecs % 8 != 0) bondSecs %= 604_802;
+        if (minOrder % 8 != 0) minOrder %= 2_592_002;
+        if (maxOrder % 8 != 0) maxOrder %= 2_592_002;
+        if (minStake % 8 != 0) minStake %= 1e12 + 2;
+        IParams.Values memory v = IParams.Values(feeBps, minRunway, bondSecs, minOrder, maxOrder, minStake);
+        bool inside = feeBps <= 1000 && minRunway >= 600 && minRunway <= 86_400 && bondSecs >= 3600
+            && bondSecs <= 604_800 && minOrder >= 300 && maxOrder <= 2_592_000 && minOrder <= maxOrder
+            && minStake <= 1e12;
+        bytes32 wanted = keccak256(abi.encode(inside ? v : params.values()));
+        if (inside) set(v);
+        else refused(v);
+        vm.assertEq(keccak256(abi.encode(params.values())), wanted, "values");
+    }
+
     function test_ownership_moves_in_two_steps() public {
         Ownable2Step owned = Ownable2Step(address(params));
         vm.prank(governor);
@@ -101,6 +165,11 @@ contract ParamsTest is Base {
         vm.prank(stranger);
         owned.acceptOwnership();
         vm.assertEq(owned.owner(), stranger, "owner");
+    }
+
+    /// From outside, so that the constructor's error can be expected.
+    function make(address owner, address purse) external {
+        deploy("Params.sol:Params", abi.encode(owner, purse, guardian));
     }
 
     function set(IParams.Values memory v) private {

@@ -222,6 +222,11 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
         return _payoutNow(_records[owner]);
     }
 
+    /// @inheritdoc IProviderRegistry
+    function attrsHashOf(address owner) external view returns (bytes32) {
+        return _records[owner].attrsHash;
+    }
+
     function _own() private view returns (Record storage r) {
         r = _records[msg.sender];
         require(r.state != ProviderState.None, NotAllowed());

@@ -12,6 +12,7 @@ interface Vm {
     }
 
     function addr(uint256 key) external pure returns (address);
+    function chainId(uint256 id) external;
     function assertEq(address left, address right, string calldata what) external pure;
     function assertEq(bool left, bool right, string calldata what) external pure;
     function assertEq(bytes32 left, bytes32 right, string calldata what) external pure;

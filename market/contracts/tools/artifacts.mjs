@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Writes what the Rust side builds on, artifacts/<Contract>.json = {abi, bytecode}, from what forge built; with
+// Writes what the Rust side builds on, artifacts/<Contract>.json = {abi, bytecode, runtime}, from what forge built; with
 // --check it writes nothing and fails unless the committed files are exactly what the source gives.
 //
 // The files are stable: object keys sorted, two-space indent, and the compiler is told to leave no metadata, so they
@@ -9,7 +9,7 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 
 import { join } from "node:path";
 
 const root = join(import.meta.dirname, "..");
-const contracts = ["Market", "Params", "ProviderRegistry", "TestToken"];
+const contracts = ["AuditorRegistry", "Market", "Params", "ProviderRegistry", "TestToken", "Timelock"];
 
 /** The same value with the keys of every object in order. Arrays keep theirs: it is the order of arguments. */
 function sorted(value) {
@@ -28,7 +28,13 @@ function artifact(name) {
   if (Object.keys(built.bytecode.linkReferences).length !== 0) {
     throw new Error(`${name} wants a library linked in; keep library functions internal`);
   }
-  return JSON.stringify(sorted({ abi: built.abi, bytecode: built.bytecode.object }), null, 2) + "\n";
+  // The code as it lies on chain, but for what the constructor writes into it: where that is, as [start, length].
+  const immutables = Object.values(built.deployedBytecode.immutableReferences ?? {})
+    .flat()
+    .map(({ start, length }) => [start, length])
+    .sort(([a], [b]) => a - b);
+  const runtime = { code: built.deployedBytecode.object, immutables };
+  return JSON.stringify(sorted({ abi: built.abi, bytecode: built.bytecode.object, runtime }), null, 2) + "\n";
 }
 
 const check = process.argv.includes("--check");

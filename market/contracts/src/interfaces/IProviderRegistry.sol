@@ -154,4 +154,6 @@ interface IProviderRegistry {
     function isKeyOf(address provider, address key) external view returns (bool);
     /// @notice Where money of `provider` goes now; zero for an unknown address.
     function payoutOf(address provider) external view returns (address);
+    /// @notice keccak256 of the attributes that the provider publishes; zero for an unknown address.
+    function attrsHashOf(address provider) external view returns (bytes32);
 }

@@ -165,7 +165,8 @@ fn from_registry(event: R) -> Option<Fact> {
             uri: e.uri,
             spki_hash: Hash(e.spki_hash),
         }),
-        R::MarketSetFilter(_)
+        R::CapabilitiesChangedFilter(_)
+        | R::MarketSetFilter(_)
         | R::PayoutChangedFilter(_)
         | R::ProviderRetiredFilter(_)
         | R::SlashedFilter(_)

@@ -235,7 +235,7 @@ pub struct Provider {
     /// What live leases lock of it.
     pub locked: Amount,
     /// Live leases.
-    pub active_leases: u16,
+    pub active_leases: u32,
 }
 
 /// The numbers that governance set.
@@ -524,8 +524,8 @@ impl Chain {
     /// # Errors
     /// [`ReadError`].
     pub async fn bidder_of(&self, operator: Address, at: At) -> Result<Option<(Address, bool)>, ReadError> {
-        let call = provider_registry::BidderOfCall { operator: convert::h160(operator) };
-        let (provider, active): (H160, bool) =
+        let call = provider_registry::BidderOfCall { key: convert::h160(operator) };
+        let (provider, active, _): (H160, bool, u128) =
             self.view("bidderOf", self.contracts().registry, call, at).await?;
         let provider = convert::address(provider);
         Ok((provider != Address::default()).then_some((provider, active)))

@@ -215,6 +215,11 @@ errors! {
         /// Unix seconds from which it can; 0 if nothing was requested.
         unbond_at: time,
     } = Transient, "the stake is bonded until {unbond_at}";
+    /// There are no such capabilities.
+    UnknownCapabilities {
+        /// The bits that mean nothing.
+        bits: bits96,
+    } = Permanent, "there are no such capabilities: {bits:#x}";
     /// The gateway's URI is empty or too long.
     BadUri = Permanent, "the gateway's URI is empty or longer than 256 bytes";
     /// The zero address is no one.

@@ -185,7 +185,7 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
         uint40 fundedUntil = a.until();
         emit LeaseCreated(orderId, provider, msg.sender, b.rate, b.startedAt, p.feeBps, fundedUntil);
         if (shared) emit FundsChanged(accountId, msg.sender, 0, fundedUntil);
-        _registry.lockBond(provider, _bond(b));
+        _registry.beginLease(provider, _bond(b));
     }
 
     /// @inheritdoc IMarket
@@ -245,7 +245,7 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
 
     /// @inheritdoc IMarket
     function withdrawBid(bytes32 orderId) external {
-        (address provider,) = _registry.bidderOf(msg.sender);
+        (address provider,,) = _registry.bidderOf(msg.sender);
         require(provider != address(0), NotOperator());
         Bid storage b = _bids[orderId][provider];
         require(b.state == BidState.Open, BidNotOpen());
@@ -544,10 +544,20 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
 
         uint256 penalty;
         uint256 forfeit;
+        uint256 served = a.settledAt - b.startedAt;
+        uint256 billed = served;
+        uint8 told = reason;
         if (reason <= LAST_TENANT_REASON) {
-            if (l.state == OrderState.Active) penalty = _billMinimum(a, l, b);
+            if (l.state == OrderState.Active) {
+                uint256 missing = _billMinimum(a, l, b);
+                penalty = missing * b.rate / SCALE;
+                billed += missing;
+            }
         } else if (reason <= LAST_PROVIDER_REASON) {
-            penalty = forfeit = _forfeit(l, b, reason);
+            bool noticed = l.state == OrderState.Reclaiming && block.timestamp >= b.expiresAt;
+            require(reason != RECLAIM_ELAPSED || noticed, ReclaimNotElapsed(b.expiresAt));
+            if (noticed) told = RECLAIM_ELAPSED;
+            else penalty = forfeit = Math.min(uint256(b.rate) * b.reclaim / SCALE, _bond(b));
             a.bal += (forfeit * SCALE).toUint128();
         }
         _deployments[accountId].account = a;
@@ -560,31 +570,22 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
         if (forfeit != 0 || (a.rateSum != 0 && !a.depleted())) {
             emit FundsChanged(accountId, msg.sender, forfeit.toInt256(), a.until());
         }
-        _registry.releaseBond(l.provider, orderId, _bond(b), forfeit, reason);
+        (, uint256 fees) = _split(billed * b.rate, b.feeBps);
+        _registry.endLease(l.provider, orderId, _bond(b), forfeit, told, served.toUint40(), fees.toUint96());
     }
 
     /// Moves the seconds that are missing to the minimum bill, as far as the account goes, into the lease's earnings, by
-    /// setting its checkpoint back: the lease's end stays where it is. Returns their worth in whole units.
+    /// setting its checkpoint back: the lease's end stays where it is. Returns how many.
     function _billMinimum(Escrow.Account memory a, Lease memory l, Bid memory b)
         private
         view
-        returns (uint256)
+        returns (uint256 missing)
     {
         uint256 least = uint256(b.startedAt) + b.minBill;
         if (block.timestamp >= least) return 0;
-        uint256 missing = Math.min(least - block.timestamp, a.bal / b.rate);
-        uint256 scaled = missing * b.rate;
-        a.bal -= scaled.toUint128();
+        missing = Math.min(least - block.timestamp, a.bal / b.rate);
+        a.bal -= (missing * b.rate).toUint128();
         l.checkpoint -= missing.toUint40();
-        return scaled / SCALE;
-    }
-
-    /// What a provider loses by leaving now, in token units.
-    function _forfeit(Lease memory l, Bid memory b, uint8 reason) private view returns (uint256) {
-        bool noticed = l.state == OrderState.Reclaiming && block.timestamp >= b.expiresAt;
-        require(reason != RECLAIM_ELAPSED || noticed, ReclaimNotElapsed(b.expiresAt));
-        if (noticed) return 0;
-        return Math.min(uint256(b.rate) * b.reclaim / SCALE, _bond(b));
     }
 
     /// Token units of stake that secure a lease, rounded up.
@@ -612,9 +613,12 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
     }
 
     function _split(uint256 scaled, uint256 feeBps) private view returns (uint256 net, uint256 fee) {
-        uint256 gross = scaled / SCALE;
-        fee = gross * feeBps / BPS;
-        net = gross - fee;
+        // `scaled` is a rate of 80 bits times seconds of 40 bits, and the fee at most a tenth of it.
+        unchecked {
+            uint256 gross = scaled / SCALE;
+            fee = gross * feeBps / BPS;
+            net = gross - fee;
+        }
     }
 
     /// The second up to which a lease has earned by now.
@@ -696,7 +700,7 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
 
     function _bidder(bytes32 orderId) private view returns (address provider) {
         bool active;
-        (provider, active) = _registry.bidderOf(msg.sender);
+        (provider, active,) = _registry.bidderOf(msg.sender);
         require(provider != address(0), NotOperator());
         require(active, ProviderInactive());
         address tenant = orderId.tenant();

@@ -16,13 +16,27 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
     uint40 private constant UNBONDING = 7 days;
     uint40 private constant PAYOUT_DELAY = 24 hours;
     uint256 private constant MAX_URI = 256;
+    /// Of the 96 bits beside an owner in `_bidders`, the highest says that the provider is active, so that a bid costs
+    /// one slot; the others are capabilities.
+    uint96 private constant ACTIVE = 1 << 95;
 
-    /// Slot by slot: money; operator; payout with the time of a change; the change; three of description.
+    uint8 private constant FIRST_PROVIDER_REASON = 100;
+    uint8 private constant RECLAIM_ELAPSED = 104;
+    uint8 private constant LAST_PROVIDER_REASON = 149;
+
+    /// One slot: for whom a key bids.
+    struct Bidder {
+        address owner;
+        uint96 bits;
+    }
+
+    /// Slot by slot: money; operator; payout with the time of a change; the change; three of description; what leases
+    /// made of the name.
     struct Record {
         uint88 stake;
         uint88 locked;
         uint40 unbondAt;
-        uint16 active;
+        uint32 active;
         ProviderState state;
         address operator;
         address payout;
@@ -31,6 +45,7 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
         bytes32 attrsHash;
         bytes32 spkiHash;
         string uri;
+        Reputation reputation;
     }
 
     IERC20 private immutable _token;
@@ -40,7 +55,7 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
     /// @inheritdoc IProviderRegistry
     address public market;
     mapping(address owner => Record) private _records;
-    mapping(address operator => address owner) private _ownerOf;
+    mapping(address operator => Bidder) private _bidders;
 
     modifier onlyMarket() {
         require(msg.sender == market, NotAllowed());
@@ -80,7 +95,7 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
         r.stake = stake.toUint88();
         r.state = ProviderState.Active;
         r.payout = payout;
-        _appoint(r, operator);
+        _appoint(r, operator, ACTIVE);
         _describe(r, attrsHash, uri, spkiHash);
         emit ProviderRegistered(msg.sender, operator, attrsHash, uri, spkiHash);
         // forge-lint: disable-next-line(unsafe-typecast) block time fits 40 bits
@@ -92,8 +107,9 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
     /// @inheritdoc IProviderRegistry
     function setOperator(address operator) external {
         Record storage r = _own();
-        delete _ownerOf[r.operator];
-        _appoint(r, operator);
+        uint96 bits = _bidders[r.operator].bits;
+        delete _bidders[r.operator];
+        _appoint(r, operator, bits);
         emit ProviderUpdated(msg.sender, operator, r.attrsHash, r.uri, r.spkiHash);
     }
 
@@ -113,6 +129,17 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
         Record storage r = _own();
         _describe(r, attrsHash, uri, spkiHash);
         emit ProviderUpdated(msg.sender, r.operator, attrsHash, uri, spkiHash);
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function setCapabilities(uint96 bits) external {
+        address owner =
+            _records[msg.sender].state == ProviderState.None ? _bidders[msg.sender].owner : msg.sender;
+        require(owner != address(0), NotAllowed());
+        require(bits & ACTIVE == 0, UnknownCapabilities(bits & ACTIVE));
+        Bidder storage b = _bidders[_records[owner].operator];
+        b.bits = (b.bits & ACTIVE) | bits;
+        emit CapabilitiesChanged(owner, bits);
     }
 
     /// @inheritdoc IProviderRegistry
@@ -152,29 +179,43 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
         Record storage r = _own();
         require(r.state == ProviderState.Active, ProviderInactive());
         r.state = ProviderState.Retired;
+        _bidders[r.operator].bits &= ~ACTIVE;
         emit ProviderRetired(msg.sender);
     }
 
     /// @inheritdoc IProviderRegistry
     function lockBond(address owner, uint256 amount) external onlyMarket {
+        _lock(_records[owner], amount);
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function unlockBond(address owner, uint256 amount) external onlyMarket {
+        _records[owner].locked -= amount.toUint88();
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function beginLease(address owner, uint256 amount) external onlyMarket {
         Record storage r = _records[owner];
-        require(r.state == ProviderState.Active, ProviderInactive());
-        uint256 free = r.stake - r.locked;
-        require(amount <= free, StakeTooLow(free, amount));
-        r.locked += amount.toUint88();
+        if (amount != 0) _lock(r, amount);
         r.active += 1;
     }
 
     /// @inheritdoc IProviderRegistry
-    function releaseBond(address owner, bytes32 orderId, uint256 bond, uint256 penalty, uint8 reason)
-        external
-        onlyMarket
-    {
+    function endLease(
+        address owner,
+        bytes32 orderId,
+        uint256 bond,
+        uint256 penalty,
+        uint8 reason,
+        uint40 servedSecs,
+        uint96 fees
+    ) external onlyMarket {
+        require(penalty <= bond, StakeTooLow(bond, penalty));
         Record storage r = _records[owner];
         r.locked -= bond.toUint88();
         r.active -= 1;
+        _remember(r, penalty != 0, reason, servedSecs, fees);
         if (penalty == 0) return;
-        require(penalty <= bond, StakeTooLow(bond, penalty));
         r.stake -= penalty.toUint88();
         emit Slashed(owner, orderId, penalty, reason);
         emit StakeChanged(owner, r.stake, r.locked, r.unbondAt);
@@ -202,19 +243,30 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
             stake: r.stake,
             locked: r.locked,
             unbondAt: r.unbondAt,
-            active: r.active
+            active: r.active,
+            capabilities: _bidders[r.operator].bits & ~ACTIVE
         });
     }
 
     /// @inheritdoc IProviderRegistry
-    function bidderOf(address operator) external view returns (address owner, bool active) {
-        owner = _ownerOf[operator];
-        active = _records[owner].state == ProviderState.Active;
+    function reputationOf(address owner) external view returns (Reputation memory) {
+        return _records[owner].reputation;
     }
 
     /// @inheritdoc IProviderRegistry
-    function isKeyOf(address owner, address key) external view returns (bool) {
+    function bidderOf(address key) external view returns (address owner, bool active, uint96 bits) {
+        Bidder memory b = _bidders[key];
+        return (b.owner, b.bits & ACTIVE != 0, b.bits & ~ACTIVE);
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function isKeyOf(address owner, address key) public view returns (bool) {
         return key == owner || key == _records[owner].operator;
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function isRoleOf(address owner, address who) external view returns (bool) {
+        return isKeyOf(owner, who) || who == _payoutNow(_records[owner]);
     }
 
     /// @inheritdoc IProviderRegistry
@@ -232,11 +284,38 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
         require(r.state != ProviderState.None, NotAllowed());
     }
 
-    function _appoint(Record storage r, address operator) private {
+    function _appoint(Record storage r, address operator, uint96 bits) private {
         require(operator != address(0), ZeroAddress());
-        require(_ownerOf[operator] == address(0), OperatorTaken(operator));
-        _ownerOf[operator] = msg.sender;
+        require(_bidders[operator].owner == address(0), OperatorTaken(operator));
+        _bidders[operator] = Bidder(msg.sender, bits);
         r.operator = operator;
+    }
+
+    function _lock(Record storage r, uint256 amount) private {
+        require(r.state == ProviderState.Active, ProviderInactive());
+        uint256 free = r.stake - r.locked;
+        require(amount <= free, StakeTooLow(free, amount));
+        r.locked += amount.toUint88();
+    }
+
+    /// Counts stop at the most they can hold, so that a count can never keep a lease from ending.
+    function _remember(Record storage r, bool slashed, uint8 reason, uint40 servedSecs, uint96 fees) private {
+        Reputation memory n = r.reputation;
+        bool left =
+            reason >= FIRST_PROVIDER_REASON && reason <= LAST_PROVIDER_REASON && reason != RECLAIM_ELAPSED;
+        unchecked {
+            uint64 served = n.servedSecs + servedSecs;
+            n.servedSecs = served < servedSecs ? type(uint64).max : served;
+            uint96 paid = n.feesPaid + fees;
+            n.feesPaid = paid < fees ? type(uint96).max : paid;
+            if (left) {
+                if (n.earlyExits != type(uint32).max) n.earlyExits += 1;
+            } else if (n.completed != type(uint32).max) {
+                n.completed += 1;
+            }
+            if (slashed && n.slashes != type(uint32).max) n.slashes += 1;
+        }
+        r.reputation = n;
     }
 
     function _describe(Record storage r, bytes32 attrsHash, string calldata uri, bytes32 spkiHash) private {

@@ -40,7 +40,7 @@ contract ProviderRegistryTest is Base {
         vm.assertEq(v.locked, 0, "locked");
         vm.assertEq(v.active, 0, "active");
         vm.assertEq(token.balanceOf(address(registry)), STAKE + MIN_STAKE, "stake is held here");
-        (address found, bool active) = registry.bidderOf(key);
+        (address found, bool active,) = registry.bidderOf(key);
         vm.assertEq(found, owner, "bidder");
         vm.assertTrue(active, "active bidder");
     }
@@ -102,9 +102,9 @@ contract ProviderRegistryTest is Base {
         emit IProviderRegistry.ProviderUpdated(provider, key, ATTRS, URI, SPKI);
         vm.prank(provider);
         registry.setOperator(key);
-        (address found,) = registry.bidderOf(operator);
+        (address found,,) = registry.bidderOf(operator);
         vm.assertEq(found, address(0), "old key");
-        (found,) = registry.bidderOf(key);
+        (found,,) = registry.bidderOf(key);
         vm.assertEq(found, provider, "new key");
         vm.assertTrue(registry.isKeyOf(provider, key), "acts");
         vm.assertTrue(!registry.isKeyOf(provider, operator), "acts no more");
@@ -114,7 +114,7 @@ contract ProviderRegistryTest is Base {
     function test_setting_the_same_operator_again_changes_nothing() public {
         vm.prank(provider);
         registry.setOperator(operator);
-        (address found,) = registry.bidderOf(operator);
+        (address found,,) = registry.bidderOf(operator);
         vm.assertEq(found, provider, "bidder");
     }
 
@@ -279,39 +279,145 @@ contract ProviderRegistryTest is Base {
         expectRevert(IProviderRegistry.NotAllowed.selector);
         registry.lockBond(provider, 1);
         expectRevert(IProviderRegistry.NotAllowed.selector);
-        registry.releaseBond(provider, 0, 0, 0, 100);
+        registry.unlockBond(provider, 1);
+        expectRevert(IProviderRegistry.NotAllowed.selector);
+        registry.beginLease(provider, 1);
+        expectRevert(IProviderRegistry.NotAllowed.selector);
+        registry.endLease(provider, 0, 0, 0, 100, 0, 0);
     }
 
-    function test_a_bond_is_locked_out_of_free_stake_and_released() public {
+    function test_a_lease_locks_its_bond_out_of_free_stake_and_frees_it() public {
         vm.startPrank(address(market));
-        registry.lockBond(provider, STAKE - 1);
+        registry.beginLease(provider, STAKE - 1);
         vm.assertEq(registry.provider(provider).locked, STAKE - 1, "locked");
         vm.assertEq(registry.provider(provider).active, 1, "active");
         vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.StakeTooLow.selector, 1, 2));
-        registry.lockBond(provider, 2);
-        registry.releaseBond(provider, 0, STAKE - 1, 0, 1);
+        registry.beginLease(provider, 2);
+        registry.endLease(provider, 0, STAKE - 1, 0, 1, 0, 0);
         vm.assertEq(registry.provider(provider).locked, 0, "released");
         vm.assertEq(registry.provider(provider).active, 0, "no lease");
         vm.assertEq(registry.provider(provider).stake, STAKE, "whole");
     }
 
+    function test_a_best_bid_locks_a_bond_that_counts_no_lease() public {
+        vm.startPrank(address(market));
+        registry.lockBond(provider, STAKE - 1);
+        vm.assertEq(registry.provider(provider).locked, STAKE - 1, "locked");
+        vm.assertEq(registry.provider(provider).active, 0, "no lease");
+        vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.StakeTooLow.selector, 1, 2));
+        registry.lockBond(provider, 2);
+        registry.unlockBond(provider, STAKE - 1);
+        vm.assertEq(registry.provider(provider).locked, 0, "free");
+    }
+
+    function test_an_award_begins_whatever_became_of_its_winner() public {
+        vm.prank(address(market));
+        registry.lockBond(provider, 100);
+        vm.prank(provider);
+        registry.retire();
+        vm.startPrank(address(market));
+        registry.beginLease(provider, 0);
+        vm.assertEq(registry.provider(provider).active, 1, "a lease");
+        vm.assertEq(registry.provider(provider).locked, 100, "its bond");
+        registry.endLease(provider, 0, 100, 0, 1, 0, 0);
+        vm.assertEq(registry.provider(provider).locked, 0, "free");
+    }
+
+    function test_a_bond_of_a_retired_provider_is_unlocked() public {
+        vm.prank(address(market));
+        registry.lockBond(provider, 100);
+        vm.prank(provider);
+        registry.retire();
+        vm.prank(address(market));
+        registry.unlockBond(provider, 100);
+        vm.assertEq(registry.provider(provider).locked, 0, "free");
+    }
+
     function test_a_penalty_leaves_the_stake_for_the_market() public {
         vm.startPrank(address(market));
-        registry.lockBond(provider, 100);
+        registry.beginLease(provider, 100);
         expectRegistryEvent();
         emit IProviderRegistry.Slashed(provider, "order", 60, 101);
         expectRegistryEvent();
         emit IProviderRegistry.StakeChanged(provider, uint88(STAKE - 60), 0, 0);
-        registry.releaseBond(provider, "order", 100, 60, 101);
+        registry.endLease(provider, "order", 100, 60, 101, 0, 0);
         vm.assertEq(token.balanceOf(address(market)), 60, "the market holds it");
         vm.assertEq(token.balanceOf(address(registry)), STAKE - 60, "the registry the rest");
     }
 
     function test_a_penalty_never_exceeds_the_bond() public {
         vm.startPrank(address(market));
-        registry.lockBond(provider, 100);
+        registry.beginLease(provider, 100);
         vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.StakeTooLow.selector, 100, 101));
-        registry.releaseBond(provider, "order", 100, 101, 101);
+        registry.endLease(provider, "order", 100, 101, 101, 0, 0);
+    }
+
+    function test_what_leases_say_of_a_provider_adds_up() public {
+        vm.startPrank(address(market));
+        for (uint256 i = 0; i < 5; i++) {
+            registry.beginLease(provider, 10);
+        }
+        registry.endLease(provider, 0, 10, 0, 1, 100, 7);
+        registry.endLease(provider, 0, 10, 0, 200, 20, 5);
+        registry.endLease(provider, 0, 10, 0, 104, 3, 0);
+        registry.endLease(provider, 0, 10, 0, 100, 0, 0);
+        registry.endLease(provider, 0, 10, 4, 101, 0, 0);
+        IProviderRegistry.Reputation memory n = registry.reputationOf(provider);
+        vm.assertEq(n.servedSecs, 123, "servedSecs");
+        vm.assertEq(n.feesPaid, 12, "feesPaid");
+        vm.assertEq(n.completed, 3, "completed");
+        vm.assertEq(n.earlyExits, 2, "earlyExits");
+        vm.assertEq(n.slashes, 1, "slashes");
+    }
+
+    function test_a_count_that_is_full_keeps_no_lease_from_ending() public {
+        vm.startPrank(address(market));
+        for (uint256 i = 0; i < 2; i++) {
+            registry.beginLease(provider, 0);
+            registry.endLease(provider, 0, 0, 0, 1, 1, type(uint96).max);
+        }
+        vm.assertEq(registry.reputationOf(provider).feesPaid, type(uint96).max, "feesPaid");
+        vm.assertEq(registry.reputationOf(provider).completed, 2, "completed");
+    }
+
+    // --- capabilities ---
+
+    function test_a_provider_says_what_it_can() public {
+        expectRegistryEvent();
+        emit IProviderRegistry.CapabilitiesChanged(provider, 5);
+        vm.prank(provider);
+        registry.setCapabilities(5);
+        (,, uint96 bits) = registry.bidderOf(operator);
+        vm.assertEq(bits, 5, "by the owner");
+        vm.prank(operator);
+        registry.setCapabilities(6);
+        vm.assertEq(registry.provider(provider).capabilities, 6, "by the operator");
+        vm.prank(provider);
+        registry.setOperator(key);
+        bool active;
+        (, active, bits) = registry.bidderOf(key);
+        vm.assertEq(bits, 6, "they stay with the provider");
+        vm.assertTrue(active, "so does its state");
+        (, active,) = registry.bidderOf(operator);
+        vm.assertTrue(!active, "not with the key");
+    }
+
+    function test_a_capability_that_does_not_exist_is_refused() public {
+        vm.startPrank(provider);
+        registry.setCapabilities((1 << 95) - 1);
+        vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.UnknownCapabilities.selector, 1 << 95));
+        registry.setCapabilities(type(uint96).max);
+        vm.stopPrank();
+        expectRevert(IProviderRegistry.NotAllowed.selector);
+        vm.prank(stranger);
+        registry.setCapabilities(1);
+    }
+
+    function test_the_roles_of_a_provider_are_three() public view {
+        vm.assertTrue(registry.isRoleOf(provider, provider), "owner");
+        vm.assertTrue(registry.isRoleOf(provider, operator), "operator");
+        vm.assertTrue(registry.isRoleOf(provider, payout), "payout");
+        vm.assertTrue(!registry.isRoleOf(provider, stranger), "stranger");
     }
 
     function test_a_retired_provider_gets_no_new_bond() public {
@@ -320,7 +426,10 @@ contract ProviderRegistryTest is Base {
         expectRevert(IProviderRegistry.ProviderInactive.selector);
         vm.prank(address(market));
         registry.lockBond(provider, 1);
-        (address found, bool active) = registry.bidderOf(operator);
+        expectRevert(IProviderRegistry.ProviderInactive.selector);
+        vm.prank(address(market));
+        registry.beginLease(provider, 1);
+        (address found, bool active,) = registry.bidderOf(operator);
         vm.assertEq(found, provider, "bidder");
         vm.assertTrue(!active, "inactive");
     }

@@ -31,6 +31,7 @@ interface IProviderRegistry {
     /// @param locked Token units of `stake` that bonds of live leases hold.
     /// @param unbondAt Unix seconds from which `unstake` works; zero when nothing was requested.
     /// @param active Number of live leases.
+    /// @param capabilities Bits that the provider says of itself; see `setCapabilities`.
     struct ProviderView {
         ProviderState state;
         address operator;
@@ -43,7 +44,23 @@ interface IProviderRegistry {
         uint88 stake;
         uint88 locked;
         uint40 unbondAt;
-        uint16 active;
+        uint32 active;
+        uint96 capabilities;
+    }
+
+    /// @notice What the leases that ended say of a provider. Written when a lease ends, and only then; every count stops
+    /// at the most it can hold.
+    /// @param servedSecs Seconds that its leases ran.
+    /// @param feesPaid Token units of fees that those seconds owe the treasury. Weigh by it: leases with oneself cost it.
+    /// @param completed Leases that the tenant, the end of the money or a notice that had elapsed ended.
+    /// @param earlyExits Leases that the provider left otherwise, whether it had promised notice or not.
+    /// @param slashes Leases of these whose end cost it a penalty.
+    struct Reputation {
+        uint64 servedSecs;
+        uint96 feesPaid;
+        uint32 completed;
+        uint32 earlyExits;
+        uint32 slashes;
     }
 
     /// @notice A provider registered.
@@ -58,8 +75,10 @@ interface IProviderRegistry {
     event ProviderRetired(address indexed provider);
     /// @notice Money of `provider` goes to `payout` from `effectiveAt` (unix seconds) on.
     event PayoutChanged(address indexed provider, address indexed payout, uint40 effectiveAt);
-    /// @notice Stake was added, requested back, taken out or slashed. Locking and releasing say nothing here: they
-    /// follow from LeaseCreated and LeaseClosed.
+    /// @notice The provider says of itself that it has these capabilities, and no others.
+    event CapabilitiesChanged(address indexed provider, uint96 bits);
+    /// @notice Stake was added, requested back, taken out or slashed. Locking and unlocking say nothing here: they
+    /// follow from the Market's events.
     event StakeChanged(address indexed provider, uint88 stake, uint88 locked, uint40 unbondAt);
     /// @notice The provider left lease `orderId` before the notice it had promised; `amount` token units went to the
     /// tenant's account.
@@ -87,6 +106,8 @@ interface IProviderRegistry {
     error ZeroAddress();
     /// @notice The token moved another amount than asked.
     error AmountMismatch();
+    /// @notice There are no such capabilities: bits 0 to 94 are.
+    error UnknownCapabilities(uint96 bits);
 
     // --- provider's owner key ---
 
@@ -123,6 +144,13 @@ interface IProviderRegistry {
     /// @notice Takes no new leases, for ever. Live leases go on and can be closed by the same keys.
     function retire() external;
 
+    // --- provider's owner or operator key ---
+
+    /// @notice Says which capabilities (bits 0 to 94) the provider has, in place of what it said before. It may bid on
+    /// orders that ask for no others. An address that is an owner and somebody's operator speaks for itself here.
+    /// Reverts: NotAllowed, UnknownCapabilities.
+    function setCapabilities(uint96 bits) external;
+
     // --- anyone ---
 
     /// @notice Adds `amount` token units of the caller to the stake of `provider`.
@@ -133,12 +161,31 @@ interface IProviderRegistry {
     /// @notice The deployer names the Market, once.
     function setMarket(address market) external;
 
-    /// @notice Market only. Locks `amount` for a lease. Reverts: ProviderInactive, StakeTooLow.
+    /// @notice Market only. Locks `amount` for the best bid of an order that is awarded by price; no lease is counted.
+    /// Reverts: ProviderInactive, StakeTooLow.
     function lockBond(address provider, uint256 amount) external;
 
-    /// @notice Market only. Ends one lease and frees its bond of `bond`, of which `penalty` is paid to the Market.
-    function releaseBond(address provider, bytes32 orderId, uint256 bond, uint256 penalty, uint8 reason)
-        external;
+    /// @notice Market only. Frees `amount` that was locked for a best bid: it was bettered, or its order closed. Never
+    /// reverts for what was locked, retired or not.
+    function unlockBond(address provider, uint256 amount) external;
+
+    /// @notice Market only. Counts a lease and locks `amount` for it. With an amount of zero (the bond of an awarded bid
+    /// is locked before) nothing about the provider is asked, so that an award cannot be blocked by its winner.
+    /// Reverts: ProviderInactive, StakeTooLow.
+    function beginLease(address provider, uint256 amount) external;
+
+    /// @notice Market only. Ends one lease and frees its bond of `bond`, of which `penalty` is paid to the Market, and
+    /// writes what the lease says of the provider: `reason` as in LeaseClosed, but 104 whenever notice had elapsed;
+    /// `fees` in token units. Never reverts for a live lease.
+    function endLease(
+        address provider,
+        bytes32 orderId,
+        uint256 bond,
+        uint256 penalty,
+        uint8 reason,
+        uint40 servedSecs,
+        uint96 fees
+    ) external;
 
     // --- views ---
 
@@ -148,10 +195,14 @@ interface IProviderRegistry {
     function market() external view returns (address);
     /// @notice The whole record; state None for an unknown address.
     function provider(address owner) external view returns (ProviderView memory);
-    /// @notice The provider for whom `operator` bids, zero if none, and whether that provider is active.
-    function bidderOf(address operator) external view returns (address provider, bool active);
+    /// @notice What the leases of a provider that ended say of it; zeros for an unknown address.
+    function reputationOf(address provider) external view returns (Reputation memory);
+    /// @notice The provider for whom `key` bids, zero if none, whether that provider is active, and its capabilities.
+    function bidderOf(address key) external view returns (address provider, bool active, uint96 bits);
     /// @notice Whether `key` acts for `provider`: its owner or its operator key.
     function isKeyOf(address provider, address key) external view returns (bool);
+    /// @notice Whether `who` is the provider, its operator key, or where its money goes now.
+    function isRoleOf(address provider, address who) external view returns (bool);
     /// @notice Where money of `provider` goes now; zero for an unknown address.
     function payoutOf(address provider) external view returns (address);
     /// @notice keccak256 of the attributes that the provider publishes; zero for an unknown address.

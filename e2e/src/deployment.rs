@@ -10,6 +10,7 @@ use manifests::money::Amount;
 use manifests::order::Hash;
 use market::Chain;
 use market::call::{Call, keccak256};
+use market::deploy::Plan;
 use market::sender::{MemoryJournal, Outcome, Sender, Settings};
 use market::wallet::Wallet;
 
@@ -17,6 +18,8 @@ use crate::access::Access;
 use crate::accounts::Account;
 use crate::chain::Anvil;
 
+/// The addresses file, in the folder of the story.
+pub const ADDRESSES: &str = "addresses.json";
 const COINS_FOR_FEES: u64 = 1_000;
 const DOLLAR: u128 = 1_000_000;
 /// What each tenant has at first.
@@ -26,7 +29,7 @@ const STAKE: Amount = Amount(5_000 * DOLLAR);
 /// The keys of those who take part.
 #[derive(Clone, Debug)]
 pub struct Accounts {
-    /// Deploys the contracts and receives the market's fees.
+    /// Deploys the contracts, governs them and receives the market's fees.
     pub deployer: Account,
     /// The provider's cold key: registers, and is the provider's name.
     pub owner: Account,
@@ -60,20 +63,21 @@ impl Accounts {
     }
 }
 
-/// Deploys the contracts, and gives everybody coins for fees and the tenants and the owner money to spend.
+/// Deploys the contracts as any market is, writes their addresses file into `folder`, and gives everybody coins for fees and the tenants and the owner money to spend.
 ///
 /// # Errors
 /// When a transaction does not go through.
-pub async fn deploy(access: &Access, accounts: &Accounts) -> Result<Chain> {
+pub async fn deploy(access: &Access, accounts: &Accounts, folder: &Path) -> Result<Chain> {
     let anvil = Anvil::at(&access.rpc);
     for account in accounts.all() {
         anvil.fund(&account.address.to_string(), COINS_FOR_FEES).await?;
     }
     let deployer = accounts.deployer.wallet()?;
-    let contracts = market::deploy::deploy(&access.rpc, access.chain_id, &deployer).await;
-    let market = contracts.context("failed to deploy the contracts")?.market;
-    let chain = Chain::connect(&access.rpc, access.chain_id, market).await;
-    let chain = chain.context("the market is not where it was deployed")?;
+    let plan = Plan::for_tests(deployer.address());
+    let book = market::deploy::deploy(&access.rpc, access.chain_id, &deployer, plan).await;
+    let book = book.context("failed to deploy the contracts")?;
+    book.save(&folder.join(ADDRESSES))?;
+    let chain = book.connect(&access.rpc).await.context("the market is not where it was deployed")?;
     let sender = sender(chain.clone(), deployer);
     let money = accounts.tenants.iter().map(|tenant| (tenant.address, TENANTS_MONEY));
     for (to, amount) in money.chain([(accounts.owner.address, STAKE)]) {

@@ -81,7 +81,7 @@ impl Chain {
     /// [`ConnectError`], in sentences that say what to check.
     pub async fn connect(rpc_url: &str, chain_id: u64, market: Address) -> Result<Self, ConnectError> {
         let Self { rpc, .. } = Self::bare(rpc_url, chain_id).await?;
-        if rpc.code_size(market).await? == 0 {
+        if rpc.code(market).await?.is_empty() {
             return Err(ConnectError::NoCode { address: market, chain_id });
         }
         let contracts = crate::reader::contracts_of(&rpc, market).await.map_err(|error| match error {
@@ -107,6 +107,11 @@ impl Chain {
         let nowhere = Address::default();
         let contracts = Contracts { market: nowhere, registry: nowhere, params: nowhere, token: nowhere };
         Ok(Self { rpc, chain_id, contracts })
+    }
+
+    /// A chain that somebody else checks.
+    pub(crate) fn of(rpc: Rpc, chain_id: u64, contracts: Contracts) -> Self {
+        Self { rpc, chain_id, contracts }
     }
 
     /// The chain's id.

@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod auth;
+pub mod backlog;
 mod bindings;
 pub mod call;
 mod chain;

@@ -90,8 +90,8 @@ impl Rpc {
         Ok(self.call::<_, U256>("eth_chainId", json!([])).await?.low_u64())
     }
 
-    pub(crate) async fn code_size(&self, address: Address) -> Result<usize, RpcError> {
-        Ok(self.call::<_, Bytes>("eth_getCode", json!([address, "latest"])).await?.len())
+    pub(crate) async fn code(&self, address: Address) -> Result<Vec<u8>, RpcError> {
+        Ok(self.call::<_, Bytes>("eth_getCode", json!([address, "latest"])).await?.to_vec())
     }
 
     pub(crate) async fn block(&self, number: Option<u64>) -> Result<Option<BlockRef>, RpcError> {

@@ -315,6 +315,13 @@ impl Chain {
         self.facts(json!({ "fromBlock": format!("{first:#x}"), "toBlock": format!("{last:#x}") })).await
     }
 
+    /// The block in which a contract first said something; `None` if it never did.
+    pub(crate) async fn first_block_of(&self, contract: Address) -> Result<Option<u64>, ReadError> {
+        let filter = json!({ "address": contract, "fromBlock": "0x0", "toBlock": "latest" });
+        let logs: Vec<Log> = self.rpc.logs(&filter).await?;
+        Ok(logs.iter().filter_map(|log| log.block_number).min().map(|number| number.as_u64()))
+    }
+
     /// What was said about one account, its orders, bids and leases in the blocks from `first` on, in order. The filter is on
     /// this side, since a node can match whole topics only.
     ///
@@ -589,7 +596,7 @@ impl Chain {
         Ok(self.rpc.native_balance(owner).await?)
     }
 
-    async fn view<C: AbiEncode, R: AbiDecode>(
+    pub(crate) async fn view<C: AbiEncode, R: AbiDecode>(
         &self,
         view: &'static str,
         contract: Address,

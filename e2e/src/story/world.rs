@@ -50,7 +50,7 @@ impl World {
         if access.is_a_bench() {
             anvil.mine_on_demand().await?;
         }
-        let chain = deployment::deploy(&access, &accounts).await?;
+        let chain = deployment::deploy(&access, &accounts, &folder).await?;
         let uri = access.gateway_uri();
         deployment::register_provider(&chain, &accounts, uri, &folder.join("tls")).await?;
         if access.is_a_bench() {

@@ -62,10 +62,10 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
         _;
     }
 
-    constructor(IERC20 token_, IParams params) {
+    constructor(IERC20 token_, IParams params, address deployer) {
         _token = token_;
         _params = params;
-        _deployer = msg.sender;
+        _deployer = deployer;
     }
 
     /// @inheritdoc IProviderRegistry

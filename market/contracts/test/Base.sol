@@ -62,7 +62,9 @@ abstract contract Base {
     }
 
     function deployRegistry() internal returns (IProviderRegistry) {
-        return IProviderRegistry(deploy("ProviderRegistry.sol:ProviderRegistry", abi.encode(token, params)));
+        return IProviderRegistry(
+            deploy("ProviderRegistry.sol:ProviderRegistry", abi.encode(token, params, address(this)))
+        );
     }
 
     function deployMarket() internal returns (IMarket) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use manifests::money::{Amount, Rate};
 use manifests::order::{AccountId, Address, Hash, OrderId};
 use market::call::{Call, OrderTerms, class_hash};
-use market::deploy::deploy;
+use market::deploy::{Plan, deploy};
 use market::sender::{MemoryJournal, Outcome, Sender, Settings};
 use market::wallet::Wallet;
 use market::{Chain, Contracts};
@@ -150,7 +150,9 @@ pub(crate) const SPKI: Hash = Hash([0x5a; 32]);
 impl Market {
     pub(crate) async fn open() -> Option<Self> {
         let anvil = Anvil::start()?;
-        let contracts = deploy(anvil.url(), CHAIN_ID, &wallet(0)).await.expect("deployed");
+        let plan = Plan::for_tests(wallet(0).address());
+        let book = deploy(anvil.url(), CHAIN_ID, &wallet(0), plan).await.expect("deployed");
+        let contracts = book.contracts();
         let chain = Chain::connect(anvil.url(), CHAIN_ID, contracts.market).await.expect("connected");
         assert_eq!(chain.contracts(), contracts);
         let sender = |index| Sender::new(chain.clone(), wallet(index), MemoryJournal::default(), quick());

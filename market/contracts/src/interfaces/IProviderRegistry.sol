@@ -6,8 +6,9 @@ pragma solidity 0.8.37;
 /// closes, and a payout address that alone receives money. A bond is the part of the stake that a live lease locks;
 /// only the Market locks, releases and slashes, and it is named once.
 ///
-/// Deployed third: `ProviderRegistry(IERC20 token, IParams params)`; after the Market stands, the deployer calls
-/// `setMarket` once. `token` must be the Market's token.
+/// Deployed third: `ProviderRegistry(IERC20 token, IParams params, address deployer)`; after the Market stands, `deployer`
+/// (a key, named because a factory is what creates contracts at addresses that are known before) calls `setMarket` once.
+/// `token` must be the Market's token.
 ///
 /// WARNING for readers: `uri` and `spkiHash` are what the provider says of itself. Connect to `uri` only over TLS and
 /// only if the SHA-256 of the certificate's SubjectPublicKeyInfo equals `spkiHash`.

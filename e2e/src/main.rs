@@ -63,6 +63,9 @@ enum Verb {
     Test {
         /// Words of which one must be in a part's name
         filters: Vec<String>,
+        /// Let chance try ten times as much where it tests
+        #[arg(long)]
+        long: bool,
     },
     #[command(name = "tell", hide = true)]
     Tell,
@@ -125,9 +128,9 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Up { bench } => up(&bench.name)?,
         Verb::Down { bench } => down(&bench.name)?,
         Verb::Shell { bench, command } => return shell(&bench.name, &command),
-        Verb::Test { filters } => {
+        Verb::Test { filters, long } => {
             interrupt::listen()?;
-            return suite::run(&Cache::open()?, &filters);
+            return suite::run(&Cache::open()?, &filters, long);
         }
         Verb::Demo { kubeconfig: Some(kubeconfig), rpc: Some(rpc), .. } => {
             return demo_on_lent(&kubeconfig, &rpc);

@@ -19,11 +19,12 @@ use crate::workspace;
 use parts::{Part, Work};
 use tally::Tally;
 
-/// Runs the parts whose name holds one of `filters`, or all, and ends well if nothing failed.
+/// Runs the parts whose name holds one of `filters`, or all, and ends well if nothing failed. A `long` run lets chance try
+/// ten times as much.
 ///
 /// # Errors
 /// When the tools or the bench cannot be had.
-pub fn run(cache: &Cache, filters: &[String]) -> Result<ExitCode> {
+pub fn run(cache: &Cache, filters: &[String], long: bool) -> Result<ExitCode> {
     let chosen: Vec<Part> = parts::all()
         .into_iter()
         .filter(|part| filters.is_empty() || filters.iter().any(|filter| part.name.contains(filter.as_str())))
@@ -36,7 +37,7 @@ pub fn run(cache: &Cache, filters: &[String]) -> Result<ExitCode> {
         bench::ensure_root()?;
     }
     let tools = Tools::ensure(cache, Purpose::Everything)?;
-    let mut suite = Suite { cache, tools, shared: None };
+    let mut suite = Suite { cache, tools, long, shared: None };
     let mut total = Tally::default();
     for part in &chosen {
         total += suite.run(part)?;
@@ -51,6 +52,7 @@ pub fn run(cache: &Cache, filters: &[String]) -> Result<ExitCode> {
 struct Suite<'a> {
     cache: &'a Cache,
     tools: Tools,
+    long: bool,
     /// The bench that stories share, from the first of them on.
     shared: Option<Running>,
 }
@@ -124,7 +126,7 @@ impl Suite<'_> {
 
     fn commands(&self, part: &Part) -> Result<Vec<Command>> {
         match part.work {
-            Work::Check => part.check(&self.tools),
+            Work::Check => part.check(&self.tools, self.long),
             Work::StoryOnTheBench => {
                 let program = parts::test_program(part.name)?;
                 let bench = self.shared.as_ref().context("no bench is up")?.bench();

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::tally::Tally;
-use crate::tools::Tools;
+use crate::tools::{SLITHER, Tools};
 use crate::workspace;
 
 /// One part.
@@ -50,8 +50,8 @@ pub(super) fn all() -> Vec<Part> {
 }
 
 impl Part {
-    /// The commands of a check.
-    pub(super) fn check(&self, tools: &Tools) -> Result<Vec<Command>> {
+    /// The commands of a check; `long` ones where chance tests.
+    pub(super) fn check(&self, tools: &Tools, long: bool) -> Result<Vec<Command>> {
         let cargo = |arguments: &[&str]| -> Result<Command> {
             let mut cargo = workspace::cargo()?;
             cargo.args(arguments);
@@ -88,6 +88,12 @@ impl Part {
             "contracts" => {
                 let mut npm = Command::new("npm");
                 npm.current_dir(workspace::root().join("market/contracts")).args(["run", "check"]);
+                if long {
+                    npm.args(["--", "--long"]);
+                }
+                if tools.has(SLITHER) {
+                    npm.env("SLITHER", tools.program(SLITHER, "slither"));
+                }
                 vec![npm]
             }
             "manifests_unit" => vec![unit(&["--package", "manifests"])?],
@@ -106,7 +112,7 @@ impl Part {
             }
             (Work::Check, "contracts") => {
                 let mut tally = Tally::of_forge(output);
-                tally += Tally::of_one(ended_well || tally.failed > 0);
+                tally += Tally::of_steps(output);
                 tally.or_failed(ended_well)
             }
             (Work::Check, "unit" | "manifests_unit")

@@ -30,6 +30,13 @@ impl Tally {
         tally
     }
 
+    /// The steps of the check of the contracts, each one line: `contracts: ok      formatted (0.1 s)`. One that could not be
+    /// run here is neither.
+    pub(super) fn of_steps(output: &str) -> Self {
+        let count = |word: &str| output.lines().filter(|line| line.trim().starts_with(word)).count() as u64;
+        Self { passed: count("contracts: ok "), failed: count("contracts: FAILED "), ..Self::default() }
+    }
+
     /// What forge says about all suites at the end: `93 tests passed, 0 failed, 0 skipped (93 total tests)`.
     pub(super) fn of_forge(output: &str) -> Self {
         let mut tally = Self::default();
@@ -59,7 +66,10 @@ pub(super) fn spoken(output: &str) -> Vec<&str> {
             speaks = true;
         } else if line.is_empty() {
             speaks = false;
-        } else if (speaks || line.starts_with("LEFT OUT: ") || line.starts_with("COUNTED: "))
+        } else if (speaks
+            || line.starts_with("LEFT OUT: ")
+            || line.starts_with("COUNTED: ")
+            || line.starts_with("contracts: "))
             && !spoken.contains(&line)
         {
             spoken.push(line);
@@ -105,8 +115,16 @@ mod tests {
     }
 
     #[test]
+    fn a_step_that_was_not_run_is_neither_passed_nor_failed() {
+        let output = "contracts: ok      formatted (0.1 s)\ncontracts: NOT RUN slither (0.1 s)\n\
+                      contracts: FAILED  nothing to lint (2.0 s)\ncontracts: 1 checks FAILED; 1 NOT RUN";
+        let tally = Tally::of_steps(output);
+        assert_eq!((tally.passed, tally.failed), (1, 1));
+    }
+
+    #[test]
     fn suites_of_forge_are_counted() {
-        let output = "contracts: ok     tests hold (17.1 s)\n           Ran 11 test suites in 4.04s (9.15s CPU time): \
+        let output = "contracts: ok      tests hold (17.1 s)\ncontracts:         Ran 11 test suites in 4.04s (9.15s CPU time): \
                       93 tests passed, 2 failed, 1 skipped (96 total tests)";
         let tally = Tally::of_forge(output);
         assert_eq!((tally.passed, tally.failed, tally.skipped), (93, 2, 1));

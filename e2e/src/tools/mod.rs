@@ -20,6 +20,9 @@ use crate::cache::{Cache, free_bytes};
 use crate::progress::{human, say};
 use part::{Part, Recipe};
 
+/// What reads the contracts for known mistakes; not there on every machine.
+pub(crate) const SLITHER: &str = "slither-analyzer";
+
 const GIB: u64 = 1 << 30;
 /// Sources, build caches and results of all parts together take about eleven.
 const ROOM_FOR_A_FIRST_RUN: u64 = 15 * GIB;
@@ -46,7 +49,9 @@ impl Tools {
     /// # Errors
     /// When a part cannot be had; the sentence names the part and what would help.
     pub fn ensure(cache: &Cache, purpose: Purpose) -> Result<Self> {
-        if let Some(tools) = Self::installed(cache, purpose)? {
+        if let Some(tools) = Self::installed(cache, purpose)?
+            && extras(purpose).iter().all(|extra| tools.has(extra.name))
+        {
             return Ok(tools);
         }
         let start = Instant::now();
@@ -65,8 +70,23 @@ impl Tools {
         for part in &missing {
             part.install(cache)?;
         }
+        let mut made = missing.len();
+        for extra in extras(purpose) {
+            if extra.is_installed(cache)? {
+                continue;
+            }
+            match extra.install(cache) {
+                Ok(()) => made += 1,
+                Err(error) => {
+                    say(format_args!(
+                        "{} could not be had, and what needs it will be NOT RUN: {error:#}",
+                        extra.name
+                    ));
+                }
+            }
+        }
         foundry::ensure_contract_packages()?;
-        tell_summary(cache, &parts, missing.len(), start.elapsed())?;
+        tell_summary(cache, purpose, made, start.elapsed())?;
         Self::installed(cache, purpose)?.context("a part that was made is not there any more")
     }
 
@@ -86,7 +106,13 @@ impl Tools {
         {
             return Ok(None);
         }
-        Ok(Some(Self { folders: parts.iter().map(|part| (part.name, part.folder(cache))).collect() }))
+        let mut folders: Vec<_> = parts.iter().map(|part| (part.name, part.folder(cache))).collect();
+        for extra in extras(purpose) {
+            if extra.is_installed(cache)? {
+                folders.push((extra.name, extra.folder(cache)));
+            }
+        }
+        Ok(Some(Self { folders }))
     }
 
     /// Tells which parts there are and how long each took when it was made.
@@ -94,7 +120,13 @@ impl Tools {
     /// # Errors
     /// When the cache cannot be read.
     pub fn tell(cache: &Cache) -> Result<()> {
-        tell_summary(cache, &parts(Purpose::Everything)?, 0, Duration::ZERO)
+        tell_summary(cache, Purpose::Everything, 0, Duration::ZERO)
+    }
+
+    /// Whether the part `part` is there; of those that are always wanted, every one is.
+    #[must_use]
+    pub fn has(&self, part: &str) -> bool {
+        self.folders.iter().any(|(name, _)| *name == part)
     }
 
     /// The program `name` of the part `part`.
@@ -173,6 +205,17 @@ fn parts(purpose: Purpose) -> Result<Vec<Part>> {
     Ok(parts)
 }
 
+/// Parts without which everything else works: where no package index is reached, what needs them is not run, and says so.
+fn extras(purpose: Purpose) -> Vec<Part> {
+    let slither = Part {
+        name: SLITHER,
+        version: "0.11.6".into(),
+        recipe: Recipe::Module("slither"),
+        checks: &[("slither", &["--version"])],
+    };
+    if purpose == Purpose::Everything { vec![slither] } else { Vec::new() }
+}
+
 fn refuse_a_small_disk(cache: &Cache) -> Result<()> {
     let free = free_bytes(&cache.tools().parent().map_or_else(|| cache.tools(), PathBuf::from))?;
     ensure!(
@@ -186,11 +229,17 @@ fn refuse_a_small_disk(cache: &Cache) -> Result<()> {
     Ok(())
 }
 
-fn tell_summary(cache: &Cache, parts: &[Part], made: usize, took: Duration) -> Result<()> {
-    say(format_args!("\n{:<14} {:<12} made in", "part", "version"));
-    for part in parts {
+fn tell_summary(cache: &Cache, purpose: Purpose, made: usize, took: Duration) -> Result<()> {
+    let mut parts = parts(purpose)?;
+    for extra in extras(purpose) {
+        if extra.is_installed(cache)? {
+            parts.push(extra);
+        }
+    }
+    say(format_args!("\n{:<16} {:<12} made in", "part", "version"));
+    for part in &parts {
         let seconds = part.seconds_it_took(cache)?;
-        say(format_args!("{:<14} {:<12} {}", part.name, part.version, human(Duration::from_secs(seconds))));
+        say(format_args!("{:<16} {:<12} {}", part.name, part.version, human(Duration::from_secs(seconds))));
     }
     let place = cache.tools();
     say(format_args!(

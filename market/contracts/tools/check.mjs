@@ -1,8 +1,12 @@
 #!/usr/bin/env node
-// Everything that must hold before the contracts change: formatting, a build without warnings, sizes, every test, what
-// each call costs, and that the committed artifacts are what the source gives. Needs `npm ci --ignore-scripts` once, and
-// no network after that. Runs all steps, says how long each took, and exits 1 if any failed.
-import { spawnSync } from "node:child_process";
+// Everything that must hold before the contracts change: formatting, lints, a build without warnings, sizes, every test
+// and the campaign, what each call costs, coverage, storage layouts, a second build that gives the same bytes, slither,
+// and that the committed artifacts are what the source gives. Needs `npm ci --ignore-scripts` once, and no network after
+// that. Runs all steps in two lanes, because the compiler uses one core; says how long each took; exits 1 if any failed.
+//
+// `--long` makes the campaign ten times as long. Slither is named by SLITHER; without it that step is NOT RUN, which is
+// said and counts neither as passed nor as failed.
+import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
@@ -12,36 +16,84 @@ if (!existsSync(forge)) {
   console.error("contracts: forge is not installed; run `npm ci --ignore-scripts` in market/contracts");
   process.exit(1);
 }
+const long = process.argv.includes("--long");
+/** How a step of ours says that it could not be run here. */
+const NOT_RUN = 3;
+/** The second build: apart from the first, with what the checks on it read. */
+const AGAIN = ["--out", "again/out", "--cache-path", "again/cache"];
 
-const steps = [
-  ["formatted", forge, ["fmt", "--check"]],
-  // `--sizes` fails on a contract that no chain would take.
-  ["builds without a warning, within the size limit", forge, ["build", "--sizes"]],
-  ["tests and invariants hold, and calls cost what snapshots/gas.json says", forge, ["test"]],
-  ["artifacts match the source", process.execPath, [join(root, "tools/artifacts.mjs"), "--check"]],
+const ours = (tool, ...args) => [process.execPath, [join(root, "tools", tool), ...args]];
+const lanes = [
+  [
+    ["formatted", forge, ["fmt", "--check"]],
+    // `--sizes` fails on a contract that no chain would take.
+    ["builds without a warning, within the size limit", forge, ["build", "--force", "--sizes"]],
+    ["nothing to lint", forge, ["lint"]],
+    [
+      "tests and invariants hold, and calls cost what snapshots/gas.json says",
+      forge,
+      ["test"],
+      { FORGE_SNAPSHOT_CHECK: "true", ...(long && { FOUNDRY_INVARIANT_RUNS: "1280" }) },
+    ],
+    ["artifacts match the source", ...ours("artifacts.mjs", "--check")],
+  ],
+  [
+    [
+      "builds again from nothing",
+      forge,
+      ["build", "src", "--force", "--build-info", "--extra-output", "storageLayout", ...AGAIN],
+    ],
+    ["is the same, byte for byte, by the compiler that is named", ...ours("compiled.mjs", "again/out")],
+    ["storage lies where storage/ says", ...ours("layouts.mjs", "--check", "again/out")],
+    ["slither finds nothing that is not explained", ...ours("slither.mjs", "again/out")],
+  ],
 ];
 
-let failed = 0;
-for (const [what, program, args] of steps) {
+/** What a step is heard to say; of forge only the figures. */
+function figures(program, stdout) {
+  const lines = stdout.split("\n").filter((line) => line.trim() !== "");
+  if (program !== forge) return lines;
+  return lines.filter((line) =>
+    /^Ran \d+ test suites?|^\[PASS\] invariant_|^\| (Market|MarketLens|ProviderRegistry|Params|TestToken) /.test(line),
+  );
+}
+
+/** Runs one step to its end; answers its exit code. */
+async function run([what, program, args, env = {}]) {
   const started = Date.now();
-  const { status, stdout, stderr, error } = spawnSync(program, args, {
+  let stdout = "";
+  let stderr = "";
+  const child = spawn(program, args, {
     cwd: root,
-    encoding: "utf8",
-    maxBuffer: 64 << 20,
-    env: { ...process.env, FORGE_SNAPSHOT_CHECK: "true", NO_COLOR: "1" },
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, NO_COLOR: "1", ...env },
+  });
+  child.stdout.on("data", (bytes) => (stdout += bytes));
+  child.stderr.on("data", (bytes) => (stderr += bytes));
+  const code = await new Promise((resolve) => {
+    child.on("error", (error) => {
+      stderr += String(error);
+      resolve(1);
+    });
+    child.on("close", resolve);
   });
   const seconds = ((Date.now() - started) / 1000).toFixed(1);
-  const ok = status === 0;
-  console.log(`contracts: ${ok ? "ok    " : "FAILED"} ${what} (${seconds} s)`);
-  for (const line of stdout?.split("\n") ?? []) {
-    if (/^Ran \d+ test suites?|^\[PASS\] invariant_|^\| (Market|ProviderRegistry|Params|TestToken) /.test(line)) {
-      console.log(`           ${line}`);
-    }
-  }
-  if (!ok) {
-    failed += 1;
-    console.error(error ? String(error) : `${stdout}${stderr}`);
-  }
+  const word = code === 0 ? "ok     " : code === NOT_RUN ? "NOT RUN" : "FAILED ";
+  console.log(`contracts: ${word} ${what} (${seconds} s)`);
+  if (code === 0) for (const line of figures(program, stdout)) console.log(`contracts:         ${line.trim()}`);
+  else console.log(`${stdout}${stderr}`.trimEnd());
+  return code;
 }
-console.log(failed === 0 ? "contracts: all checks hold" : `contracts: ${failed} of ${steps.length} checks failed`);
+
+const codes = await Promise.all(
+  lanes.map(async (steps) => {
+    const codes = [];
+    for (const step of steps) codes.push(await run(step));
+    return codes;
+  }),
+);
+const failed = codes.flat().filter((code) => code !== 0 && code !== NOT_RUN).length;
+const left = codes.flat().filter((code) => code === NOT_RUN).length;
+const rest = left === 0 ? "" : `; ${left} NOT RUN`;
+console.log(failed === 0 ? `contracts: all checks hold${rest}` : `contracts: ${failed} checks FAILED${rest}`);
 process.exit(failed === 0 ? 0 : 1);

@@ -15,6 +15,7 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
 
     uint40 private constant UNBONDING = 7 days;
     uint40 private constant PAYOUT_DELAY = 24 hours;
+    uint40 private constant MOST_OVERLAP = 7 days;
     uint256 private constant MAX_URI = 256;
     /// Of the 96 bits beside an owner in `_bidders`, the highest says that the provider is active, so that a bid costs
     /// one slot; the others are capabilities.
@@ -30,8 +31,8 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
         uint96 bits;
     }
 
-    /// Slot by slot: money; operator; payout with the time of a change; the change; three of description; what leases
-    /// made of the name.
+    /// Slot by slot: money; operator and registration; payout with the time of a change; the change, and until when the
+    /// certificate before counts; four of description; what leases made of the name.
     struct Record {
         uint88 stake;
         uint88 locked;
@@ -39,11 +40,14 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
         uint32 active;
         ProviderState state;
         address operator;
+        uint40 firstSeen;
         address payout;
         uint40 payoutChangeAt;
         address pendingPayout;
+        uint40 oldSpkiUntil;
         bytes32 attrsHash;
         bytes32 spkiHash;
+        bytes32 oldSpkiHash;
         string uri;
         Reputation reputation;
     }
@@ -62,9 +66,9 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
         _;
     }
 
-    constructor(IERC20 token_, IParams params, address deployer) {
+    constructor(IERC20 token_, IParams params_, address deployer) {
         _token = token_;
-        _params = params;
+        _params = params_;
         _deployer = deployer;
     }
 
@@ -95,11 +99,11 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
         r.stake = stake.toUint88();
         r.state = ProviderState.Active;
         r.payout = payout;
+        r.firstSeen = _now();
         _appoint(r, operator, ACTIVE);
         _describe(r, attrsHash, uri, spkiHash);
         emit ProviderRegistered(msg.sender, operator, attrsHash, uri, spkiHash);
-        // forge-lint: disable-next-line(unsafe-typecast) block time fits 40 bits
-        emit PayoutChanged(msg.sender, payout, uint40(block.timestamp));
+        emit PayoutChanged(msg.sender, payout, _now());
         emit StakeChanged(msg.sender, r.stake, 0, 0);
         _pull(stake);
     }
@@ -119,16 +123,28 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
         require(payout != address(0), ZeroAddress());
         r.payout = _payoutNow(r);
         r.pendingPayout = payout;
-        // forge-lint: disable-next-line(unsafe-typecast) block time fits 40 bits
-        r.payoutChangeAt = uint40(block.timestamp) + PAYOUT_DELAY;
+        r.payoutChangeAt = _now() + PAYOUT_DELAY;
         emit PayoutChanged(msg.sender, payout, r.payoutChangeAt);
     }
 
     /// @inheritdoc IProviderRegistry
     function update(bytes32 attrsHash, string calldata uri, bytes32 spkiHash) external {
         Record storage r = _own();
+        if (spkiHash != r.spkiHash) r.oldSpkiUntil = 0;
         _describe(r, attrsHash, uri, spkiHash);
         emit ProviderUpdated(msg.sender, r.operator, attrsHash, uri, spkiHash);
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function rotateCert(bytes32 spkiHash, uint40 oldUntil) external {
+        Record storage r = _own();
+        require(oldUntil <= _now() + MOST_OVERLAP, DurationOutOfBounds());
+        bytes32 oldSpkiHash = r.spkiHash;
+        r.oldSpkiHash = oldSpkiHash;
+        r.oldSpkiUntil = oldUntil;
+        r.spkiHash = spkiHash;
+        emit CertRotated(msg.sender, spkiHash, oldSpkiHash, oldUntil);
+        emit ProviderUpdated(msg.sender, r.operator, r.attrsHash, r.uri, spkiHash);
     }
 
     /// @inheritdoc IProviderRegistry
@@ -154,24 +170,24 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
     /// @inheritdoc IProviderRegistry
     function requestUnstake() external {
         Record storage r = _own();
-        // forge-lint: disable-next-line(unsafe-typecast) block time fits 40 bits
-        r.unbondAt = uint40(block.timestamp) + UNBONDING;
-        emit StakeChanged(msg.sender, r.stake, r.locked, r.unbondAt);
+        _unbond(r);
     }
 
     /// @inheritdoc IProviderRegistry
     function unstake(uint256 amount) external nonReentrant {
         Record storage r = _own();
         require(r.unbondAt != 0 && block.timestamp >= r.unbondAt, StillBonded(r.unbondAt));
-        uint256 kept = r.state == ProviderState.Retired ? 0 : _params.values().minStake;
+        bool retired = r.state == ProviderState.Retired;
+        uint256 kept = retired ? 0 : _params.values().minStake;
         if (kept < r.locked) kept = r.locked;
         uint256 free = r.stake > kept ? r.stake - kept : 0;
         require(amount <= free, StakeTooLow(free, amount));
 
         r.stake -= amount.toUint88();
-        r.unbondAt = 0;
-        emit StakeChanged(msg.sender, r.stake, r.locked, 0);
-        _token.safeTransfer(msg.sender, amount);
+        // Who is retired has waited: bonds that come free later need no new request.
+        if (!retired) r.unbondAt = 0;
+        emit StakeChanged(msg.sender, r.stake, r.locked, r.unbondAt);
+        _token.safeTransfer(_payoutNow(r), amount);
     }
 
     /// @inheritdoc IProviderRegistry
@@ -181,6 +197,8 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
         r.state = ProviderState.Retired;
         _bidders[r.operator].bits &= ~ACTIVE;
         emit ProviderRetired(msg.sender);
+        // Anew, whatever was requested before: nobody leaves at once because of a request that was kept in store.
+        _unbond(r);
     }
 
     /// @inheritdoc IProviderRegistry
@@ -231,6 +249,7 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
     function provider(address owner) external view returns (ProviderView memory) {
         Record storage r = _records[owner];
         bool waits = r.payoutChangeAt > block.timestamp;
+        bool overlaps = r.oldSpkiUntil > block.timestamp;
         return ProviderView({
             state: r.state,
             operator: r.operator,
@@ -239,12 +258,15 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
             payoutChangeAt: waits ? r.payoutChangeAt : 0,
             attrsHash: r.attrsHash,
             spkiHash: r.spkiHash,
+            oldSpkiHash: overlaps ? r.oldSpkiHash : bytes32(0),
+            oldSpkiUntil: overlaps ? r.oldSpkiUntil : 0,
             uri: r.uri,
             stake: r.stake,
             locked: r.locked,
             unbondAt: r.unbondAt,
             active: r.active,
-            capabilities: _bidders[r.operator].bits & ~ACTIVE
+            capabilities: _bidders[r.operator].bits & ~ACTIVE,
+            firstSeen: r.firstSeen
         });
     }
 
@@ -279,6 +301,16 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
         return _records[owner].attrsHash;
     }
 
+    /// @inheritdoc IProviderRegistry
+    function params() external view returns (address) {
+        return address(_params);
+    }
+
+    function _now() private view returns (uint40) {
+        // forge-lint: disable-next-line(unsafe-typecast) block time fits 40 bits
+        return uint40(block.timestamp);
+    }
+
     function _own() private view returns (Record storage r) {
         r = _records[msg.sender];
         require(r.state != ProviderState.None, NotAllowed());
@@ -289,6 +321,11 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
         require(_bidders[operator].owner == address(0), OperatorTaken(operator));
         _bidders[operator] = Bidder(msg.sender, bits);
         r.operator = operator;
+    }
+
+    function _unbond(Record storage r) private {
+        r.unbondAt = _now() + UNBONDING;
+        emit StakeChanged(msg.sender, r.stake, r.locked, r.unbondAt);
     }
 
     function _lock(Record storage r, uint256 amount) private {

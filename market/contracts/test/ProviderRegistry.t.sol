@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {IProviderRegistry} from "../src/interfaces/IProviderRegistry.sol";
 import {Base} from "./Base.sol";
 import {HookToken} from "./tokens/HookToken.sol";
@@ -36,6 +37,8 @@ contract ProviderRegistryTest is Base {
         vm.assertEq(v.attrsHash, ATTRS, "attrsHash");
         vm.assertEq(v.spkiHash, SPKI, "spkiHash");
         vm.assertEq(v.uri, URI, "uri");
+        vm.assertEq(v.firstSeen, time(), "firstSeen");
+        vm.assertEq(registry.attrsHashOf(owner), ATTRS, "attrsHashOf");
         vm.assertEq(v.stake, MIN_STAKE, "stake");
         vm.assertEq(v.locked, 0, "locked");
         vm.assertEq(v.active, 0, "active");
@@ -141,8 +144,60 @@ contract ProviderRegistryTest is Base {
         registry.update("a", "", "c");
     }
 
+    function test_an_update_with_another_certificate_revokes_the_one_before_too() public {
+        vm.startPrank(provider);
+        registry.rotateCert("next", time() + 1 days);
+        registry.update(ATTRS, URI, "next");
+        vm.assertEq(registry.provider(provider).oldSpkiHash, SPKI, "the same certificate: both still count");
+        registry.update(ATTRS, URI, "third");
+        vm.assertEq(registry.provider(provider).oldSpkiHash, 0, "revoked");
+        vm.assertEq(registry.provider(provider).oldSpkiUntil, 0, "revoked");
+    }
+
+    function test_two_certificates_count_while_one_replaces_the_other() public {
+        uint40 until = time() + 7 days;
+        expectRegistryEvent();
+        emit IProviderRegistry.CertRotated(provider, "next", SPKI, until);
+        expectRegistryEvent();
+        emit IProviderRegistry.ProviderUpdated(provider, operator, ATTRS, URI, "next");
+        vm.prank(provider);
+        registry.rotateCert("next", until);
+        IProviderRegistry.ProviderView memory v = registry.provider(provider);
+        vm.assertEq(v.spkiHash, "next", "spkiHash");
+        vm.assertEq(v.oldSpkiHash, SPKI, "oldSpkiHash");
+        vm.assertEq(v.oldSpkiUntil, until, "oldSpkiUntil");
+        vm.assertEq(v.payout, payout, "what shares the slot stays");
+        vm.assertEq(v.uri, URI, "uri");
+        skip(7 days);
+        v = registry.provider(provider);
+        vm.assertEq(v.oldSpkiHash, 0, "no more");
+        vm.assertEq(v.oldSpkiUntil, 0, "no more");
+        vm.assertEq(v.spkiHash, "next", "alone");
+    }
+
+    function test_an_old_certificate_counts_for_seven_days_at_most() public {
+        vm.startPrank(provider);
+        expectRevert(IProviderRegistry.DurationOutOfBounds.selector);
+        registry.rotateCert("next", time() + 7 days + 1);
+        registry.rotateCert("next", 0);
+        vm.assertEq(registry.provider(provider).oldSpkiHash, 0, "revoked at once");
+    }
+
+    function test_a_rotation_and_a_payout_change_share_a_slot_in_peace() public {
+        vm.startPrank(provider);
+        registry.setPayout(purse);
+        registry.rotateCert("next", time() + 2 days);
+        vm.assertEq(registry.provider(provider).pendingPayout, purse, "waits");
+        skip(1 days);
+        vm.assertEq(registry.payoutOf(provider), purse, "took effect");
+        registry.setPayout(payout);
+        vm.assertEq(registry.provider(provider).oldSpkiHash, SPKI, "still counts");
+    }
+
     function test_who_is_not_registered_changes_nothing() public {
         vm.startPrank(stranger);
+        expectRevert(IProviderRegistry.NotAllowed.selector);
+        registry.rotateCert("c", 0);
         expectRevert(IProviderRegistry.NotAllowed.selector);
         registry.setOperator(key);
         expectRevert(IProviderRegistry.NotAllowed.selector);
@@ -240,7 +295,7 @@ contract ProviderRegistryTest is Base {
         expectRegistryEvent();
         emit IProviderRegistry.StakeChanged(provider, MIN_STAKE, 0, 0);
         registry.unstake(most);
-        vm.assertEq(token.balanceOf(provider), most, "paid to the owner");
+        vm.assertEq(token.balanceOf(payout), most, "paid to the payout address");
         vm.assertEq(token.balanceOf(address(registry)), MIN_STAKE, "kept");
         vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.StillBonded.selector, 0));
         registry.unstake(0);
@@ -253,16 +308,49 @@ contract ProviderRegistryTest is Base {
         expectRegistryEvent();
         emit IProviderRegistry.ProviderRetired(provider);
         registry.retire();
-        registry.requestUnstake();
-        skip(7 days);
+        skip(7 days - 1);
+        vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.StillBonded.selector, time() + 1));
+        registry.unstake(1);
+        skip(1);
         vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.StakeTooLow.selector, STAKE - bond, STAKE));
         registry.unstake(STAKE);
         registry.unstake(STAKE - bond);
         market.closeLease(id, 102);
-        registry.requestUnstake();
-        skip(7 days);
         registry.unstake(bond);
-        vm.assertEq(token.balanceOf(provider), STAKE, "all of it");
+        vm.assertEq(token.balanceOf(payout), STAKE, "all of it");
+        vm.assertEq(registry.provider(provider).stake, 0, "stake");
+    }
+
+    function test_a_request_that_was_kept_in_store_does_not_shorten_the_retirement() public {
+        vm.startPrank(provider);
+        registry.requestUnstake();
+        skip(30 days);
+        expectRegistryEvent();
+        emit IProviderRegistry.ProviderRetired(provider);
+        expectRegistryEvent();
+        emit IProviderRegistry.StakeChanged(provider, uint88(STAKE), 0, time() + 7 days);
+        registry.retire();
+        vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.StillBonded.selector, time() + 7 days));
+        registry.unstake(1);
+    }
+
+    function test_stake_goes_where_money_goes_by_then() public {
+        vm.startPrank(provider);
+        registry.retire();
+        registry.setPayout(purse);
+        skip(7 days);
+        registry.unstake(STAKE);
+        vm.assertEq(token.balanceOf(purse), STAKE, "the payout address of now");
+    }
+
+    function test_more_stake_than_a_field_holds_is_refused() public {
+        uint256 much = uint256(type(uint88).max) + 1;
+        mint(stranger, much);
+        vm.expectRevert(
+            abi.encodeWithSelector(SafeCast.SafeCastOverflowedUintDowncast.selector, uint8(88), much)
+        );
+        vm.prank(stranger);
+        registry.addStake(provider, much);
     }
 
     function test_nobody_retires_twice() public {
@@ -456,6 +544,7 @@ contract ProviderRegistryTest is Base {
         vm.assertEq(uint256(v.state), uint256(IProviderRegistry.ProviderState.None), "state");
         vm.assertEq(registry.payoutOf(stranger), address(0), "payout");
         vm.assertEq(registry.token(), address(token), "token");
+        vm.assertEq(registry.params(), address(params), "params");
     }
 
     // --- tokens that misbehave ---

@@ -3,15 +3,30 @@ pragma solidity 0.8.37;
 
 /// @title Who sells: provider records, stake and bonds
 /// @notice A provider is the address that registered (the owner, a cold key). It names an operator key that bids and
-/// closes, and a payout address that alone receives money. A bond is the part of the stake that a live lease locks;
-/// only the Market locks, releases and slashes, and it is named once.
+/// closes, and a payout address that alone receives money: what leases earn, and stake that is taken out. A bond is the
+/// part of the stake that a live lease, or the best bid of an order that is awarded by price, locks; only the Market
+/// locks, frees and slashes, and it is named once. Nobody else can touch stake: no owner of anything, no guardian.
+///
+/// Amounts are units of the settlement token (a dollar token has 6 decimals: 1 unit is a millionth of a dollar). Times are
+/// unix seconds.
 ///
 /// Deployed third: `ProviderRegistry(IERC20 token, IParams params, address deployer)`; after the Market stands, `deployer`
 /// (a key, named because a factory is what creates contracts at addresses that are known before) calls `setMarket` once.
 /// `token` must be the Market's token.
 ///
-/// WARNING for readers: `uri` and `spkiHash` are what the provider says of itself. Connect to `uri` only over TLS and
-/// only if the SHA-256 of the certificate's SubjectPublicKeyInfo equals `spkiHash`.
+/// WARNING for readers: `uri`, `spkiHash`, `attrsHash` and the capabilities are what the provider says of itself. Connect
+/// to `uri` only over TLS and only if the SHA-256 of the certificate's SubjectPublicKeyInfo equals `spkiHash`, or, while
+/// `oldSpkiUntil` is ahead, `oldSpkiHash`.
+///
+/// WARNING for owners: who has the owner key can, after 24 hours for all to see, send what leases earn elsewhere, and after
+/// seven days what no lease locks of the stake. Keep it off every server; the operator key is the one that works.
+///
+/// WARNING for owners: any owner may name any address as its operator that nobody named before. Whoever names yours
+/// first takes it (OperatorTaken): make another key.
+///
+/// Every function that moves tokens can fail with the token's own errors, and with SafeERC20FailedOperation; amounts that
+/// do not fit their field revert with SafeCastOverflowedUintDowncast; a token that calls back is turned away with
+/// ReentrancyGuardReentrantCall.
 interface IProviderRegistry {
     /// @notice Retired is final: no new leases, existing ones run to their end, stake can be taken out.
     enum ProviderState {
@@ -27,12 +42,15 @@ interface IProviderRegistry {
     /// @param payoutChangeAt Unix seconds; zero when no change waits.
     /// @param attrsHash keccak256 of the provider's attributes document.
     /// @param spkiHash SHA-256 of the SubjectPublicKeyInfo of the gateway's certificate.
+    /// @param oldSpkiHash The certificate before, which counts as well until `oldSpkiUntil`; zero when none does.
+    /// @param oldSpkiUntil Unix seconds; zero when none does.
     /// @param uri Where the gateway is, such as `https://host:8443`.
     /// @param stake Token units held here for the provider.
-    /// @param locked Token units of `stake` that bonds of live leases hold.
+    /// @param locked Token units of `stake` that bonds of live leases and of best bids hold.
     /// @param unbondAt Unix seconds from which `unstake` works; zero when nothing was requested.
     /// @param active Number of live leases.
     /// @param capabilities Bits that the provider says of itself; see `setCapabilities`.
+    /// @param firstSeen Unix seconds in which it registered.
     struct ProviderView {
         ProviderState state;
         address operator;
@@ -41,12 +59,15 @@ interface IProviderRegistry {
         uint40 payoutChangeAt;
         bytes32 attrsHash;
         bytes32 spkiHash;
+        bytes32 oldSpkiHash;
+        uint40 oldSpkiUntil;
         string uri;
         uint88 stake;
         uint88 locked;
         uint40 unbondAt;
         uint32 active;
         uint96 capabilities;
+        uint40 firstSeen;
     }
 
     /// @notice What the leases that ended say of a provider. Written when a lease ends, and only then; every count stops
@@ -64,32 +85,39 @@ interface IProviderRegistry {
         uint32 slashes;
     }
 
-    /// @notice A provider registered.
+    /// @notice `provider` registered, with this record. PayoutChanged and StakeChanged follow in the same transaction.
     event ProviderRegistered(
         address indexed provider, address indexed operator, bytes32 attrsHash, string uri, bytes32 spkiHash
     );
-    /// @notice Operator, attributes, URI or certificate changed; the event carries the whole record as it is now.
+    /// @notice Operator, attributes, URI or certificate changed; the event carries the whole record as it is now. The
+    /// operator before, if another one, can do nothing any more. Audits of other attributes are void.
     event ProviderUpdated(
         address indexed provider, address indexed operator, bytes32 attrsHash, string uri, bytes32 spkiHash
     );
-    /// @notice No new leases from now on.
+    /// @notice The gateway presents `spkiHash` from now on; `oldSpkiHash` counts as well until `oldUntil` (unix seconds),
+    /// which may have passed: then it was revoked. ProviderUpdated follows.
+    event CertRotated(
+        address indexed provider, bytes32 indexed spkiHash, bytes32 indexed oldSpkiHash, uint40 oldUntil
+    );
+    /// @notice No new leases from now on. StakeChanged follows, with the time from which the stake can be taken out.
     event ProviderRetired(address indexed provider);
-    /// @notice Money of `provider` goes to `payout` from `effectiveAt` (unix seconds) on.
+    /// @notice Money of `provider` goes to `payout` from `effectiveAt` (unix seconds) on, unless another such event comes
+    /// before. Who did not expect it has until then to act with the owner key.
     event PayoutChanged(address indexed provider, address indexed payout, uint40 effectiveAt);
     /// @notice The provider says of itself that it has these capabilities, and no others.
     event CapabilitiesChanged(address indexed provider, uint96 bits);
-    /// @notice Stake was added, requested back, taken out or slashed. Locking and unlocking say nothing here: they
-    /// follow from the Market's events.
+    /// @notice Stake was added, requested back, taken out or slashed; the event carries all three numbers as they are now.
+    /// Locking and freeing alone say nothing here: they follow from the Market's events.
     event StakeChanged(address indexed provider, uint88 stake, uint88 locked, uint40 unbondAt);
-    /// @notice The provider left lease `orderId` before the notice it had promised; `amount` token units went to the
-    /// tenant's account.
+    /// @notice The provider left lease `orderId` before the notice it had promised; `amount` token units of its stake went
+    /// to the tenant's escrow account. `reason` is that of LeaseClosed. StakeChanged follows.
     event Slashed(address indexed provider, bytes32 indexed orderId, uint256 amount, uint8 reason);
-    /// @notice The only contract that may lock bonds.
+    /// @notice The only contract that may lock bonds, from now on and for ever.
     event MarketSet(address indexed market);
 
     /// @notice The caller may not do this: not the Market, not the deployer, or no registered provider.
     error NotAllowed();
-    /// @notice The caller is registered already.
+    /// @notice The caller is registered already, or was: a retired provider needs another owner key.
     error IdTaken();
     /// @notice The Market was named before; it stays.
     error MarketAlreadySet();
@@ -97,18 +125,20 @@ interface IProviderRegistry {
     error OperatorTaken(address operator);
     /// @notice The provider is retired or was never registered.
     error ProviderInactive();
-    /// @notice `free` token units are not locked, `need` are needed.
+    /// @notice `free` token units can be used for this, `need` are needed.
     error StakeTooLow(uint256 free, uint256 need);
     /// @notice Nothing can be taken out before `unbondAt`; zero: call `requestUnstake` first.
     error StillBonded(uint40 unbondAt);
     /// @notice The URI is empty or longer than 256 bytes.
     error BadUri();
-    /// @notice The zero address is no key and no purse.
+    /// @notice The zero address is no key, no purse and no market.
     error ZeroAddress();
     /// @notice The token moved another amount than asked.
     error AmountMismatch();
     /// @notice There are no such capabilities: bits 0 to 94 are.
     error UnknownCapabilities(uint96 bits);
+    /// @notice A certificate before may count for at most seven days.
+    error DurationOutOfBounds();
 
     // --- provider's owner key ---
 
@@ -124,25 +154,42 @@ interface IProviderRegistry {
         uint256 stake
     ) external;
 
-    /// @notice Names another operator key at once; the old one can do nothing from then on.
+    /// @notice Names another operator key at once; the old one can do nothing from then on, and is free to be named by
+    /// anybody. Bids of the provider stand: they belong to the owner. Naming the same key again changes nothing.
+    /// Reverts: NotAllowed, OperatorTaken, ZeroAddress.
     function setOperator(address operator) external;
 
     /// @notice Names another payout address. It takes effect 24 hours later, so that a stolen owner key is seen before
-    /// it earns; a second call replaces a change that still waits, and starts the 24 hours again.
+    /// it earns; a second call replaces a change that still waits, and starts the 24 hours again (naming the address that
+    /// counts now thereby cancels the change).
+    /// Reverts: NotAllowed, ZeroAddress.
     function setPayout(address payout) external;
 
-    /// @notice Replaces attributes, URI and certificate at once. Gateways change their certificate after this is mined.
+    /// @notice Replaces attributes, URI and certificate at once. Another certificate than before counts alone: use it to
+    /// revoke a stolen one, and `rotateCert` to change it while tenants are connected.
+    /// WARNING: audits are bound to the attributes; with others they are void.
+    /// Reverts: NotAllowed, BadUri.
     function update(bytes32 attrsHash, string calldata uri, bytes32 spkiHash) external;
 
-    /// @notice Starts the seven days after which `unstake` works. The stake serves as bond meanwhile.
+    /// @notice Announces the gateway's next certificate: both it and the one before count until `oldUntil`, at most seven
+    /// days from now, and the gateway changes to it meanwhile. Only one certificate before ever counts: a second rotation
+    /// ends the overlap of the first.
+    /// Reverts: NotAllowed, DurationOutOfBounds.
+    function rotateCert(bytes32 spkiHash, uint40 oldUntil) external;
+
+    /// @notice Starts the seven days after which `unstake` works, anew if they run already. The stake serves as bond
+    /// meanwhile. A request stays open until stake is taken out or the provider retires.
+    /// Reverts: NotAllowed.
     function requestUnstake() external;
 
-    /// @notice Pays `amount` token units of unlocked stake to the caller and ends the request. An active provider must
-    /// keep Params.minStake; a retired one may take all that no live lease locks.
-    /// Reverts: StillBonded, StakeTooLow.
+    /// @notice Pays `amount` token units of unlocked stake to the payout address and ends the request. An active provider
+    /// must keep Params.minStake; a retired one may take all that nothing locks, and the rest later without asking anew.
+    /// Reverts: NotAllowed, StillBonded, StakeTooLow.
     function unstake(uint256 amount) external;
 
-    /// @notice Takes no new leases, for ever. Live leases go on and can be closed by the same keys.
+    /// @notice Takes no new leases, for ever, and starts the seven days after which the stake can be taken out. Live leases
+    /// go on and can be closed by the same keys, and a best bid can still be awarded.
+    /// Reverts: NotAllowed, ProviderInactive (it is retired already).
     function retire() external;
 
     // --- provider's owner or operator key ---
@@ -154,28 +201,33 @@ interface IProviderRegistry {
 
     // --- anyone ---
 
-    /// @notice Adds `amount` token units of the caller to the stake of `provider`.
+    /// @notice Adds `amount` token units of the caller, who has approved this contract before, to the stake of `provider`.
+    /// WARNING: they belong to the provider from then on.
+    /// Reverts: ProviderInactive, AmountMismatch.
     function addStake(address provider, uint256 amount) external;
+
+    // --- deployer ---
+
+    /// @notice The deployer names the Market, once, and has no power from then on. Reverts: NotAllowed, MarketAlreadySet,
+    /// ZeroAddress.
+    function setMarket(address market) external;
 
     // --- Market ---
 
-    /// @notice The deployer names the Market, once.
-    function setMarket(address market) external;
-
-    /// @notice Market only. Locks `amount` for the best bid of an order that is awarded by price; no lease is counted.
+    /// @notice Market only (NotAllowed). Locks `amount` for the best bid of an order that is awarded by price; no lease is counted.
     /// Reverts: ProviderInactive, StakeTooLow.
     function lockBond(address provider, uint256 amount) external;
 
-    /// @notice Market only. Frees `amount` that was locked for a best bid: it was bettered, or its order closed. Never
+    /// @notice Market only (NotAllowed). Frees `amount` that was locked for a best bid: it was bettered, or its order closed. Never
     /// reverts for what was locked, retired or not.
     function unlockBond(address provider, uint256 amount) external;
 
-    /// @notice Market only. Counts a lease and locks `amount` for it. With an amount of zero (the bond of an awarded bid
+    /// @notice Market only (NotAllowed). Counts a lease and locks `amount` for it. With an amount of zero (the bond of an awarded bid
     /// is locked before) nothing about the provider is asked, so that an award cannot be blocked by its winner.
     /// Reverts: ProviderInactive, StakeTooLow.
     function beginLease(address provider, uint256 amount) external;
 
-    /// @notice Market only. Ends one lease and frees its bond of `bond`, of which `penalty` is paid to the Market, and
+    /// @notice Market only (NotAllowed). Ends one lease and frees its bond of `bond`, of which `penalty` is paid to the Market, and
     /// writes what the lease says of the provider: `reason` as in LeaseClosed, but 104 whenever notice had elapsed;
     /// `fees` in token units. Never reverts for a live lease.
     function endLease(
@@ -192,6 +244,8 @@ interface IProviderRegistry {
 
     /// @notice The settlement token in which stake is held.
     function token() external view returns (address);
+    /// @notice The Params whose `minStake` counts here.
+    function params() external view returns (address);
     /// @notice The only bond locker; zero until `setMarket`.
     function market() external view returns (address);
     /// @notice The whole record; state None for an unknown address.

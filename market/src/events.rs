@@ -170,6 +170,7 @@ fn from_registry(event: R) -> Option<Fact> {
         | R::PayoutChangedFilter(_)
         | R::ProviderRetiredFilter(_)
         | R::SlashedFilter(_)
+        | R::CertRotatedFilter(_)
         | R::StakeChangedFilter(_) => None,
     }
 }

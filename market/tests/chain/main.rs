@@ -1,6 +1,7 @@
 //! The chain client against a real node with our contracts on it.
 
 mod anvil;
+mod deployment;
 mod gateway;
 mod money;
 mod sending;

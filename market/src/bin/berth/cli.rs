@@ -8,6 +8,7 @@ use manifests::extension::is_secret_name;
 use manifests::money::{Amount, Rate};
 use manifests::order::Address;
 
+use crate::market::MarketVerb;
 use crate::sdl::SdlVerb;
 use crate::sdl::reading::Faithfulness;
 
@@ -51,6 +52,9 @@ pub(crate) enum Verb {
     Down(Down),
     /// Show the money of the key: wallet and escrow.
     Balance(Balance),
+    /// Put a market on a chain, or check one. Needs no context.
+    #[command(subcommand)]
+    Market(MarketVerb),
 }
 
 /// Which context a verb works in.
@@ -310,7 +314,7 @@ fn hourly(text: &str) -> Result<Rate, String> {
 }
 
 /// `90s`, `5m`, `2h`, or plain seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = match text.char_indices().next_back() {
         Some((at, 's')) => (&text[..at], 1),
         Some((at, 'm')) => (&text[..at], 60),

@@ -14,6 +14,7 @@ mod down;
 mod exit;
 mod logs;
 mod ls;
+mod market;
 mod output;
 mod price;
 mod sdl;
@@ -35,7 +36,7 @@ use crate::cli::{Cli, Verb};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    market::tls::install_provider();
+    ::market::tls::install_provider();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_max_level(tracing::Level::WARN)
@@ -54,6 +55,7 @@ async fn main() -> ExitCode {
         Verb::Deposit(deposit) => deposit::run(deposit).await,
         Verb::Down(down) => down::run(down).await,
         Verb::Balance(balance) => balance::run(balance).await,
+        Verb::Market(verb) => market::run(verb).await,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -99,7 +99,7 @@ fn demand(unit: &SpecUnit) -> Result<Demand, String> {
         let bytes = bounded("storage", volume.size.0, 1, MAX_VOLUME)?;
         match volume.class() {
             _ if volume.persistent() => {
-                persistent.push((volume.class().unwrap_or("default").to_owned(), bytes));
+                persistent.push((volume.claimed_class().to_owned(), bytes));
             }
             Some("ram") => ram_volume_bytes += bytes,
             _ => ephemeral_bytes += bytes,

@@ -96,6 +96,12 @@ impl Volume {
         self.attribute("class")
     }
 
+    /// The class that a persistent volume is claimed from: its own, or `default`.
+    #[must_use]
+    pub fn claimed_class(&self) -> &str {
+        self.class().unwrap_or("default")
+    }
+
     fn attribute(&self, key: &str) -> Option<&str> {
         self.attributes
             .iter()

@@ -31,6 +31,7 @@ mod amounts;
 mod cidr;
 mod environment;
 mod expand;
+mod growth;
 mod http_route;
 mod lease;
 mod namespace;
@@ -58,6 +59,7 @@ use crate::manifest::{Group, Service};
 
 pub use amounts::GPU_RESOURCE;
 pub use cidr::{Cidr, CidrError};
+pub use growth::{VolumeError, VolumeProblem, volumes_may_become};
 pub use lease::{Given, LeaseContext, SecretValue};
 pub use settings::{AddressPool, GatewayRef, Overcommit, Settings, StorageClass};
 

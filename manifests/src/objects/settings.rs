@@ -57,6 +57,8 @@ pub struct StorageClass {
     pub name: String,
     /// Whether its file systems take id-mapped mounts. Pods with a volume that does not keep the node's user namespace.
     pub id_mapped: bool,
+    /// Whether its volumes can become larger, as the class itself says (`allowVolumeExpansion`).
+    pub expandable: bool,
 }
 
 /// What makes Services of type LoadBalancer get an address for a tenant.

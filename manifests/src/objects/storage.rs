@@ -106,7 +106,7 @@ pub(super) fn volumes(frame: &Frame<'_>, service: &Service) -> Result<Volumes, R
 }
 
 fn claim(frame: &Frame<'_>, service: &Service, volume: &Volume, name: String) -> Result<Claim, RenderError> {
-    let class = volume.class().unwrap_or("default");
+    let class = volume.claimed_class();
     let Some(offered) = frame.settings.storage_classes.get(class) else {
         return Err(unsupported(service, format!("persistent volumes of class {class} are not offered")));
     };

@@ -1,6 +1,7 @@
 //! What leases become on a cluster.
 
 mod golden;
+mod growth;
 mod leases;
 mod render;
 mod stage;

@@ -24,7 +24,7 @@ const ANY_GPU: &str = "h100-80Gi-sxm";
 pub(crate) fn settings() -> Settings {
     let network = |text: &str| text.parse().expect("a network");
     let class = |word: &str, name: &str, id_mapped| {
-        (word.to_owned(), StorageClass { name: name.to_owned(), id_mapped })
+        (word.to_owned(), StorageClass { name: name.to_owned(), id_mapped, expandable: true })
     };
     Settings {
         ingress_domain: "apps.provider.example".to_owned(),

@@ -71,7 +71,7 @@ pub fn words(error: &kube::Error) -> String {
 }
 
 /// What the daemon does in the cluster: verb, API group and resource.
-const NEEDED: [(&str, &str, &str); 21] = [
+const NEEDED: [(&str, &str, &str); 26] = [
     ("list", "", "nodes"),
     ("patch", "", "nodes"),
     ("list", "", "pods"),
@@ -84,15 +84,20 @@ const NEEDED: [(&str, &str, &str); 21] = [
     ("patch", "", "limitranges"),
     ("patch", "apps", "deployments"),
     ("patch", "apps", "statefulsets"),
+    ("list", "apps", "statefulsets"),
+    ("delete", "apps", "statefulsets"),
     ("patch", "", "services"),
     ("patch", "", "secrets"),
     ("patch", "", "serviceaccounts"),
     ("patch", "", "persistentvolumeclaims"),
+    ("list", "", "persistentvolumeclaims"),
+    ("delete", "", "persistentvolumeclaims"),
     ("patch", "rbac.authorization.k8s.io", "roles"),
     ("patch", "rbac.authorization.k8s.io", "rolebindings"),
     ("patch", "networking.k8s.io", "networkpolicies"),
     ("patch", "gateway.networking.k8s.io", "httproutes"),
     ("list", "discovery.k8s.io", "endpointslices"),
+    ("list", "storage.k8s.io", "storageclasses"),
 ];
 
 /// Makes sure that our account may do what the daemon does.

@@ -12,7 +12,7 @@ pub mod node_labels;
 pub mod nodes;
 pub mod offers;
 pub mod podresources;
-mod quantity;
+pub(crate) mod quantity;
 pub mod record;
 pub mod requests;
 pub mod watch;

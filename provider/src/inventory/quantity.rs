@@ -4,7 +4,7 @@
 
 /// Which way a quantity that is no whole number of units goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rounding {
+pub(crate) enum Rounding {
     /// For what somebody takes.
     Up,
     /// For what is there.
@@ -14,7 +14,7 @@ pub(super) enum Rounding {
 /// The quantity in units of which `per_one` make one: 1000 reads CPU as thousandths, 1 reads memory as bytes.
 ///
 /// `None` for a text that is no quantity, a negative one, or one beyond 64 bits.
-pub(super) fn units(text: &str, per_one: u64, rounding: Rounding) -> Option<u64> {
+pub(crate) fn units(text: &str, per_one: u64, rounding: Rounding) -> Option<u64> {
     let digits_end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, suffix) = text.split_at(digits_end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));

@@ -4,20 +4,35 @@
 //! the lease's label is ever deleted, each object by the UID it was seen with, and only after a complete and successful look.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions};
+use anyhow::{Context, ensure};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions,
+    PropagationPolicy,
+};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt};
 use manifests::objects::Object;
+
+use super::volumes::{InTheWay, Obstacles, There, key};
 
 /// The one field manager under which everything of ours is applied.
 pub const FIELD_MANAGER: &str = "berth-provider";
 
 /// How long one call to the API server may take.
 const CALL: Duration = Duration::from_secs(15);
+
+/// How long something that was taken away may take to be gone; after that the next turn goes on.
+const GOING: Duration = Duration::from_secs(10);
+
+/// How long a quota that has just grown may take to let claims grow: the API server notes its new limits by and by.
+const QUOTA_NOTED: Duration = Duration::from_secs(3);
+
+/// Between two looks at what is awaited.
+const GLANCE: Duration = Duration::from_millis(100);
 
 /// The kinds in which an older manifest may have left something, in the order in which it is taken away: first the ways in.
 const KINDS: [(&str, &str, &str); 10] = [
@@ -46,20 +61,81 @@ impl Applier {
         Self { client }
     }
 
-    /// Applies the objects in order, without those that wait for what the cluster gives to the others.
+    /// Applies the objects in order, without those that wait for what the cluster gives to the others. What is in the way of
+    /// one is taken away right before it.
     ///
     /// # Errors
     /// The first refusal, naming the object. Nothing after it was applied; what came before stays. The API server's own
     /// words are in it, and they may repeat parts of the object.
-    pub async fn apply(&self, objects: &[Object]) -> anyhow::Result<()> {
-        let params = PatchParams::apply(FIELD_MANAGER).force();
+    pub async fn apply(&self, objects: &[Object], obstacles: &Obstacles) -> anyhow::Result<()> {
         for object in objects.iter().filter(|object| !object.waits) {
-            // Only whether it was taken is of interest, so nothing of the answer is read that may hold a secret.
-            let (api, patch) = (self.api_of(object), Patch::Apply(&object.body));
-            let applied = timely(api.patch_metadata(&object.name, &params, &patch)).await;
+            if let Some(obstacle) = obstacles.get(&key(object)) {
+                self.take_away(object, obstacle).await?;
+            }
+            let deadline = Instant::now() + QUOTA_NOTED;
+            let mut applied = self.apply_one(object).await;
+            while object.kind == "PersistentVolumeClaim"
+                && applied.as_ref().is_err_and(is_above_quota)
+                && Instant::now() < deadline
+            {
+                tokio::time::sleep(GLANCE).await;
+                applied = self.apply_one(object).await;
+            }
             applied.with_context(|| format!("failed to apply {object:?}"))?;
         }
         Ok(())
+    }
+
+    async fn apply_one(&self, object: &Object) -> kube::Result<()> {
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        // Only whether it was taken is of interest, so nothing of the answer is read that may hold a secret.
+        let (api, patch) = (self.api_of(object), Patch::Apply(&object.body));
+        timely(api.patch_metadata(&object.name, &params, &patch)).await.map(|_| ())
+    }
+
+    /// Deletes what has the object's kind and name, and waits until it is gone.
+    async fn take_away(&self, object: &Object, obstacle: &InTheWay) -> anyhow::Result<()> {
+        let InTheWay { uid, resource_version, keep_pods } = obstacle;
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: uid.clone(),
+                resource_version: resource_version.clone(),
+            }),
+            propagation_policy: Some(match keep_pods {
+                true => PropagationPolicy::Orphan,
+                false => PropagationPolicy::Background,
+            }),
+            ..DeleteParams::default()
+        };
+        let api = self.api_of(object);
+        let deleted = timely(api.delete(&object.name, &params)).await;
+        forgive_absence(deleted).with_context(|| format!("failed to make way for {object:?}"))?;
+        let deadline = Instant::now() + GOING;
+        loop {
+            let there = timely(api.get_metadata_opt(&object.name)).await;
+            let there =
+                there.with_context(|| format!("failed to look whether way is made for {object:?}"))?;
+            if there.is_none_or(|there| there.metadata.uid != *uid) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{object:?} is replaced, and the one before is not gone yet");
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+
+    /// What of a lease's persistent volumes the namespace holds under `selector`.
+    ///
+    /// # Errors
+    /// When a list fails.
+    pub async fn volumes(&self, namespace: &str, selector: &str) -> anyhow::Result<There> {
+        let params = ListParams::default().labels(selector);
+        let sets: Api<StatefulSet> = Api::namespaced(self.client.clone(), namespace);
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
+        let sets = timely(sets.list(&params)).await;
+        let sets = sets.with_context(|| format!("failed to list StatefulSets in {namespace}"))?.items;
+        let claims = timely(claims.list(&params)).await;
+        let claims = claims.with_context(|| format!("failed to list claims in {namespace}"))?.items;
+        Ok(There { sets, claims })
     }
 
     /// Deletes what the namespace still holds under `selector` besides the objects given. Nothing is deleted unless every
@@ -143,6 +219,11 @@ async fn timely<T>(call: impl Future<Output = kube::Result<T>>) -> kube::Result<
             format!("the API server did not answer within {} s", CALL.as_secs()).into(),
         )),
     }
+}
+
+/// Whether the API server refused something because the namespace's quota has no room for it.
+pub fn is_above_quota(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 403 && status.message.contains("exceeded quota"))
 }
 
 /// Whether something was deleted; that it was gone or was replaced meanwhile is fine.

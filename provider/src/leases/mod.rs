@@ -11,4 +11,5 @@ pub mod reconcile;
 mod redact;
 mod sight;
 pub mod status;
+pub mod volumes;
 pub mod workloads;

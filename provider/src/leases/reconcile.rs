@@ -19,13 +19,14 @@ use manifests::objects::{self, Cidr, Given, LeaseContext, Objects, SecretValue, 
 use manifests::order::{Address, LeaseId};
 use market::api::LeaseState as State;
 
-use super::apply::Applier;
+use super::apply::{Applier, is_above_quota};
 use super::health::Verdict;
 use super::names::{lease_of, selector, short_name};
 use super::plan::{Depths, Step, namespaces, step};
 use super::redact::redact;
 use super::sight::Sight;
 use super::status::Shown;
+use super::volumes::{Obstacles, obstacles};
 use super::workloads::Workloads;
 use crate::clock::Clock;
 use crate::inventory::watch::Blind;
@@ -471,10 +472,21 @@ async fn try_to_apply(applier: &Applier, job: &Job, replaces: bool) -> anyhow::R
         }
         is_new = false;
     }
-    applier.apply(&job.objects.items).await?;
-    if replaces || !is_new {
-        applier.prune(namespace, &selector(&job.short_name), &job.objects.items).await?;
+    let (items, selector) = (&job.objects.items, selector(&job.short_name));
+    let has_volumes = items.iter().any(|object| object.kind == "PersistentVolumeClaim");
+    let obstacles = match has_volumes && !is_new {
+        true => obstacles(items, &applier.volumes(namespace, &selector).await?)
+            .map_err(|refusal| anyhow!(refusal))?,
+        false => Obstacles::new(),
+    };
+    let applied = applier.apply(items, &obstacles).await;
+    // What an older manifest left may be what takes the room: without it the next turn gets on.
+    let needs_room =
+        applied.as_ref().is_err_and(|error| error.downcast_ref::<kube::Error>().is_some_and(is_above_quota));
+    if needs_room || applied.is_ok() && (replaces || !is_new) {
+        applier.prune(namespace, &selector, items).await?;
     }
+    applied?;
     tracing::info!(lease = %job.id, revision = job.revision, "the objects of a lease are applied");
     Ok(())
 }

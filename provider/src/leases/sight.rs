@@ -9,7 +9,7 @@ use market::api::{PortStatus, ServiceStatus};
 
 use super::health::{Service, Verdict, judge, pod_status, ready_replicas};
 use super::pods::Source;
-use super::workloads::{Seen, Workloads, complaint, rolled_out};
+use super::workloads::{Seen, Workloads};
 use crate::inventory::Inventory;
 use crate::inventory::watch::Blind;
 
@@ -40,10 +40,7 @@ impl Sight {
     /// Whether something that runs a service of the group is not there.
     pub(super) fn lacks(&self, short_name: &str, group: &Group) -> bool {
         let seen = self.workloads.get(short_name);
-        group
-            .services
-            .iter()
-            .any(|service| seen.is_none_or(|seen| !seen.deployments.contains_key(&service.name)))
+        group.services.iter().any(|service| seen.is_none_or(|seen| seen.rollout(service).is_none()))
     }
 
     /// The services of a group as the cluster shows them. `port_host` is where ports on the nodes are reached.
@@ -62,12 +59,12 @@ impl Sight {
         let mut views = Vec::new();
         let mut statuses = Vec::new();
         for (service, (all, staying)) in group.services.iter().zip(&pods) {
-            let deployment = seen.deployments.get(&service.name).map(AsRef::as_ref);
+            let rollout = seen.rollout(service);
             let view = Service {
                 name: &service.name,
                 wanted: service.count,
-                rolled_out: deployment.and_then(rolled_out),
-                complaint: deployment.and_then(complaint),
+                rolled_out: rollout.and_then(|rollout| rollout.done),
+                complaint: rollout.and_then(|rollout| rollout.complaint),
                 pods: staying,
             };
             let ports = seen.ports.get(&service.name).into_iter().flatten();

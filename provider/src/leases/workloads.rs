@@ -1,15 +1,17 @@
-//! What runs for leases, as the cluster shows it: the namespaces, Deployments and Services that carry a lease's label.
+//! What runs for leases, as the cluster shows it: the namespaces, Deployments, StatefulSets and Services that carry a lease's
+//! label.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use futures::future::join3;
-use k8s_openapi::api::apps::v1::Deployment;
+use futures::future::join4;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use kube::{Api, Client, ResourceExt};
-use manifests::manifest::Proto;
+use manifests::manifest::{self, Proto};
 use manifests::objects::{Given, labels};
+use manifests::resources::Volume;
 use market::api::PortStatus;
 
 use super::names::{lease_of, service_of};
@@ -20,6 +22,7 @@ use crate::inventory::watch::{Blind, PATIENCE, Watch, Watched};
 pub struct Workloads {
     namespaces: Watched<Namespace>,
     deployments: Watched<Deployment>,
+    sets: Watched<StatefulSet>,
     services: Watched<Service>,
 }
 
@@ -28,13 +31,35 @@ pub struct Workloads {
 pub struct Seen {
     /// Its Deployments by service.
     pub deployments: BTreeMap<String, Arc<Deployment>>,
+    /// Its StatefulSets by service.
+    pub sets: BTreeMap<String, Arc<StatefulSet>>,
     /// Its ports on the nodes by service; the host is left to the caller.
     pub ports: BTreeMap<String, Vec<PortStatus>>,
     /// Its leased addresses by the number of their endpoint.
     pub addresses: BTreeMap<u32, IpAddr>,
 }
 
+/// What the controller of a service's replicas says of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rollout<'a> {
+    /// Whether every replica runs the latest objects; `None` until the controller has looked at them.
+    pub done: Option<bool>,
+    /// What the controller complains about.
+    pub complaint: Option<&'a str>,
+}
+
 impl Seen {
+    /// What runs a service, as far as it is there: a StatefulSet where its replicas have persistent volumes.
+    pub fn rollout(&self, service: &manifest::Service) -> Option<Rollout<'_>> {
+        if service.resources.storage.iter().any(Volume::persistent) {
+            let set = self.sets.get(&service.name)?;
+            // A StatefulSet complains by events only.
+            return Some(Rollout { done: set_rolled_out(set), complaint: None });
+        }
+        let deployment = self.deployments.get(&service.name)?;
+        Some(Rollout { done: rolled_out(deployment), complaint: complaint(deployment) })
+    }
+
     /// What containers are told of it.
     pub fn given(&self) -> Given {
         let protocol = |port: &PortStatus| if port.protocol == "UDP" { Proto::Udp } else { Proto::Tcp };
@@ -64,14 +89,21 @@ impl Workloads {
             trim: trim_deployment,
             patience: PATIENCE,
         };
+        let sets = Watch {
+            api: Api::all(client.clone()),
+            labels: labels.clone(),
+            trim: trim_set,
+            patience: PATIENCE,
+        };
         let services = Watch { api: Api::all(client.clone()), labels, trim: |_| {}, patience: PATIENCE };
         let (namespaces, keep_namespaces) = namespaces.start(changed.clone());
         let (deployments, keep_deployments) = deployments.start(changed.clone());
+        let (sets, keep_sets) = sets.start(changed.clone());
         let (services, keep_services) = services.start(changed);
         let task = async {
-            join3(keep_namespaces, keep_deployments, keep_services).await;
+            join4(keep_namespaces, keep_deployments, keep_sets, keep_services).await;
         };
-        (Self { namespaces, deployments, services }, task)
+        (Self { namespaces, deployments, sets, services }, task)
     }
 
     /// The namespaces of leases, by the lease's short name.
@@ -95,6 +127,12 @@ impl Workloads {
                 seen.deployments.insert(service.to_owned(), Arc::clone(&deployment));
             }
         }
+        for set in self.sets.all()? {
+            if let (Some(lease), Some(service)) = (lease_of(&*set), service_of(&*set)) {
+                let seen = leases.entry(lease.to_owned()).or_default();
+                seen.sets.insert(service.to_owned(), Arc::clone(&set));
+            }
+        }
         for object in self.services.all()? {
             if let (Some(lease), Some(service)) = (lease_of(&*object), service_of(&*object)) {
                 let seen = leases.entry(lease.to_owned()).or_default();
@@ -108,8 +146,7 @@ impl Workloads {
     }
 }
 
-/// Whether every replica runs the latest objects; `None` until the controller has looked at them.
-pub fn rolled_out(deployment: &Deployment) -> Option<bool> {
+fn rolled_out(deployment: &Deployment) -> Option<bool> {
     let status = deployment.status.as_ref()?;
     if status.observed_generation < deployment.metadata.generation {
         return None;
@@ -119,8 +156,18 @@ pub fn rolled_out(deployment: &Deployment) -> Option<bool> {
     Some(updated >= wanted && all == updated)
 }
 
-/// What the controller complains about.
-pub fn complaint(deployment: &Deployment) -> Option<&str> {
+/// The same of a StatefulSet. One that is going is about to be made anew.
+fn set_rolled_out(set: &StatefulSet) -> Option<bool> {
+    let status = set.status.as_ref()?;
+    if status.observed_generation < set.metadata.generation || set.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let updated = status.updated_replicas.unwrap_or(0);
+    Some(updated >= wanted && status.replicas == updated)
+}
+
+fn complaint(deployment: &Deployment) -> Option<&str> {
     let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
     conditions
         .iter()
@@ -161,8 +208,17 @@ fn trim_deployment(deployment: &mut Deployment) {
     }
 }
 
+/// The same of a StatefulSet.
+fn trim_set(set: &mut StatefulSet) {
+    if let Some(spec) = &mut set.spec {
+        spec.template.spec = None;
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use k8s_openapi::jiff::Timestamp;
     use serde_json::{Value, json};
 
     use super::*;
@@ -189,6 +245,35 @@ mod tests {
         ] {
             assert_eq!(rolled_out(&deployment(generation, &status)), expected, "{status}");
         }
+    }
+
+    #[test]
+    fn an_update_of_a_stateful_set_is_rolled_out_when_no_old_replica_is_left() {
+        let set = |generation: i64, replicas: i32, updated: i32| -> StatefulSet {
+            serde_json::from_value(json!({
+                "metadata": {"name": "db", "generation": generation},
+                "spec": {"replicas": 2, "selector": {}, "template": {"spec": {"containers": [
+                    {"name": "db", "env": [{"name": "P", "value": "hunter2"}]},
+                ]}}},
+                "status": {"observedGeneration": 2, "replicas": replicas, "updatedReplicas": updated},
+            }))
+            .expect("a set")
+        };
+        for (generation, replicas, updated, expected) in [
+            (3, 2, 2, None),
+            (2, 2, 2, Some(true)),
+            (2, 2, 1, Some(false)),
+            (2, 1, 1, Some(false)),
+            (2, 0, 0, Some(false)),
+        ] {
+            let set = set(generation, replicas, updated);
+            assert_eq!(set_rolled_out(&set), expected, "{updated} of {replicas} in generation {generation}");
+        }
+        let mut going = set(2, 2, 2);
+        trim_set(&mut going);
+        assert!(!serde_json::to_string(&going).expect("json").contains("hunter2"));
+        going.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        assert_eq!(set_rolled_out(&going), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use manifests::check;
 use manifests::group::OrderSpec;
 use manifests::manifest::{Group, Manifest};
-use manifests::objects::{LeaseContext, render};
+use manifests::objects::{LeaseContext, render, volumes_may_become};
 use manifests::order::LeaseId;
 use market::api::ErrorKind;
 
@@ -34,6 +34,7 @@ pub(in crate::gateway) async fn put(
     can_be_run(&gateway, id, group).await?;
     let _alone = gateway.claims.lock().await;
     hosts_are_free(&gateway, id, group).await?;
+    volumes_can_follow(&gateway, id, group).await?;
     let digest = manifest.digest();
     let revision = gateway.store.put_manifest(id, digest, &manifest.to_json(), gateway.clock.now()).await?;
     gateway.reconcile.nudge();
@@ -89,6 +90,13 @@ async fn can_be_run(gateway: &Gateway, id: LeaseId, group: &Group) -> Result<(),
     render(group, &context, &gateway.cluster)
         .map_err(|error| Refused::new(ErrorKind::ManifestRefused, error.to_string()))?;
     Ok(())
+}
+
+/// Persistent volumes of what runs already become those of the manifest, or the manifest is refused as a whole.
+async fn volumes_can_follow(gateway: &Gateway, id: LeaseId, group: &Group) -> Result<(), Refused> {
+    let Some(running) = stored_group(gateway, id).await? else { return Ok(()) };
+    volumes_may_become(&running, group, &gateway.cluster.storage_classes)
+        .map_err(|error| Refused::new(ErrorKind::ManifestRefused, error.to_string()).because("volume_kept"))
 }
 
 async fn hosts_are_free(gateway: &Gateway, id: LeaseId, group: &Group) -> Result<(), Refused> {

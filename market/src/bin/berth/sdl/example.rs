@@ -29,8 +29,10 @@ pub(super) struct Cluster {
 impl Cluster {
     /// A cluster that offers everything there is.
     pub(super) fn settings(&self) -> Settings {
-        let class =
-            |word: &str| (word.to_owned(), StorageClass { name: format!("berth-{word}"), id_mapped: true });
+        let class = |word: &str| {
+            let name = format!("berth-{word}");
+            (word.to_owned(), StorageClass { name, id_mapped: true, expandable: true })
+        };
         Settings {
             ingress_domain: self.ingress_domain.clone(),
             gateway: GatewayRef {

@@ -3,10 +3,11 @@
 //! Amounts are unsigned and never wrap: a promise larger than what is left either is refused ([`Capacity::take`]) or leaves
 //! nothing ([`Capacity::take_saturating`]), so that sources that contradict each other make capacity smaller, never larger.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use manifests::decision::{Placement, Takes};
 use manifests::gpu::Gpu;
+use manifests::objects;
 use serde::{Deserialize, Serialize};
 
 /// What a cluster has left for new orders.
@@ -15,9 +16,15 @@ use serde::{Deserialize, Serialize};
 pub struct Capacity {
     /// The nodes by name.
     pub nodes: BTreeMap<String, Node>,
-    /// Classes in which persistent volumes are offered.
+    /// Bytes of persistent volumes that are left to sell, by each class that is offered.
     #[serde(default)]
-    pub storage_classes: BTreeSet<String>,
+    pub storage: BTreeMap<String, u64>,
+    /// Addresses that are left to lease.
+    #[serde(default)]
+    pub leased_ips: u64,
+    /// How much more is sold than is kept free.
+    #[serde(default)]
+    pub overcommit: objects::Overcommit,
     /// Why nothing can be promised at the moment, such as a watch that has not caught up; `None` when the rest is sound.
     #[serde(default)]
     pub problem: Option<String>,
@@ -52,11 +59,11 @@ fn amd64() -> String {
 
 /// A promise is larger than what is left.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("node {node} has {have} of {what} left, {need} are taken")]
+#[error("{} has {have} of {what} left, {need} are taken", .node.as_ref().map_or("the cluster".to_owned(), |node| format!("node {node}")))]
 pub struct Overcommit {
-    /// Where.
-    pub node: String,
-    /// Of what: `cpu_milli`, `memory_bytes`, `ephemeral_bytes` or a GPU pool.
+    /// Where; `None` for what belongs to no node.
+    pub node: Option<String>,
+    /// Of what: `cpu_milli`, `memory_bytes`, `ephemeral_bytes`, a GPU pool, a storage class or `leased_ips`.
     pub what: String,
     /// How much was to be taken.
     pub need: u64,
@@ -74,14 +81,26 @@ impl Capacity {
         for replica in &placement.replicas {
             left.take_replica(&replica.node, &replica.takes)?;
         }
+        let short = |what: &str, need, have| Overcommit { node: None, what: what.to_owned(), need, have };
+        for (class, bytes) in placement.volumes() {
+            let mut none = 0;
+            let have = left.storage.get_mut(class).unwrap_or(&mut none);
+            *have = have.checked_sub(bytes).ok_or_else(|| short(class, bytes, *have))?;
+        }
+        let (need, have) = (placement.leased_ips, left.leased_ips);
+        left.leased_ips = have.checked_sub(need).ok_or_else(|| short("leased_ips", need, have))?;
         *self = left;
         Ok(())
     }
 
     fn take_replica(&mut self, name: &str, takes: &Takes) -> Result<(), Overcommit> {
-        let short =
-            |what: &str, need, have| Overcommit { node: name.to_owned(), what: what.to_owned(), need, have };
-        let Takes { cpu_milli, memory_bytes, ephemeral_bytes, gpu } = takes;
+        let short = |what: &str, need, have| Overcommit {
+            node: Some(name.to_owned()),
+            what: what.to_owned(),
+            need,
+            have,
+        };
+        let Takes { cpu_milli, memory_bytes, ephemeral_bytes, gpu, volumes: _ } = takes;
         let node = self.nodes.get_mut(name).ok_or_else(|| short("cpu_milli", *cpu_milli, 0))?;
         for (what, left, need) in [
             ("cpu_milli", &mut node.cpu_milli, *cpu_milli),
@@ -101,9 +120,15 @@ impl Capacity {
 
     /// Takes a placement as far as there is something to take; nothing goes below zero.
     pub fn take_saturating(&mut self, placement: &Placement) {
+        for (class, bytes) in placement.volumes() {
+            if let Some(left) = self.storage.get_mut(class) {
+                *left = left.saturating_sub(bytes);
+            }
+        }
+        self.leased_ips = self.leased_ips.saturating_sub(placement.leased_ips);
         for replica in &placement.replicas {
             let Some(node) = self.nodes.get_mut(&replica.node) else { continue };
-            let Takes { cpu_milli, memory_bytes, ephemeral_bytes, gpu } = &replica.takes;
+            let Takes { cpu_milli, memory_bytes, ephemeral_bytes, gpu, volumes: _ } = &replica.takes;
             node.cpu_milli = node.cpu_milli.saturating_sub(*cpu_milli);
             node.memory_bytes = node.memory_bytes.saturating_sub(*memory_bytes);
             node.ephemeral_bytes = node.ephemeral_bytes.saturating_sub(*ephemeral_bytes);
@@ -137,8 +162,11 @@ mod tests {
 
     fn placement(node: &str, cpu_milli: u64, gpu: Option<(&str, u64)>) -> Placement {
         let gpu = gpu.map(|(pool, count)| GpuTake { pool: pool.to_owned(), count });
-        let takes = Takes { cpu_milli, memory_bytes: 1, ephemeral_bytes: 1, gpu };
-        Placement { replicas: vec![Replica { unit: 1, node: node.to_owned(), takes }] }
+        let takes = Takes { cpu_milli, memory_bytes: 1, ephemeral_bytes: 1, gpu, ..Takes::default() };
+        Placement {
+            replicas: vec![Replica { unit: 1, node: node.to_owned(), takes }],
+            ..Placement::default()
+        }
     }
 
     #[test]

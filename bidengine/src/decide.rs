@@ -7,7 +7,7 @@ use manifests::order::{Order, OrderKind};
 use serde::{Deserialize, Serialize};
 
 use crate::capacity::Capacity;
-use crate::demand::{Demand, demands};
+use crate::demand::demands;
 use crate::place::place_all;
 use crate::policy::Policy;
 use crate::tariff::Tariff;
@@ -74,7 +74,7 @@ fn bid(
     let spec = OrderSpec::from_bytes(&order.spec)
         .map_err(|error| Reason::SpecInvalid { problem: error.to_string() })?;
     let demands = demands(&spec).map_err(|problem| Reason::SpecInvalid { problem })?;
-    refuse_unsupported(&spec.requirements, &demands, capacity)?;
+    refuse_unsupported(&spec.requirements)?;
     let warnings = policy.compare(&spec.requirements)?;
     if let Some(problem) = &capacity.problem {
         return Err(Reason::InventoryUnknown { problem: problem.clone() });
@@ -88,24 +88,10 @@ fn bid(
 }
 
 /// What no lease can have yet.
-fn refuse_unsupported(
-    requirements: &Requirements,
-    demands: &[Demand],
-    capacity: &Capacity,
-) -> Result<(), Reason> {
+fn refuse_unsupported(requirements: &Requirements) -> Result<(), Reason> {
     let tee = requirements.attributes.iter().flatten().find(|attribute| attribute.key == "tee/type");
     if let Some(tee) = tee {
         return Err(Reason::Unsupported { what: format!("a trusted execution environment ({})", tee.value) });
-    }
-    if demands.iter().any(|demand| demand.leased_ips > 0) {
-        return Err(Reason::IpUnavailable);
-    }
-    for (class, _) in demands.iter().flat_map(|demand| &demand.persistent) {
-        if !capacity.storage_classes.contains(class) {
-            let offered: Vec<&str> = capacity.storage_classes.iter().map(String::as_str).collect();
-            let have = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
-            return Err(Reason::ResourcesStorageClass { need: class.clone(), have });
-        }
     }
     Ok(())
 }

@@ -3,9 +3,12 @@
 //! The bytes of a spec come from a stranger: everything is bounded here by the limits of the language before anything is
 //! added up or walked through.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use manifests::decision::Takes;
 use manifests::gpu::GpuRequest;
 use manifests::group::{OrderSpec, SpecUnit};
+use manifests::objects::Overcommit;
 use manifests::resources::EndpointKind;
 
 /// A resource unit in amounts.
@@ -26,17 +29,25 @@ pub(crate) struct Demand {
     pub(crate) arch: Option<String>,
     /// Host names and ports at the shared entrances.
     pub(crate) endpoints: u64,
-    pub(crate) leased_ips: u64,
+    /// The numbers of the endpoints whose addresses are leased; services may share one.
+    pub(crate) leased_endpoints: BTreeSet<u32>,
 }
 
 impl Demand {
-    /// What one replica takes from its node, GPUs aside.
-    pub(crate) fn takes(&self) -> Takes {
+    /// What one replica takes, GPUs aside. Volumes in memory are never sold twice.
+    pub(crate) fn takes(&self, overcommit: Overcommit) -> Takes {
+        let memory_bytes = overcommit.kept_memory_up(self.memory_bytes);
+        let mut volumes: BTreeMap<String, u64> = BTreeMap::new();
+        for (class, bytes) in &self.persistent {
+            let sum = volumes.entry(class.clone()).or_default();
+            *sum = sum.saturating_add(*bytes);
+        }
         Takes {
-            cpu_milli: self.cpu_milli,
-            memory_bytes: self.memory_bytes.saturating_add(self.ram_volume_bytes),
-            ephemeral_bytes: self.ephemeral_bytes,
+            cpu_milli: overcommit.kept_cpu_up(self.cpu_milli),
+            memory_bytes: memory_bytes.saturating_add(self.ram_volume_bytes),
+            ephemeral_bytes: overcommit.kept_ephemeral_up(self.ephemeral_bytes),
             gpu: None,
+            volumes,
         }
     }
 }
@@ -132,7 +143,7 @@ fn demand(unit: &SpecUnit) -> Result<Demand, String> {
         gpu,
         arch,
         endpoints: whole(resources.endpoints.len() - leased_ips),
-        leased_ips: whole(leased_ips),
+        leased_endpoints: of_kind(EndpointKind::LeasedIp).map(|endpoint| endpoint.sequence_number).collect(),
     })
 }
 

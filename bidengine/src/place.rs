@@ -12,6 +12,7 @@ use manifests::decision::{GpuTake, Placement, Reason, Replica, Takes};
 use manifests::gpu::Gpu;
 use manifests::group::OrderSpec;
 use manifests::money::Rate;
+use manifests::objects::Overcommit;
 
 use crate::capacity::{Capacity, Node};
 use crate::demand::{Demand, demands};
@@ -33,6 +34,10 @@ pub(crate) fn place_all(
 ) -> Result<Placement, Reason> {
     let room = Room::new(capacity);
     let mut demands: Vec<&Demand> = demands.iter().filter(|demand| demand.count > 0).collect();
+    has_volumes(&demands, capacity)?;
+    if leased_ips(&demands) > capacity.leased_ips {
+        return Err(Reason::IpUnavailable);
+    }
     demands
         .sort_by_key(|demand| (Reverse((demand.gpus, demand.cpu_milli, demand.memory_bytes)), demand.unit));
     let offers: Vec<Vec<Offer<'_>>> =
@@ -48,7 +53,7 @@ pub(crate) fn place_all(
         match place_units(&demands, &pools, room.clone()) {
             Ok(mut replicas) => {
                 replicas.sort_by_key(|replica| replica.unit);
-                return Ok(Placement { replicas });
+                return Ok(Placement { replicas, leased_ips: leased_ips(&demands) });
             }
             Err(stuck) if furthest.as_ref().is_none_or(|before| before.progress() < stuck.progress()) => {
                 furthest = Some(stuck);
@@ -58,6 +63,38 @@ pub(crate) fn place_all(
     }
     let stuck = furthest.expect("there is a choice of pools, if only of none for units without GPUs");
     Err(why_not(demands[stuck.index], &stuck.room, tariff, stuck.placed))
+}
+
+/// Whether every class of volumes is offered and has room for all of them together.
+fn has_volumes(demands: &[&Demand], capacity: &Capacity) -> Result<(), Reason> {
+    let mut needed: BTreeMap<&str, u64> = BTreeMap::new();
+    for demand in demands {
+        for (class, bytes) in &demand.persistent {
+            let sum = needed.entry(class).or_default();
+            *sum = sum.saturating_add(bytes.saturating_mul(u64::from(demand.count)));
+        }
+    }
+    for (class, need) in needed {
+        match capacity.storage.get(class) {
+            None => {
+                let offered: Vec<&str> = capacity.storage.keys().map(String::as_str).collect();
+                let have = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
+                return Err(Reason::ResourcesStorageClass { need: class.to_owned(), have });
+            }
+            Some(have) if *have < need => {
+                return Err(Reason::ResourcesVolume { class: class.to_owned(), need, have: *have });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// How many addresses a group leases: services that name one endpoint share it.
+fn leased_ips(demands: &[&Demand]) -> u64 {
+    let endpoints: BTreeSet<u32> =
+        demands.iter().flat_map(|demand| &demand.leased_endpoints).copied().collect();
+    u64::try_from(endpoints.len()).unwrap_or(u64::MAX)
 }
 
 /// A pool that a unit could take its GPUs from, and what all of them would cost there; no pool for a unit without GPUs.
@@ -147,7 +184,7 @@ fn place_replicas<'a>(
     pool: Option<&'a Gpu>,
     room: &mut Room<'a>,
 ) -> Result<Vec<Replica>, u32> {
-    let mut takes = demand.takes();
+    let mut takes = demand.takes(room.overcommit);
     takes.gpu = pool.map(|pool| GpuTake { pool: pool.to_string(), count: demand.gpus });
     let mut replicas = Vec::new();
     for placed in 0..demand.count {
@@ -185,7 +222,8 @@ fn why_not(demand: &Demand, room: &Room<'_>, tariff: &Tariff, placed: u32) -> Re
         }
         nodes.retain(|slot| most_gpus(slot) >= demand.gpus);
     }
-    let Takes { cpu_milli, memory_bytes, ephemeral_bytes, gpu: _ } = demand.takes();
+    let Takes { cpu_milli, memory_bytes, ephemeral_bytes, gpu: _, volumes: _ } =
+        demand.takes(room.overcommit);
     let most_cpu = nodes.iter().map(|slot| slot.free_cpu()).max().unwrap_or(0);
     let most_memory = nodes.iter().map(|slot| slot.free_memory()).max().unwrap_or(0);
     let most_ephemeral = nodes.iter().map(|slot| slot.free_ephemeral()).max().unwrap_or(0);
@@ -201,6 +239,7 @@ fn why_not(demand: &Demand, room: &Room<'_>, tariff: &Tariff, placed: u32) -> Re
 #[derive(Clone)]
 struct Room<'a> {
     nodes: Vec<Slot<'a>>,
+    overcommit: Overcommit,
 }
 
 /// One node and what this group already takes there.
@@ -224,7 +263,8 @@ impl<'a> Room<'a> {
             ephemeral_bytes: 0,
             gpus: BTreeMap::new(),
         };
-        Self { nodes: capacity.nodes.iter().filter(|(_, node)| node.schedulable).map(slot).collect() }
+        let nodes = capacity.nodes.iter().filter(|(_, node)| node.schedulable).map(slot).collect();
+        Self { nodes, overcommit: capacity.overcommit }
     }
 }
 

@@ -278,6 +278,18 @@ impl Tariff {
         Some(best.monthly)
     }
 
+    /// Whether persistent volumes of a class have a price. Without one they are not sold.
+    #[must_use]
+    pub fn sells_storage(&self, class: &str) -> bool {
+        self.table.storage_gib.contains_key(class)
+    }
+
+    /// Whether a leased address has a price. Without one none is leased.
+    #[must_use]
+    pub fn leases_addresses(&self) -> bool {
+        self.table.ip.is_some()
+    }
+
     /// What a group costs where it was placed, with one line for each sort of thing; the lines add up to the rate.
     ///
     /// A price above what a rate can hold comes out as [`Rate::MAX`].
@@ -330,7 +342,7 @@ impl Tariff {
             format!("{endpoints} endpoint"),
             table.endpoint.rate_up(endpoints, 1),
         );
-        let addresses = total(|demand| demand.leased_ips);
+        let addresses = u128::from(placement.leased_ips);
         if addresses > 0 {
             let price = table.ip.ok_or(Reason::IpUnavailable)?;
             bill.add("ip".to_owned(), format!("{addresses} address"), price.rate_up(addresses, 1));

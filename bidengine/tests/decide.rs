@@ -146,6 +146,7 @@ fn every_reason_that_can_be_given_has_a_case() {
         "resources_memory",
         "resources_storage",
         "resources_storage_class",
+        "resources_volume",
         "node_fragmentation",
         "ip_unavailable",
         "price_above_max",

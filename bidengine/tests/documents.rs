@@ -5,7 +5,7 @@
 #[path = "support/order.rs"]
 mod order;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -65,7 +65,7 @@ fn hall() -> Capacity {
     for copy in 0..8 {
         nodes.insert(format!("plain-{copy}"), node(BTreeMap::new()));
     }
-    Capacity { nodes, storage_classes: BTreeSet::new(), problem: None }
+    Capacity { nodes, ..Capacity::default() }
 }
 
 fn tariff() -> Tariff {

@@ -36,8 +36,7 @@ fn node() -> impl Strategy<Value = Node> {
 fn capacity() -> impl Strategy<Value = Capacity> {
     prop::collection::vec(node(), 0..6).prop_map(|nodes| Capacity {
         nodes: (0..).zip(nodes).map(|(index, node)| (format!("node-{index}"), node)).collect(),
-        storage_classes: BTreeSet::new(),
-        problem: None,
+        ..Capacity::default()
     })
 }
 

@@ -115,7 +115,7 @@ fn lease(deployment: &Deployment) -> LeaseContext {
     LeaseContext {
         id: LeaseId { tenant: Address([0xab; 20]), dseq: 1201, gseq: 1, oseq: 1 },
         provider: Address([0xcd; 20]),
-        placement: Placement { replicas: replicas.collect() },
+        placement: Placement { replicas: replicas.collect(), ..Placement::default() },
         given: Given::default(),
         secrets: BTreeMap::new(),
     }

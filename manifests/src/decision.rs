@@ -49,6 +49,9 @@ pub struct LineItem {
 pub struct Placement {
     /// One entry a replica of a resource unit.
     pub replicas: Vec<Replica>,
+    /// Leased addresses of the whole group.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub leased_ips: u64,
 }
 
 /// One replica of one resource unit of a group.
@@ -73,6 +76,9 @@ pub struct Takes {
     pub ephemeral_bytes: u64,
     /// GPUs, all from this one pool; `None` when no GPU is asked for.
     pub gpu: Option<GpuTake>,
+    /// Bytes of persistent volumes, by class. They are the cluster's, not the node's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub volumes: BTreeMap<String, u64>,
 }
 
 /// GPUs of one model pool on a node.
@@ -84,7 +90,23 @@ pub struct GpuTake {
     pub count: u64,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference over")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl Placement {
+    /// Bytes of persistent volumes over all replicas, by class.
+    #[must_use]
+    pub fn volumes(&self) -> BTreeMap<&str, u64> {
+        let mut classes: BTreeMap<&str, u64> = BTreeMap::new();
+        for (class, bytes) in self.replicas.iter().flat_map(|replica| &replica.takes.volumes) {
+            let sum = classes.entry(class).or_default();
+            *sum = sum.saturating_add(*bytes);
+        }
+        classes
+    }
+
     /// How many replicas of the unit go to each node.
     #[must_use]
     pub fn nodes_of(&self, unit: u32) -> BTreeMap<&str, u32> {
@@ -164,6 +186,15 @@ pub enum Reason {
         /// The classes that are offered.
         have: String,
     },
+    /// Of the storage class less is left to sell than the volumes take together.
+    ResourcesVolume {
+        /// The class.
+        class: String,
+        /// Bytes that all volumes of the class need.
+        need: u64,
+        /// Bytes that are left.
+        have: u64,
+    },
     /// Each resource is there, but not together on one node for every replica.
     NodeFragmentation {
         /// The resource unit whose replica found no node.
@@ -232,6 +263,7 @@ impl Reason {
             Self::ResourcesMemory { .. } => "resources_memory",
             Self::ResourcesStorage { .. } => "resources_storage",
             Self::ResourcesStorageClass { .. } => "resources_storage_class",
+            Self::ResourcesVolume { .. } => "resources_volume",
             Self::NodeFragmentation { .. } => "node_fragmentation",
             Self::IpUnavailable => "ip_unavailable",
             Self::PriceAboveMax { .. } => "price_above_max",
@@ -272,6 +304,9 @@ impl fmt::Display for Reason {
             }
             Self::ResourcesStorageClass { need, have } => {
                 write!(f, "storage class {need} is needed; offered are {have}")
+            }
+            Self::ResourcesVolume { class, need, have } => {
+                write!(f, "{need} bytes of storage class {class} are needed; {have} are left to sell")
             }
             Self::NodeFragmentation { unit, placed, wanted } => write!(
                 f,

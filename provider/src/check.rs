@@ -167,6 +167,9 @@ async fn cluster(config: &Config, lines: &mut Lines) {
     seen.await.ok();
     lines.tell("inventory", nodes(&inventory, &clock));
     lines.tell("prices", prices(config, &inventory, &clock));
+    lines.tell("volumes", volumes(config, &inventory));
+    lines.tell("addresses", addresses(config));
+    lines.tell("runtime class", runtime_classes(config, &client).await);
     keep.abort();
 }
 
@@ -205,6 +208,46 @@ fn prices(config: &Config, inventory: &Inventory, clock: &Clock) -> anyhow::Resu
         bail!("{finding}");
     }
     Ok(if told.is_empty() { "no GPUs are offered".to_owned() } else { told.join(", ") })
+}
+
+fn volumes(config: &Config, inventory: &Inventory) -> anyhow::Result<String> {
+    let classes = inventory.storage_classes()?;
+    if let Some(finding) = classes.findings.first() {
+        bail!("{finding}");
+    }
+    let mut told = Vec::new();
+    for (word, class) in &classes.offered {
+        ensure!(
+            config.pricing.sells_storage(word),
+            "volumes of class {word} have no price, so they are never sold: add {word} under pricing.storageGiB"
+        );
+        let grows = if class.expandable { "can grow" } else { "cannot grow" };
+        told.push(format!("{word} from StorageClass {}, which {grows}", class.name));
+    }
+    Ok(if told.is_empty() { "no persistent volumes are offered".to_owned() } else { told.join(", ") })
+}
+
+fn addresses(config: &Config) -> anyhow::Result<String> {
+    let Some(pool) = &config.cluster.address_pool else { return Ok("no addresses are leased".to_owned()) };
+    ensure!(
+        config.pricing.leases_addresses(),
+        "leased addresses have no price, so none is ever leased: add ip under pricing"
+    );
+    Ok(format!("{} addresses are leased", pool.addresses))
+}
+
+async fn runtime_classes(config: &Config, client: &client::Client) -> anyhow::Result<String> {
+    let cluster = &config.cluster;
+    let named = [("gpuRuntimeClass", &cluster.gpu_runtime_class), ("runtimeClass", &cluster.runtime_class)];
+    let mut told = Vec::new();
+    for (key, name) in named.iter().filter_map(|(key, name)| Some((key, name.as_ref()?))) {
+        ensure!(
+            client::has_runtime_class(client, name).await?,
+            "the cluster has no RuntimeClass {name}: create it, or correct cluster.{key}"
+        );
+        told.push(name.as_str());
+    }
+    Ok(if told.is_empty() { "pods run in the nodes' default".to_owned() } else { told.join(", ") })
 }
 
 async fn free_port(address: std::net::SocketAddr, what: &str) -> anyhow::Result<String> {

@@ -6,16 +6,19 @@
 
 mod read;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bidengine::{Policy, Tariff};
 use manifests::money::Amount;
-use manifests::objects::Cidr;
+use manifests::objects::{Cidr, Overcommit};
 use manifests::order::Address;
 
+use crate::inventory::quantity::{Rounding, units};
 use read::{Problems, Section};
 
 /// Everything the daemon is told.
@@ -111,6 +114,57 @@ pub struct Cluster {
     /// `cluster.gpuRuntimeClass`: the runtime class of pods with GPUs. Default: none, for nodes whose default runtime brings
     /// the GPU in.
     pub gpu_runtime_class: Option<String>,
+    /// `cluster.runtimeClass`: the runtime class of pods without GPUs, such as one of a sandbox. Default: the nodes' own.
+    pub runtime_class: Option<String>,
+    /// `cluster.storageClasses`: which persistent volumes are sold, by the document's word for their class: `default`,
+    /// `beta1`, `beta2`, `beta3`. Default: none, so orders with persistent volumes are declined.
+    pub storage_classes: BTreeMap<String, StorageClass>,
+    /// `cluster.addressPool`: addresses that tenants may lease. Default: none, so orders that lease one are declined.
+    pub address_pool: Option<AddressPool>,
+    /// `cluster.overcommit`: how much more processor time, memory and node-local storage is sold than is kept free, in percent:
+    /// `cpu`, `memory`, `ephemeral`. Default 0. Tenants who all use what they bought then find less than that.
+    pub overcommit: Overcommit,
+}
+
+/// `cluster.storageClasses.<class>`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorageClass {
+    /// `….name`: the StorageClass of the cluster. Required. While the cluster has none of this name it is not offered; whether
+    /// volumes can grow is what it says itself.
+    pub name: String,
+    /// `….limit`: how much of it is sold in all, such as `2Ti`. Required: nothing else tells how much there is.
+    pub limit: Bytes,
+    /// `….idMapped`: whether its file systems take id-mapped mounts. Default false: pods with such a volume do without a user
+    /// namespace of their own.
+    pub id_mapped: bool,
+}
+
+/// `cluster.addressPool`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddressPool {
+    /// `cluster.addressPool.addresses`: how many addresses are leased in all. Required.
+    pub addresses: u64,
+    /// `cluster.addressPool.loadBalancerClass`: who gives the address. Default: the cluster's own choice.
+    pub load_balancer_class: Option<String>,
+    /// `cluster.addressPool.annotations`: what each Service of a leased address carries, such as the pool's name. Default
+    /// empty.
+    pub annotations: BTreeMap<String, String>,
+    /// `cluster.addressPool.sharingAnnotation`: the annotation by which Services share an address, such as
+    /// `metallb.io/allow-shared-ip`. Default: none, so services that want one address together are refused.
+    pub sharing_annotation: Option<String>,
+}
+
+/// An amount of storage, written as Kubernetes writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bytes(pub u64);
+
+impl FromStr for Bytes {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bytes = units(text.trim(), 1, Rounding::Down).filter(|bytes| *bytes > 0);
+        bytes.map(Self).ok_or("not an amount above zero")
+    }
 }
 
 /// `ingress`
@@ -294,6 +348,17 @@ impl Cluster {
         let dns_servers = cluster.list("dnsServers", NETWORKS);
         let closed_networks = cluster.list("closedNetworks", NETWORKS);
         let gpu_runtime_class = cluster.optional("gpuRuntimeClass", "the name of a RuntimeClass");
+        let runtime_class = cluster.optional("runtimeClass", "the name of a RuntimeClass");
+        let mut classes = cluster.section("storageClasses");
+        // Every class is read before the table is given up, so that all problems are found.
+        let offered: Vec<_> =
+            STORAGE_WORDS.into_iter().filter_map(|word| StorageClass::read(&mut classes, word)).collect();
+        classes.finish();
+        let address_pool = match cluster.section_if_there("addressPool") {
+            None => Some(None),
+            Some(pool) => AddressPool::read(pool).map(Some),
+        };
+        let overcommit = read_overcommit(cluster.section("overcommit"));
         cluster.finish();
         Some(Self {
             kubeconfig: kubeconfig?,
@@ -302,8 +367,57 @@ impl Cluster {
             dns_servers: dns_servers?,
             closed_networks: closed_networks?,
             gpu_runtime_class: gpu_runtime_class?,
+            runtime_class: runtime_class?,
+            storage_classes: offered.into_iter().collect::<Option<_>>()?,
+            address_pool: address_pool?,
+            overcommit: overcommit?,
         })
     }
+}
+
+/// The words of the language for classes of persistent volumes.
+const STORAGE_WORDS: [&str; 4] = ["default", "beta1", "beta2", "beta3"];
+
+impl StorageClass {
+    /// The class under its word; the outer `None` says that it is not there.
+    fn read(classes: &mut Section<'_>, word: &'static str) -> Option<Option<(String, Self)>> {
+        let mut class = classes.section_if_there(word)?;
+        let name = class.text("name", "the name of a StorageClass of the cluster");
+        let limit = class.required("limit", "how much of it is sold in all, such as 2Ti");
+        let id_mapped = class.or("idMapped", "true or false", false);
+        class.finish();
+        let read = || Some((word.to_owned(), Self { name: name?, limit: limit?, id_mapped: id_mapped? }));
+        Some(read())
+    }
+}
+
+impl AddressPool {
+    fn read(mut pool: Section<'_>) -> Option<Self> {
+        let addresses = pool.required("addresses", "how many addresses may be leased");
+        let load_balancer_class = pool.optional("loadBalancerClass", "the name of a load balancer class");
+        let annotations = pool.table_or_default("annotations");
+        let sharing_annotation = pool.optional("sharingAnnotation", "the name of an annotation");
+        pool.finish();
+        Some(Self {
+            addresses: addresses?,
+            load_balancer_class: load_balancer_class?,
+            annotations: annotations?,
+            sharing_annotation: sharing_annotation?,
+        })
+    }
+}
+
+fn read_overcommit(mut overcommit: Section<'_>) -> Option<Overcommit> {
+    const FORM: &str = "a percentage such as 50";
+    let cpu_percent = overcommit.or("cpu", FORM, 0);
+    let memory_percent = overcommit.or("memory", FORM, 0);
+    let ephemeral_percent = overcommit.or("ephemeral", FORM, 0);
+    overcommit.finish();
+    Some(Overcommit {
+        cpu_percent: cpu_percent?,
+        memory_percent: memory_percent?,
+        ephemeral_percent: ephemeral_percent?,
+    })
 }
 
 impl Ingress {
@@ -415,7 +529,8 @@ mod tests {
             .filter(|line| {
                 !line.contains("kubeconfig:") && !line.contains("section:") && !line.contains("sources:")
             })
-            .filter(|line| !line.contains("gpuRuntimeClass:") && !line.contains("portHost:"))
+            .filter(|line| !line.contains("untimeClass:") && !line.contains("portHost:"))
+            .filter(|line| !line.contains("addressPool:"))
             .map(|line| if is_key(line) { line.replacen("# ", "", 1) } else { line.to_owned() })
             .collect();
         let uncommented = uncommented.join("\n");
@@ -424,6 +539,37 @@ mod tests {
             Config::parse(&uncommented, none).expect("good"),
             Config::parse(EXAMPLE, none).expect("good")
         );
+    }
+
+    #[test]
+    fn what_the_cluster_offers_is_read_and_what_is_amiss_there_is_named() {
+        let config = Config::parse(EXAMPLE, none).expect("good");
+        let class = &config.cluster.storage_classes["beta3"];
+        assert_eq!((class.name.as_str(), class.limit, class.id_mapped), ("fast-nvme", Bytes(2 << 40), true));
+        assert_eq!(config.cluster.overcommit, Overcommit::default());
+        let text = EXAMPLE
+            .replace("# addressPool", "addressPool")
+            .replace("# cpu: 0", "cpu: 50")
+            .replace("# runtimeClass", "runtimeClass");
+        let cluster = Config::parse(&text, none).expect("good").cluster;
+        let pool = cluster.address_pool.expect("there");
+        assert_eq!((pool.addresses, pool.annotations.len()), (8, 1));
+        assert_eq!((cluster.overcommit.cpu_percent, cluster.runtime_class.as_deref()), (50, Some("gvisor")));
+
+        let text = EXAMPLE
+            .replace("# memory: 0", "memory: -1")
+            .replace("beta3: {name: fast-nvme, limit: 2Ti", "nvme: {}\n    beta3: {limit: none")
+            .replace("# addressPool: {addresses: 8,", "addressPool: {");
+        let told = format!("{:#}", Config::parse(&text, none).expect_err("wrong"));
+        for part in [
+            "cluster.overcommit.memory is \"-1\"",
+            "cluster.storageClasses.nvme is not a key: known cluster.storageClasses are beta1, beta2, beta3, default",
+            "cluster.storageClasses.beta3.name is missing",
+            "cluster.storageClasses.beta3.limit is \"none\" (not an amount above zero): write how much",
+            "cluster.addressPool.addresses is missing",
+        ] {
+            assert!(told.contains(part), "{part} is not in: {told}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! One replica runs at a time: nothing here elects a leader, and two daemons on one key would spoil each other's
 //! transactions.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use tracing::{debug, info, warn};
 
 use crate::bidder::{self, Bidder, CapacitySource};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::failpoint;
 use crate::follower::{self, Follower};
 use crate::gateway::nonces::Nonces;
@@ -30,8 +31,10 @@ use crate::gateway::tls::GatewayKey;
 use crate::gateway::{self, Gateway};
 use crate::inventory::node_labels::NodeLabels;
 use crate::inventory::nodes::Promise;
+use crate::inventory::storage::Sold;
 use crate::inventory::{self, Inventory, client};
 use crate::leases::apply::Applier;
+use crate::leases::cluster::Cluster;
 use crate::leases::escrow::Escrow;
 use crate::leases::names::short_name;
 use crate::leases::plan::Depths;
@@ -61,8 +64,6 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let (chain, wallet) = connect_chain(&config, key.spki_hash()).await?;
     let (cluster, version) = client::connect(config.cluster.kubeconfig.as_deref()).await?;
     client::ensure_allowed(&cluster).await?;
-    let cluster_settings =
-        objects::Settings { api_servers: client::api_servers(&cluster).await?, ..cluster_settings(&config) };
     info!(provider = %config.provider, operator = %wallet.address(), chain = config.chain.chain_id, cluster = version, "starting");
 
     let [follower, bidder, outbox, reconcile, escrow] = [(); 5].map(|()| Nudge::default());
@@ -74,6 +75,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         to_reconcile.nudge();
     });
     loops.keep("inventory", keep);
+    let leased_from = Cluster::new(cluster_settings(&config), inventory.clone());
     let to_reconcile = reconcile.clone();
     let (workloads, keep) = Workloads::start(&cluster, move || to_reconcile.nudge());
     loops.keep("workloads", keep);
@@ -115,7 +117,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
             inventory: inventory.clone(),
             workloads,
             applier: Applier::new(cluster.clone()),
-            cluster: cluster_settings.clone(),
+            cluster: leased_from.clone(),
             port_host: port_host(&config),
             depths: depths(&config),
             freed: bidder,
@@ -143,7 +145,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         store: store.clone(),
         clock: clock.clone(),
         identity: identity(&config),
-        cluster: cluster_settings,
+        cluster: leased_from,
         reconcile,
         logs: LeaseLogs::new(cluster, inventory.clone(), config.provider),
         observe: Arc::new(metrics.clone()),
@@ -266,9 +268,18 @@ fn identity(config: &Config) -> Identity {
 
 /// Which part of the cluster is sold.
 pub(crate) fn inventory_settings(config: &Config) -> inventory::Settings {
+    let cluster = &config.cluster;
+    let sold = |class: &config::StorageClass| Sold {
+        name: class.name.clone(),
+        limit_bytes: class.limit.0,
+        id_mapped: class.id_mapped,
+    };
     inventory::Settings {
-        namespace: config.cluster.namespace.clone(),
-        node_selector: config.cluster.node_selector.clone(),
+        namespace: cluster.namespace.clone(),
+        node_selector: cluster.node_selector.clone(),
+        storage: cluster.storage_classes.iter().map(|(word, class)| (word.clone(), sold(class))).collect(),
+        leased_ips: cluster.address_pool.as_ref().map_or(0, |pool| pool.addresses),
+        overcommit: cluster.overcommit,
     }
 }
 
@@ -304,14 +315,20 @@ fn cluster_settings(config: &Config) -> objects::Settings {
         port_host: port_host(config),
         dns_servers: cluster.dns_servers.clone(),
         closed_networks: cluster.closed_networks.clone(),
+        // The cluster tells these itself.
         api_servers: Vec::new(),
-        user_namespace_nodes: std::collections::BTreeSet::new(),
+        user_namespace_nodes: BTreeSet::new(),
+        storage_classes: BTreeMap::new(),
         gpu_runtime_class: cluster.gpu_runtime_class.clone(),
-        runtime_class: None,
-        storage_classes: std::collections::BTreeMap::new(),
-        address_pool: None,
-        overcommit: objects::Overcommit::default(),
+        runtime_class: cluster.runtime_class.clone(),
+        address_pool: cluster.address_pool.clone().map(address_pool),
+        overcommit: cluster.overcommit,
     }
+}
+
+fn address_pool(pool: config::AddressPool) -> objects::AddressPool {
+    let config::AddressPool { addresses: _, load_balancer_class, annotations, sharing_annotation } = pool;
+    objects::AddressPool { load_balancer_class, annotations, sharing_annotation }
 }
 
 fn depths(config: &Config) -> Depths {

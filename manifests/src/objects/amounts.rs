@@ -37,28 +37,23 @@ pub(super) fn of_replica(
         0 => LEAST_EPHEMERAL_BYTES,
         bytes => bytes,
     };
-    // Of each resource what is sold, what of it may be sold again, and by how many percent.
+    let (cpu, memory) = (resources.cpu.units.0, resources.memory.size.0);
+    // Of each resource what is sold, what of that is kept free, and what comes on top that is never sold twice.
     let sold = [
-        ("cpu", resources.cpu.units.0, overcommit.cpu_percent, 0),
-        ("memory", resources.memory.size.0, overcommit.memory_percent, volumes.ram_bytes),
-        ("ephemeral-storage", ephemeral, overcommit.ephemeral_percent, 0),
+        ("cpu", cpu, overcommit.kept_cpu_up(cpu), 0),
+        ("memory", memory, overcommit.kept_memory_up(memory), volumes.ram_bytes),
+        ("ephemeral-storage", ephemeral, overcommit.kept_ephemeral_up(ephemeral), 0),
     ];
     let mut replica = Replica { requests: Amounts::new(), limits: Amounts::new() };
-    for (resource, shared, percent, own) in sold {
-        replica.requests.insert(resource.to_owned(), kept_free(shared, percent).saturating_add(own));
-        replica.limits.insert(resource.to_owned(), shared.saturating_add(own));
+    for (resource, sold, kept, own) in sold {
+        replica.requests.insert(resource.to_owned(), kept.saturating_add(own));
+        replica.limits.insert(resource.to_owned(), sold.saturating_add(own));
     }
     for amounts in [&mut replica.requests, &mut replica.limits] {
         amounts.insert(GPU_RESOURCE.to_owned(), 0);
         amounts.insert(gpu_resource.to_owned(), resources.gpu.units.0);
     }
     replica
-}
-
-/// What is kept free of an amount that is sold with this overcommitment, rounded up.
-fn kept_free(limit: u64, percent: u32) -> u64 {
-    let kept = (u128::from(limit) * 100).div_ceil(100 + u128::from(percent));
-    u64::try_from(kept).expect("it is at most the limit")
 }
 
 /// An amount as the API writes it.
@@ -73,25 +68,4 @@ pub(super) fn quantities(amounts: &Amounts) -> BTreeMap<String, Quantity> {
         .filter(|(_, amount)| **amount > 0)
         .map(|(resource, amount)| (resource.clone(), quantity(resource, *amount)))
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_kept_free_is_the_limit_divided_exactly_and_rounded_up() {
-        for (limit, percent, kept) in [
-            (1500, 0, 1500),
-            (1500, 50, 1000),
-            (1000, 50, 667),
-            (1, 400, 1),
-            (0, 50, 0),
-            (3, 200, 1),
-            (u64::MAX, 0, u64::MAX),
-            (u64::MAX, u32::MAX, 429_496_719_701),
-        ] {
-            assert_eq!(kept_free(limit, percent), kept, "{limit} at {percent} %");
-        }
-    }
 }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::objects::Cidr;
 
 /// What the provider's cluster is like, the same for all leases.
@@ -75,7 +77,8 @@ pub struct AddressPool {
 
 /// How much more is sold than is kept free, in percent: requests are the limits divided by `1 + percent/100`, rounded up.
 /// GPUs, volumes in memory and persistent volumes are never sold twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Overcommit {
     /// Of processors.
     pub cpu_percent: u32,
@@ -83,4 +86,51 @@ pub struct Overcommit {
     pub memory_percent: u32,
     /// Of node-local storage.
     pub ephemeral_percent: u32,
+}
+
+impl Overcommit {
+    /// What is kept free of processor time that is sold, in the same unit.
+    #[must_use]
+    pub fn kept_cpu_up(self, sold: u64) -> u64 {
+        kept_up(sold, self.cpu_percent)
+    }
+
+    /// What is kept free of memory that is sold.
+    #[must_use]
+    pub fn kept_memory_up(self, sold: u64) -> u64 {
+        kept_up(sold, self.memory_percent)
+    }
+
+    /// What is kept free of node-local storage that is sold.
+    #[must_use]
+    pub fn kept_ephemeral_up(self, sold: u64) -> u64 {
+        kept_up(sold, self.ephemeral_percent)
+    }
+}
+
+/// The amount divided by `1 + percent/100`, rounded up.
+fn kept_up(sold: u64, percent: u32) -> u64 {
+    let kept = (u128::from(sold) * 100).div_ceil(100 + u128::from(percent));
+    u64::try_from(kept).expect("it is at most what is sold")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_free_is_what_is_sold_divided_exactly_and_rounded_up() {
+        for (sold, percent, kept) in [
+            (1500, 0, 1500),
+            (1500, 50, 1000),
+            (1000, 50, 667),
+            (1, 400, 1),
+            (0, 50, 0),
+            (3, 200, 1),
+            (u64::MAX, 0, u64::MAX),
+            (u64::MAX, u32::MAX, 429_496_719_701),
+        ] {
+            assert_eq!(kept_up(sold, percent), kept, "{sold} at {percent} %");
+        }
+    }
 }

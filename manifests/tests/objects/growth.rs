@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use manifests::manifest::Group;
 use manifests::objects::{StorageClass, volumes_may_become};
 
-/// A group of the services given, each with its volumes: name, size and attributes.
-fn group(services: &[(&str, &[(&str, &str, &str)])]) -> Group {
+/// A volume: its name, size and attributes.
+type Volume<'a> = (&'a str, &'a str, &'a str);
+
+/// A group of the services given, each with its volumes.
+fn group(services: &[(&str, &[Volume<'_>])]) -> Group {
     let mut text = "version: \"2.0\"\nservices:\n".to_owned();
     let (mut compute, mut prices, mut deployed) = (String::new(), String::new(), String::new());
     for (service, volumes) in services {

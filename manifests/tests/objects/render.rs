@@ -49,7 +49,7 @@ impl Case {
             node: node.clone(),
             takes: Takes { gpu: gpu.clone(), ..Takes::default() },
         };
-        let placement = Placement { replicas: nodes.map(replica).collect() };
+        let placement = Placement { replicas: nodes.map(replica).collect(), ..Placement::default() };
         LeaseContext { placement, ..stage::lease(stage::LEASE, &self.manifest.0[0]) }
     }
 

@@ -65,7 +65,10 @@ pub(crate) fn lease(id: LeaseId, group: &Group) -> LeaseContext {
         }
     }
     LeaseContext {
-        placement: Placement { replicas: group.services.iter().flat_map(replicas).collect() },
+        placement: Placement {
+            replicas: group.services.iter().flat_map(replicas).collect(),
+            ..Placement::default()
+        },
         given: given(group),
         secrets,
         ..LeaseContext::unplaced(id, PROVIDER)

@@ -65,6 +65,13 @@ impl<'a> Section<'a> {
         Section { path, entries, known: BTreeSet::new(), env: self.env, problems: self.problems }
     }
 
+    /// The mapping under `key`, if there is one.
+    pub(super) fn section_if_there(&mut self, key: &'static str) -> Option<Section<'a>> {
+        self.known.insert(key);
+        let is_there = self.entries.get(key).is_some_and(|value| !value.is_null());
+        is_there.then(|| self.section(key))
+    }
+
     /// A value that must be there. `form` says what it looks like.
     pub(super) fn required<T: FromStr<Err: Display>>(&mut self, key: &'static str, form: &str) -> Option<T> {
         let Some(text) = self.scalar(key, form)? else {

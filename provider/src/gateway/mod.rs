@@ -20,7 +20,6 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post, put};
-use manifests::objects;
 use manifests::order::LeaseId;
 use market::api::ErrorKind;
 use market::auth::Domain;
@@ -32,6 +31,7 @@ use self::nonces::Nonces;
 use self::observe::Observe;
 use self::streams::Streams;
 use crate::clock::Clock;
+use crate::leases::cluster::Cluster;
 use crate::leases::pods::LeaseLogs;
 use crate::lifecycle::Stop;
 use crate::store::{Identity, LeaseRow, LeaseState, Store};
@@ -46,7 +46,7 @@ pub struct Gateway {
     /// The chain, the market and the provider that it serves.
     pub identity: Identity,
     /// What the cluster is like: a manifest that cannot be rendered for it is refused.
-    pub cluster: objects::Settings,
+    pub cluster: Cluster,
     /// Wakes the loop that makes the cluster follow manifests.
     pub reconcile: Nudge,
     /// Reads what containers write.

@@ -1,7 +1,5 @@
 //! The connection to the cluster.
 
-use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,9 +7,9 @@ use anyhow::{Context, anyhow, ensure};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::node::v1::RuntimeClass;
 pub use kube::Client;
-use kube::api::{ListParams, PostParams};
+use kube::api::PostParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Config};
 
@@ -148,25 +146,17 @@ async fn forbidden(client: &Client) -> anyhow::Result<Vec<String>> {
     Ok(forbidden)
 }
 
-/// Where the API server answers behind its Service, as its own endpoints say: tenants are kept away from there, wherever it is.
+/// Whether the cluster has a RuntimeClass of this name.
 ///
 /// # Errors
-/// When the API server does not answer, or names no address of its own.
-pub async fn api_servers(client: &Client) -> anyhow::Result<Vec<SocketAddr>> {
-    let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), "default");
-    let of_the_api_server = ListParams::default().labels("kubernetes.io/service-name=kubernetes");
-    let answer = tokio::time::timeout(PATIENCE, slices.list(&of_the_api_server))
+/// When the API server does not answer, or does not let us look.
+pub async fn has_runtime_class(client: &Client, name: &str) -> anyhow::Result<bool> {
+    let classes: Api<RuntimeClass> = Api::all(client.clone());
+    let found = tokio::time::timeout(PATIENCE, classes.get_opt(name))
         .await
         .context("the API server did not answer in time")?;
-    let slices = answer.context("the API server does not say where it answers")?;
-    let servers: BTreeSet<SocketAddr> = slices.items.iter().flat_map(addresses).collect();
-    ensure!(!servers.is_empty(), "the Service kubernetes in the namespace default has no endpoint");
-    Ok(servers.into_iter().collect())
-}
-
-fn addresses(slice: &EndpointSlice) -> impl Iterator<Item = SocketAddr> {
-    let ports = slice.ports.iter().flatten().filter_map(|port| u16::try_from(port.port?).ok());
-    let endpoints = slice.endpoints.iter().flatten().flat_map(|endpoint| &endpoint.addresses);
-    let hosts: Vec<IpAddr> = endpoints.filter_map(|address| address.parse().ok()).collect();
-    ports.flat_map(move |port| hosts.clone().into_iter().map(move |host| SocketAddr::new(host, port)))
+    let found = found.map_err(|error| {
+        anyhow!("the API server does not say whether there is a RuntimeClass {name}: {}", words(&error))
+    })?;
+    Ok(found.is_some())
 }

@@ -1,10 +1,11 @@
 //! What the cluster has: nodes and GPUs, minus what runs, minus what is promised.
 //!
-//! Three watches (nodes, pods of all namespaces, and the records of the nodes' agents) keep it in memory; an answer is
-//! computed from them each time, so there is nothing to drift. Until all three have been read, and whenever one has been
-//! silent for too long, the answer is that nothing is known, and nothing is sold.
+//! Watches (nodes, pods of all namespaces, the records of the nodes' agents, storage classes, and where the API server
+//! answers) keep it in memory; an answer is computed from them each time, so there is nothing to drift. Until all have been
+//! read, and whenever one has been silent for too long, the answer is that nothing is known, and nothing is sold.
 
 pub mod agent;
+mod api_servers;
 pub mod client;
 pub mod gpus;
 mod holdings;
@@ -15,32 +16,43 @@ pub mod podresources;
 pub(crate) mod quantity;
 pub mod record;
 pub mod requests;
+pub mod storage;
 pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bidengine::Capacity;
-use futures::future::join3;
+use futures::future::join5;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::{Api, Client, ResourceExt};
+use manifests::objects::Overcommit;
 
 pub use self::holdings::{Holdings, Incident};
 pub use self::nodes::Promise;
 use self::nodes::{View, free, has_user_namespaces, is_ready, trim_node, trim_pod};
 use self::offers::{Offers, offers};
+use self::storage::{Classes, Sold, classes};
 use self::watch::{Blind, PATIENCE, Watch, Watched};
 use crate::leases::names::{lease_of, service_of};
 use crate::leases::pods::Source;
 
 /// Which part of the cluster is sold.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settings {
     /// The namespace in which the agents publish their records.
     pub namespace: String,
     /// Label selector of the nodes that are sold; empty for all.
     pub node_selector: String,
+    /// Persistent volumes, by the document's word for their class.
+    pub storage: BTreeMap<String, Sold>,
+    /// How many addresses are leased in all.
+    pub leased_ips: u64,
+    /// How much more is sold than is kept free.
+    pub overcommit: Overcommit,
 }
 
 /// The cluster as it was last heard of. Clones share it.
@@ -49,6 +61,9 @@ pub struct Inventory {
     nodes: Watched<Node>,
     pods: Watched<Pod>,
     records: Watched<ConfigMap>,
+    classes: Watched<StorageClass>,
+    api_servers: Watched<EndpointSlice>,
+    settings: Arc<Settings>,
 }
 
 impl Inventory {
@@ -71,11 +86,21 @@ impl Inventory {
         };
         let (nodes, keep_nodes) = nodes.start(changed.clone());
         let (pods, keep_pods) = pods.start(changed.clone());
-        let (records, keep_records) = records.start(changed);
-        let task = async {
-            join3(keep_nodes, keep_pods, keep_records).await;
+        let classes = Watch { api: Api::all(client.clone()), labels: None, trim: |_| {}, patience: PATIENCE };
+        let api_servers = Watch {
+            api: Api::namespaced(client.clone(), api_servers::NAMESPACE),
+            labels: Some(api_servers::SELECTOR.to_owned()),
+            trim: |_| {},
+            patience: PATIENCE,
         };
-        (Self { nodes, pods, records }, task)
+        let (records, keep_records) = records.start(changed.clone());
+        let (classes, keep_classes) = classes.start(changed.clone());
+        let (api_servers, keep_api_servers) = api_servers.start(changed);
+        let task = async {
+            join5(keep_nodes, keep_pods, keep_records, keep_classes, keep_api_servers).await;
+        };
+        let settings = Arc::new(settings.clone());
+        (Self { nodes, pods, records, classes, api_servers, settings }, task)
     }
 
     /// What is free for new orders at `now` unix seconds, beside what is promised. When the cluster cannot be seen, nothing
@@ -102,7 +127,35 @@ impl Inventory {
     /// # Errors
     /// [`Blind`] when one of them cannot be seen.
     pub fn view(&self, now: u64) -> Result<View, Blind> {
-        Ok(View { nodes: self.nodes.all()?, pods: self.pods.all()?, pools: self.offers(now)?.pools })
+        // Who cannot tell where the API server is cannot keep tenants away from it.
+        self.api_servers.all()?;
+        let offered = self.storage_classes()?.offered;
+        let storage = self.settings.storage.iter().filter(|(word, _)| offered.contains_key(*word));
+        Ok(View {
+            nodes: self.nodes.all()?,
+            pods: self.pods.all()?,
+            pools: self.offers(now)?.pools,
+            storage: storage.map(|(word, sold)| (word.clone(), sold.limit_bytes)).collect(),
+            leased_ips: self.settings.leased_ips,
+            overcommit: self.settings.overcommit,
+        })
+    }
+
+    /// The classes of persistent volumes that are on offer.
+    ///
+    /// # Errors
+    /// [`Blind`] when the cluster's classes cannot be seen.
+    pub fn storage_classes(&self) -> Result<Classes, Blind> {
+        Ok(classes(&self.settings.storage, &self.classes.all()?))
+    }
+
+    /// Where the API server answers, as its own endpoints say.
+    ///
+    /// # Errors
+    /// [`Blind`] when they cannot be seen.
+    pub fn api_servers(&self) -> Result<BTreeSet<SocketAddr>, Blind> {
+        let slices = self.api_servers.all()?;
+        Ok(slices.iter().flat_map(|slice| api_servers::addresses(slice)).collect())
     }
 
     /// Which devices the leases' pods hold.

@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1 as core;
 use kube::ResourceExt;
 use manifests::decision::Placement;
 use manifests::gpu::Gpu;
+use manifests::objects::Overcommit;
 
 use super::quantity::Rounding;
 use super::requests::{GPU_RESOURCE, Resources, effective_requests, has_ended};
@@ -44,6 +45,12 @@ pub struct View {
     pub pods: Vec<Arc<core::Pod>>,
     /// What each node's agent says of its GPUs, as far as it can be offered.
     pub pools: BTreeMap<String, Pool>,
+    /// Bytes of persistent volumes that are sold in all, by each class that is offered.
+    pub storage: BTreeMap<String, u64>,
+    /// How many addresses are leased in all.
+    pub leased_ips: u64,
+    /// How much more is sold than is kept free.
+    pub overcommit: Overcommit,
 }
 
 /// What a node's pods take, by whose they are.
@@ -57,7 +64,16 @@ struct Taken {
 pub fn free(view: &View, promises: &[Promise]) -> Capacity {
     let taken = taken(&view.pods);
     let promised = promised(promises);
-    let mut capacity = Capacity::default();
+    let mut capacity = Capacity {
+        storage: view.storage.clone(),
+        leased_ips: view.leased_ips,
+        overcommit: view.overcommit,
+        ..Capacity::default()
+    };
+    // What belongs to no node is taken for as long as it is promised.
+    for Promise { lease: _, placement } in promises {
+        capacity.take_saturating(placement);
+    }
     for node in &view.nodes {
         let name = node.name_any();
         let mut allocatable = allocatable(node);
@@ -250,9 +266,12 @@ mod tests {
 
     fn promise(oseq: u16, node: &str, cpu_milli: u64, gpus: u64, replicas: usize) -> Promise {
         let gpu = (gpus > 0).then(|| GpuTake { pool: "h100-80Gi-sxm".to_owned(), count: gpus });
-        let takes = Takes { cpu_milli, memory_bytes: 1 << 30, ephemeral_bytes: 0, gpu };
+        let takes = Takes { cpu_milli, memory_bytes: 1 << 30, ephemeral_bytes: 0, gpu, ..Takes::default() };
         let replica = Replica { unit: 1, node: node.to_owned(), takes };
-        Promise { lease: format!("lease{oseq}"), placement: Placement { replicas: vec![replica; replicas] } }
+        Promise {
+            lease: format!("lease{oseq}"),
+            placement: Placement { replicas: vec![replica; replicas], ..Placement::default() },
+        }
     }
 
     fn h100() -> Gpu {
@@ -261,7 +280,7 @@ mod tests {
 
     fn view(pods: Vec<Arc<core::Pod>>, healthy: u64) -> View {
         let pools = BTreeMap::from([("n1".to_owned(), Pool { gpu: h100(), healthy })]);
-        View { nodes: vec![node("n1", json!({}))], pods, pools }
+        View { nodes: vec![node("n1", json!({}))], pods, pools, ..View::default() }
     }
 
     fn left(view: &View, promises: &[Promise]) -> (u64, u64, u64) {

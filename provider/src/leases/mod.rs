@@ -2,6 +2,7 @@
 //! money; and its removal once the chain says that it ended.
 
 pub mod apply;
+pub mod cluster;
 pub mod escrow;
 pub mod health;
 pub mod names;

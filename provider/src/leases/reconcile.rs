@@ -15,11 +15,12 @@ use kube::ResourceExt;
 use manifests::decision::Placement;
 use manifests::group::OrderSpec;
 use manifests::manifest::{Group, Manifest};
-use manifests::objects::{self, Cidr, Given, LeaseContext, Objects, SecretValue, labels, render};
+use manifests::objects::{self, Given, LeaseContext, Objects, SecretValue, labels, render};
 use manifests::order::{Address, LeaseId};
 use market::api::LeaseState as State;
 
 use super::apply::{Applier, is_above_quota};
+use super::cluster::Cluster;
 use super::health::Verdict;
 use super::names::{lease_of, selector, short_name};
 use super::plan::{Depths, Step, namespaces, step};
@@ -77,7 +78,7 @@ pub struct Reconcile {
     /// Changes the cluster.
     pub applier: Applier,
     /// What the cluster is like.
-    pub cluster: objects::Settings,
+    pub cluster: Cluster,
     /// Where ports on the nodes are reached from outside.
     pub port_host: String,
     /// How sure the chain must be.
@@ -134,11 +135,12 @@ impl Turn for Reconcile {
         let mut waits = false;
         let mut jobs = Vec::new();
         let mut ended = Vec::new();
+        let cluster = self.cluster.settings();
         for row in self.store.leases_in_hand(self.provider).await? {
             match step(&row, head, self.depths) {
                 Step::Wait => waits = true,
                 Step::Remove => ended.push(row),
-                Step::Run => match self.job(&row).await {
+                Step::Run => match self.job(&row, &cluster).await {
                     Ok(Some(job)) => jobs.push(job),
                     Ok(None) => {}
                     Err(error) => {
@@ -176,7 +178,11 @@ impl Reconcile {
     }
 
     /// What is to run for a lease; `None` while its tenant has sent no manifest.
-    async fn job(&self, row: &LeaseRow) -> anyhow::Result<Option<Job>> {
+    async fn job(
+        &self,
+        row: &LeaseRow,
+        cluster: &anyhow::Result<objects::Settings>,
+    ) -> anyhow::Result<Option<Job>> {
         let id = row.lease.id;
         let Some(stored) = self.store.manifest(id).await? else { return Ok(None) };
         let StoredManifest { revision, body, .. } = stored;
@@ -189,13 +195,11 @@ impl Reconcile {
         let group = group.context("its manifest has no group of the order's name")?;
         let placement = self.placement(id).await?;
 
+        let cluster = cluster.as_ref().map_err(|problem| anyhow!("{problem:#}"))?;
         let given = self.given(&short_name(id, self.provider))?;
         let secrets = self.store.secrets(id).await?;
         let context = LeaseContext { placement, given, secrets, ..LeaseContext::unplaced(id, self.provider) };
-        let mut cluster = self.cluster.clone();
-        cluster.user_namespace_nodes = self.inventory.user_namespace_nodes()?;
-        cluster.closed_networks.extend(self.inventory.node_addresses()?.into_iter().map(Cidr::of_host));
-        let objects = render(&group, &context, &cluster)?;
+        let objects = render(&group, &context, cluster)?;
         let bodies: Vec<String> = objects.items.iter().map(|object| object.body.to_string()).collect();
         let fingerprint = self.memory.hasher.hash_one(&bodies);
         let (short_name, secrets) = (context.short_id(), context.secrets);

@@ -107,7 +107,11 @@ impl Apiserver {
         let query = query(parts.uri.query().unwrap_or_default());
         let body = body.collect_bytes().await.expect("a request's body is in memory");
         let mut state = self.lock();
-        let asked = format!("{} {path}", parts.method);
+        let mut asked = format!("{} {path}", parts.method);
+        let wanted: Value = serde_json::from_slice(&body).unwrap_or_default();
+        if wanted["propagationPolicy"] == "Orphan" {
+            asked += " Orphan";
+        }
         if matches!(parts.method, Method::PATCH | Method::DELETE | Method::POST | Method::PUT) {
             state.changes.push(asked.clone());
         }
@@ -142,14 +146,17 @@ impl Apiserver {
                     Some(there) => there.clone(),
                     None => json!({"metadata": {"name": name, "namespace": namespace}}),
                 };
+                let before = object.clone();
                 merge(&mut object, patch);
-                answer(&state.store(&key, object))
+                match immutable(&plural, &before, &object) {
+                    Some(refused) => refusal(StatusCode::UNPROCESSABLE_ENTITY, refused),
+                    None => answer(&state.store(&key, object)),
+                }
             }
             Method::DELETE => {
                 let Some(object) = state.objects.get(&key).cloned() else {
                     return refusal(StatusCode::NOT_FOUND, &format!("{plural} \"{name}\" not found"));
                 };
-                let wanted: Value = serde_json::from_slice(&body).unwrap_or_default();
                 let uid = &wanted["preconditions"]["uid"];
                 if !uid.is_null() && *uid != object["metadata"]["uid"] {
                     return refusal(StatusCode::CONFLICT, "the UID is another");
@@ -267,6 +274,24 @@ fn parse(path: &str) -> (String, Option<String>, String, Option<String>) {
         }
         [plural, name @ ..] => (group, None, (*plural).to_owned(), name.first().and_then(owned)),
         [] => panic!("{path} is no path of an object"),
+    }
+}
+
+/// What the real one does not let change, of what matters here.
+fn immutable(plural: &str, before: &Value, after: &Value) -> Option<&'static str> {
+    let templates = |set: &Value| set["spec"]["volumeClaimTemplates"].clone();
+    let bytes = |claim: &Value| {
+        let text = claim["spec"]["resources"]["requests"]["storage"].as_str().unwrap_or("0");
+        text.parse::<u64>().expect("claims of ours are in bytes")
+    };
+    match plural {
+        "statefulsets" if !before["spec"].is_null() && templates(before) != templates(after) => {
+            Some("updates to statefulset spec for fields other than 'replicas' and 'template' are forbidden")
+        }
+        "persistentvolumeclaims" if bytes(after) < bytes(before) => {
+            Some("spec.resources.requests.storage: Forbidden: field can not be less than previous value")
+        }
+        _ => None,
     }
 }
 

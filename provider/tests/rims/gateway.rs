@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex as StdMutex};
 use std::time::Duration;
 
 use crate::apiserver::Apiserver;
-use crate::stage::{IDENTITY, NODE, PROVIDER, Stage, cluster, document, named, parsed};
+use crate::stage::{
+    API_SERVERS, IDENTITY, NODE, PROVIDER, Stage, answers_at, cluster, document, named, parsed, sold,
+    storage_class, storage_class_path,
+};
 use crate::wait::until;
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -25,7 +28,8 @@ use provider::gateway::server::{Limits, bind, serve};
 use provider::gateway::streams::Streams;
 use provider::gateway::tls::GatewayKey;
 use provider::gateway::{Gateway, router};
-use provider::inventory::{Inventory, Settings};
+use provider::inventory::Inventory;
+use provider::leases::cluster::Cluster;
 use provider::leases::pods::LeaseLogs;
 use provider::lifecycle::Lifecycle;
 use provider::task::Nudge;
@@ -57,6 +61,7 @@ impl Observe for Heard {
 struct House {
     stage: Stage,
     api: Apiserver,
+    cluster: Cluster,
     nudge: Nudge,
     clock: Clock,
     heard: Arc<Heard>,
@@ -68,17 +73,19 @@ impl House {
     async fn new() -> Self {
         let (stage, api) = (Stage::new().await, Apiserver::default());
         let client = api.client();
-        let settings = Settings { namespace: "berth".to_owned(), node_selector: String::new() };
-        let (inventory, keep) = Inventory::start(&client, &settings, || {});
+        api.put(API_SERVERS, answers_at(&["203.0.113.1"]));
+        api.put(&storage_class_path("fast"), storage_class(true));
+        let (inventory, keep) = Inventory::start(&client, &sold(), || {});
         tokio::spawn(keep);
         until("the cluster has been read", async || inventory.view(0).is_ok()).await;
         let (nudge, clock, lifecycle) = (Nudge::default(), Clock::manual(NOW), Lifecycle::new());
         let heard = Arc::new(Heard::default());
+        let cluster = Cluster::new(cluster(), inventory.clone());
         let gateway = Gateway {
             store: stage.store.clone(),
             clock: clock.clone(),
             identity: IDENTITY,
-            cluster: cluster(),
+            cluster: cluster.clone(),
             reconcile: nudge.clone(),
             logs: LeaseLogs::new(client, inventory, PROVIDER),
             observe: heard.clone(),
@@ -88,7 +95,7 @@ impl House {
             claims: Mutex::default(),
         };
         let router = router(Arc::new(gateway));
-        Self { stage, api, nudge, clock, heard, lifecycle, router }
+        Self { stage, api, cluster, nudge, clock, heard, lifecycle, router }
     }
 
     /// Serves over TLS on loopback, and gives the tenants' client for it.
@@ -376,6 +383,70 @@ async fn a_greedy_manifest_is_refused_by_its_unit_at_first_and_in_mid_lease() {
         let (status, _) = send_refused(&house, &client, &tenant, id, &wanted.to_json()).await;
         assert_eq!(status, 422, "{what} in mid-lease");
     }
+}
+
+/// Two services that keep a volume each, by name and size. What is ordered for the group is the sizes in this order.
+fn two_volumes([(first, small), (second, large)]: [(&str, &str); 2]) -> String {
+    let service = |name: &str| {
+        format!(
+            "  {name}: {{image: i, params: {{storage: {{data: {{mount: /data}}}}}}, expose: [{{port: 8080, to: [{{service: \
+             {second}}}]}}]}}\n"
+        )
+    };
+    let profile = |name: &str, size: &str| {
+        format!(
+            "    {name}: {{resources: {{cpu: {{units: 1}}, memory: {{size: 1Gi}}, storage: [{{name: data, size: {size}, \
+             attributes: {{persistent: true}}}}]}}}}\n"
+        )
+    };
+    format!(
+        "version: \"2.0\"\nservices:\n{}{}profiles:\n  compute:\n{}{}  placement:\n    here: {{pricing: {{{first}: {{denom: \
+         uact, amount: 1}}, {second}: {{denom: uact, amount: 1}}}}}}\ndeployment:\n  {first}: {{here: {{profile: {first}, \
+         count: 1}}}}\n  {second}: {{here: {{profile: {second}, count: 1}}}}\n",
+        service(first).replace("[{port: 8080", "[{port: 80, to: [{global: true}]}, {port: 8080"),
+        service(second),
+        profile(first, small),
+        profile(second, large),
+    )
+}
+
+#[tokio::test]
+async fn a_volume_grows_into_what_another_gave_up_and_never_shrinks() {
+    let house = House::new().await;
+    let tenant = wallet("1");
+    let (before, spec) = parsed(&two_volumes([("db", "1Gi"), ("spare", "2Gi")]));
+    // The same was ordered, and the larger of both volumes is another service's now.
+    let (grown, same) = parsed(&two_volumes([("cache", "1Gi"), ("db", "2Gi")]));
+    assert_eq!(spec.to_bytes(), same.to_bytes());
+    let id = house.stage.lease(tenant.address(), 1, &before, &spec).await;
+    let (client, _) = house.serve().await;
+    client.send_manifest(&tenant, id, &before.to_json()).await.expect("what was ordered");
+
+    house.api.put(&storage_class_path("fast"), storage_class(false));
+    let sees = |grows: bool| {
+        let classes = house.cluster.settings().map(|settings| settings.storage_classes);
+        classes.is_ok_and(|classes| classes["default"].expandable == grows)
+    };
+    until("the class is seen to be stiff", async || sees(false)).await;
+    house.stage.commit(id, &grown).await;
+    let (status, body) = send_refused(&house, &client, &tenant, id, &grown.to_json()).await;
+    assert_eq!((status, body.reason.as_deref()), (422, Some("volume_kept")));
+    assert!(
+        body.message.starts_with("service db: its persistent volume \"data\" has 1073741824"),
+        "{}",
+        body.message
+    );
+
+    house.api.put(&storage_class_path("fast"), storage_class(true));
+    until("the class is seen to grow", async || sees(true)).await;
+    client.send_manifest(&tenant, id, &grown.to_json()).await.expect("it may grow");
+
+    house.stage.commit(id, &before).await;
+    let (status, body) = send_refused(&house, &client, &tenant, id, &before.to_json()).await;
+    assert_eq!((status, body.reason.as_deref()), (422, Some("volume_kept")));
+    assert!(body.message.contains("cannot become smaller"), "{}", body.message);
+    let stored = house.stage.store.manifest(id).await.expect("read").expect("kept");
+    assert_eq!(*stored.body, grown.to_json(), "a refused manifest changes nothing");
 }
 
 #[tokio::test]

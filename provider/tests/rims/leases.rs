@@ -4,14 +4,18 @@ use std::sync::Arc;
 use std::sync::Mutex;
 
 use crate::apiserver::Apiserver;
-use crate::stage::{NODE, POOL, PROVIDER, Stage, cluster, document, named, parsed};
+use crate::stage::{
+    API_SERVERS, NODE, POOL, PROVIDER, Stage, answers_at, cluster, document, document_with_volume, named,
+    parsed, sold, storage_class, storage_class_path,
+};
 use crate::wait::until;
 use axum::http::StatusCode;
 use manifests::objects::SecretValue;
 use manifests::order::{Address, LeaseId};
 use provider::clock::Clock;
-use provider::inventory::{Inventory, Promise, Settings};
+use provider::inventory::{Inventory, Promise};
 use provider::leases::apply::Applier;
+use provider::leases::cluster::Cluster;
 use provider::leases::plan::Depths;
 use provider::leases::reconcile::{Memory, Observe, Reconcile};
 use provider::leases::status::Shown;
@@ -53,14 +57,15 @@ impl House {
     async fn new() -> Self {
         let (stage, api) = (Stage::new().await, Apiserver::default());
         api.put("/api/v1/nodes/node-a", node());
+        api.put(API_SERVERS, answers_at(&["203.0.113.1"]));
+        api.put(&storage_class_path("fast"), storage_class(true));
         Self::on(stage, api).await
     }
 
     /// A daemon that has just started, on what is there.
     async fn on(stage: Stage, api: Apiserver) -> Self {
         let client = api.client();
-        let settings = Settings { namespace: "berth".to_owned(), node_selector: String::new() };
-        let (inventory, keep_inventory) = Inventory::start(&client, &settings, || {});
+        let (inventory, keep_inventory) = Inventory::start(&client, &sold(), || {});
         let (workloads, keep_workloads) = Workloads::start(&client, || {});
         tokio::spawn(keep_inventory);
         tokio::spawn(keep_workloads);
@@ -73,7 +78,7 @@ impl House {
             inventory: inventory.clone(),
             workloads: workloads.clone(),
             applier: Applier::new(client),
-            cluster: cluster(),
+            cluster: Cluster::new(cluster(), inventory.clone()),
             port_host: "provider.test".to_owned(),
             depths: Depths { start: 1, teardown: 2 },
             freed: Nudge::default(),
@@ -101,8 +106,10 @@ impl House {
     /// A running pod of the lease, as the cluster's own controllers would make it.
     fn run_pod(&self, id: LeaseId, name: &str, ready: bool) {
         let (short, namespace) = (named(id).short_id(), named(id).namespace());
-        let deployment = format!("/apis/apps/v1/namespaces/{namespace}/deployments/web");
-        let applied = self.api.get(&deployment).expect("applied");
+        let of_kind = |plural: &str| format!("/apis/apps/v1/namespaces/{namespace}/{plural}/web");
+        let controllers = ["deployments", "statefulsets"].map(of_kind);
+        let found = controllers.iter().find_map(|path| Some((path, self.api.get(path)?)));
+        let (controller, applied) = found.expect("applied");
         let resources = &applied["spec"]["template"]["spec"]["containers"][0]["resources"];
         self.api.put(
             &format!("/api/v1/namespaces/{namespace}/pods/{name}"),
@@ -124,7 +131,7 @@ impl House {
         );
         let generation = &applied["metadata"]["generation"];
         self.api.change(
-            &deployment,
+            controller,
             json!({"status": {"observedGeneration": generation, "replicas": 1, "updatedReplicas": 1}}),
         );
     }
@@ -309,8 +316,7 @@ async fn a_blind_cluster_and_an_unknown_chain_delete_nothing() {
     let client = house.api.client();
     let (workloads, keep) = Workloads::start(&client, || {});
     tokio::spawn(keep);
-    let settings = Settings { namespace: "berth".to_owned(), node_selector: String::new() };
-    let (inventory, keep) = Inventory::start(&client, &settings, || {});
+    let (inventory, keep) = Inventory::start(&client, &sold(), || {});
     tokio::spawn(keep);
     let told =
         || inventory.capacity(&[], 1_000).problem.is_some_and(|problem| problem.contains("etcd is away"));
@@ -526,4 +532,183 @@ async fn capacity_follows_the_cluster() {
         .await;
     assert_eq!(free(&house, &[promise], 1_000), (3_500, Some(3)), "the pod counts instead of its promise");
     assert_eq!(free(&house, &[], 1_000).0, 3_500, "what runs counts without a promise too");
+}
+
+fn set_of(id: LeaseId) -> String {
+    format!("/apis/apps/v1/namespaces/{}/statefulsets/web", named(id).namespace())
+}
+
+fn claim_of(id: LeaseId) -> String {
+    format!("/api/v1/namespaces/{}/persistentvolumeclaims/volume-data-web-0", named(id).namespace())
+}
+
+/// A lease whose service keeps a volume of one GiB, bound as the cluster would bind it, and its pod.
+async fn with_volume(house: &mut House) -> LeaseId {
+    let (manifest, spec) = parsed(&document_with_volume("1Gi", ""));
+    let id = house.stage.lease(TENANT, 1, &manifest, &spec).await;
+    house.stage.send(id, &manifest).await;
+    house.turn().await;
+    house.api.change(&claim_of(id), json!({"status": {"phase": "Bound"}}));
+    house.run_pod(id, "web-0", true);
+    becomes(house, id, Health::Healthy).await;
+    house.api.take_changes();
+    id
+}
+
+/// The tenant commits to another size of the volume, and sends it.
+async fn resize(house: &House, id: LeaseId, size: &str) {
+    let (manifest, _) = parsed(&document_with_volume(size, ""));
+    house.stage.commit(id, &manifest).await;
+    house.stage.send(id, &manifest).await;
+}
+
+#[tokio::test]
+async fn a_service_with_a_volume_is_judged_like_any_other_and_comes_back_when_deleted() {
+    let mut house = House::new().await;
+    let id = with_volume(&mut house).await;
+    let shown = house.status(id).await.1;
+    let web = &shown.services[0];
+    assert_eq!((web.ready, web.wanted, web.pods[0].name.as_str()), (1, 1, "web-0"));
+
+    house.run_pod(id, "web-0", false);
+    becomes(&mut house, id, Health::Unknown).await;
+    assert_eq!(house.status(id).await.1.state, market::api::LeaseState::Degraded);
+
+    house.api.delete(&set_of(id));
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while house.api.get(&set_of(id)).is_none() {
+        assert!(std::time::Instant::now() < deadline, "waited in vain for the StatefulSet");
+        house.turn().await;
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_volume_grows_with_its_claim_first_and_its_pods_kept_and_goes_on_after_any_stop() {
+    let mut house = House::new().await;
+    let id = with_volume(&mut house).await;
+    let uid = |house: &House| house.api.get(&set_of(id)).expect("there")["metadata"]["uid"].clone();
+    let before = uid(&house);
+    resize(&house, id, "2Gi").await;
+
+    // The daemon gets as far as the claim, and no further.
+    house.api.refuse("DELETE ", StatusCode::SERVICE_UNAVAILABLE, "etcd is away");
+    house.turn().await;
+    let claimed = |house: &House| {
+        house.api.get(&claim_of(id)).expect("there")["spec"]["resources"]["requests"]["storage"].clone()
+    };
+    assert_eq!(claimed(&house), json!("2147483648"));
+    assert_eq!(uid(&house), before);
+    assert_eq!(house.status(id).await.0.applied_revision, Some(1));
+
+    // The next one as far as the StatefulSet that is taken away.
+    let set = set_of(id);
+    house.api.refuse(&format!("PATCH {set}"), StatusCode::SERVICE_UNAVAILABLE, "etcd is away");
+    house.turn().await;
+    assert_eq!(house.api.get(&set), None);
+    assert!(house.api.paths().iter().any(|path| path.ends_with("/pods/web-0")), "its pod is kept");
+
+    house.api.refuse_nothing();
+    house.turn().await;
+    assert_ne!(uid(&house), before);
+    assert_eq!(house.status(id).await.0.applied_revision, Some(2));
+    let changes = house.api.take_changes();
+    let touched = |change: &str| changes.iter().position(|made| made == change);
+    let (grown, gone) =
+        (touched(&format!("PATCH {}", claim_of(id))), touched(&format!("DELETE {set} Orphan")));
+    assert!(grown.is_some() && grown < gone, "{changes:?}");
+
+    house.turn().await;
+    assert_eq!(house.api.take_changes(), [""; 0], "it has settled");
+}
+
+#[tokio::test]
+async fn a_volume_that_cannot_become_what_is_wanted_changes_nothing() {
+    let mut house = House::new().await;
+    let id = with_volume(&mut house).await;
+    resize(&house, id, "512Mi").await;
+    house.turn().await;
+    let why = house.status(id).await.1.why.unwrap_or_default();
+    assert!(why.contains("volume-data-web-0") && why.contains("cannot become smaller"), "{why}");
+    assert_eq!(house.api.take_changes(), [""; 0]);
+}
+
+#[tokio::test]
+async fn claims_that_a_quota_keeps_out_get_in_once_what_is_dropped_is_gone() {
+    let mut house = House::new().await;
+    let id = with_volume(&mut house).await;
+    let renamed = document_with_volume("1Gi", "").replace("web", "kept");
+    let (manifest, _) = parsed(&renamed);
+    house.stage.commit(id, &manifest).await;
+    house.stage.send(id, &manifest).await;
+    let kept = "/persistentvolumeclaims/volume-data-kept-0";
+    house.api.refuse(kept, StatusCode::FORBIDDEN, "exceeded quota: lease, requested: requests.storage=1Gi");
+    house.turn().await;
+    assert_eq!(house.api.get(&claim_of(id)), None, "what nobody wants any more makes room");
+    house.api.refuse_nothing();
+    house.turn().await;
+    assert!(house.api.paths().iter().any(|path| path.ends_with(kept)));
+}
+
+#[tokio::test]
+async fn what_is_offered_of_storage_follows_the_cluster_and_what_is_promised() {
+    let mut house = House::new().await;
+    let storage = |house: &House, promises: &[Promise]| {
+        house.inventory.capacity(promises, 1_000).storage.get("default").copied()
+    };
+    assert_eq!(storage(&house, &[]), Some(1 << 40));
+    let takes = manifests::decision::Takes {
+        volumes: [("default".to_owned(), 1 << 30)].into(),
+        ..Default::default()
+    };
+    let replica = manifests::decision::Replica { unit: 1, node: "a node that is gone".to_owned(), takes };
+    let placement = manifests::decision::Placement { replicas: vec![replica; 2], ..Default::default() };
+    let promise = Promise { lease: "x".to_owned(), placement };
+    assert_eq!(storage(&house, &[promise]), Some((1 << 40) - (2 << 30)));
+
+    // A class that the cluster loses is not offered, and a lease that has such volumes is told so.
+    let id = with_volume(&mut house).await;
+    house.api.delete(&storage_class_path("fast"));
+    until("the class is gone", async || storage(&house, &[]).is_none()).await;
+    house.turn().await;
+    let (status, shown) = house.status(id).await;
+    assert_eq!(status.health, Health::Unknown);
+    assert!(shown.why.unwrap_or_default().contains("persistent volumes of class default are not offered"));
+    assert!(house.api.take_changes().is_empty());
+}
+
+#[tokio::test]
+async fn tenants_are_kept_away_from_the_api_server_wherever_it_moves() {
+    let mut house = House::new().await;
+    let (manifest, spec) = parsed(&document(1, 0, ""));
+    let id = house.stage.lease(TENANT, 1, &manifest, &spec).await;
+    house.stage.send(id, &manifest).await;
+    house.turn().await;
+    let closed = |house: &House, address: &str| {
+        let policies = house.api.paths().into_iter().filter(|path| path.contains("/networkpolicies/"));
+        let texts: Vec<String> =
+            policies.map(|path| house.api.get(&path).expect("there").to_string()).collect();
+        texts.iter().any(|text| text.contains(&format!("{address}/32")))
+    };
+    assert!(closed(&house, "203.0.113.1") && !closed(&house, "203.0.113.2"));
+
+    house.api.put(API_SERVERS, answers_at(&["203.0.113.2"]));
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !closed(&house, "203.0.113.2") {
+        assert!(std::time::Instant::now() < deadline, "its new address is not closed");
+        house.turn().await;
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(!closed(&house, "203.0.113.1"));
+
+    // An API server that says no address changes nothing of what is closed.
+    house.api.put(API_SERVERS, answers_at(&[]));
+    until("no address is told", async || {
+        house.inventory.api_servers().is_ok_and(|servers| servers.is_empty())
+    })
+    .await;
+    house.api.take_changes();
+    house.turn().await;
+    assert_eq!(house.api.take_changes(), [""; 0]);
+    assert!(house.status(id).await.1.why.unwrap_or_default().contains("has no endpoint"));
 }

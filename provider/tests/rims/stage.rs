@@ -10,7 +10,9 @@ use manifests::objects::{GatewayRef, LeaseContext, Overcommit, Settings};
 use manifests::order::{
     Address, BlockRef, CloseReason, Fact, Hash, Lease, LeaseId, LogRef, Order, OrderKind,
 };
+use provider::inventory::{self, storage::Sold};
 use provider::store::{Advance, DecisionRow, Identity, Store};
+use serde_json::{Value, json};
 
 pub(crate) const PROVIDER: Address = Address([0xbb; 20]);
 pub(crate) const IDENTITY: Identity =
@@ -124,11 +126,12 @@ impl Stage {
                 memory_bytes: unit.resource.memory.size.0,
                 ephemeral_bytes: unit.resource.storage.iter().map(|volume| volume.size.0).sum(),
                 gpu: (gpus > 0).then(|| GpuTake { pool: POOL.to_owned(), count: gpus }),
+                ..Takes::default()
             };
             let replica = Replica { unit: unit.resource.id, node: NODE.to_owned(), takes };
             std::iter::repeat_n(replica, unit.count as usize)
         });
-        let placement = Placement { replicas: replicas.collect() };
+        let placement = Placement { replicas: replicas.collect(), ..Placement::default() };
         let bytes = spec.to_bytes().expect("short");
         let decision = DecisionRow {
             order: id,
@@ -224,6 +227,47 @@ pub(crate) fn cluster() -> Settings {
         address_pool: None,
         overcommit: Overcommit::default(),
     }
+}
+
+/// Where the API server of the small cluster says that it answers.
+pub(crate) const API_SERVERS: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes";
+
+/// That it answers at these addresses.
+pub(crate) fn answers_at(addresses: &[&str]) -> Value {
+    json!({
+        "metadata": {"namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "addressType": "IPv4",
+        "endpoints": addresses.iter().map(|address| json!({"addresses": [address]})).collect::<Vec<_>>(),
+        "ports": [{"port": 6443}],
+    })
+}
+
+/// A StorageClass.
+pub(crate) fn storage_class(grows: bool) -> Value {
+    json!({"metadata": {}, "provisioner": "example.test/volumes", "allowVolumeExpansion": grows})
+}
+
+/// Where the StorageClass of this name is.
+pub(crate) fn storage_class_path(name: &str) -> String {
+    format!("/apis/storage.k8s.io/v1/storageclasses/{name}")
+}
+
+/// What is sold: volumes of class `default` from the StorageClass `fast`.
+pub(crate) fn sold() -> inventory::Settings {
+    let fast = Sold { name: "fast".to_owned(), limit_bytes: 1 << 40, id_mapped: false };
+    inventory::Settings {
+        namespace: "berth".to_owned(),
+        storage: [("default".to_owned(), fast)].into(),
+        ..inventory::Settings::default()
+    }
+}
+
+/// A document with one service that keeps a persistent volume of this size and these attributes.
+pub(crate) fn document_with_volume(size: &str, extra: &str) -> String {
+    document(1, 0, &format!("    params: {{storage: {{data: {{mount: /data}}}}}}\n{extra}")).replace(
+        "storage: [{size: 1Gi}]",
+        &format!("storage: [{{size: 1Gi}}, {{name: data, size: {size}, attributes: {{persistent: true}}}}]"),
+    )
 }
 
 /// How the objects of a lease are named.

@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use manifests::check;
 use manifests::group::OrderSpec;
 use manifests::manifest::{Group, Manifest};
-use manifests::objects::{LeaseContext, render, volumes_may_become};
+use manifests::objects::{LeaseContext, Settings, render, volumes_may_become};
 use manifests::order::LeaseId;
 use market::api::ErrorKind;
 
@@ -31,10 +31,16 @@ pub(in crate::gateway) async fn put(
     is_the_one_on_chain(&gateway, id, &manifest).await?;
     let group = is_what_was_ordered(&gateway, id, &manifest).await?;
 
-    can_be_run(&gateway, id, group).await?;
+    let cluster = gateway.cluster.settings().map_err(|problem| {
+        let message = format!(
+            "this provider does not see its cluster well enough at the moment: {problem:#}; try again"
+        );
+        Refused::new(ErrorKind::Unavailable, message)
+    })?;
+    can_be_run(&gateway, id, group, &cluster).await?;
     let _alone = gateway.claims.lock().await;
     hosts_are_free(&gateway, id, group).await?;
-    volumes_can_follow(&gateway, id, group).await?;
+    volumes_can_follow(&gateway, id, group, &cluster).await?;
     let digest = manifest.digest();
     let revision = gateway.store.put_manifest(id, digest, &manifest.to_json(), gateway.clock.now()).await?;
     gateway.reconcile.nudge();
@@ -76,7 +82,12 @@ async fn is_what_was_ordered<'m>(
 }
 
 /// What this provider cannot run faithfully is refused now, not found out later.
-async fn can_be_run(gateway: &Gateway, id: LeaseId, group: &Group) -> Result<(), Refused> {
+async fn can_be_run(
+    gateway: &Gateway,
+    id: LeaseId,
+    group: &Group,
+    cluster: &Settings,
+) -> Result<(), Refused> {
     let reservation = gateway.store.reservation(id).await?.ok_or_else(|| {
         Refused::new(
             ErrorKind::Unavailable,
@@ -87,15 +98,20 @@ async fn can_be_run(gateway: &Gateway, id: LeaseId, group: &Group) -> Result<(),
         placement: reservation.placement,
         ..LeaseContext::unplaced(id, gateway.identity.provider)
     };
-    render(group, &context, &gateway.cluster)
+    render(group, &context, cluster)
         .map_err(|error| Refused::new(ErrorKind::ManifestRefused, error.to_string()))?;
     Ok(())
 }
 
 /// Persistent volumes of what runs already become those of the manifest, or the manifest is refused as a whole.
-async fn volumes_can_follow(gateway: &Gateway, id: LeaseId, group: &Group) -> Result<(), Refused> {
+async fn volumes_can_follow(
+    gateway: &Gateway,
+    id: LeaseId,
+    group: &Group,
+    cluster: &Settings,
+) -> Result<(), Refused> {
     let Some(running) = stored_group(gateway, id).await? else { return Ok(()) };
-    volumes_may_become(&running, group, &gateway.cluster.storage_classes)
+    volumes_may_become(&running, group, &cluster.storage_classes)
         .map_err(|error| Refused::new(ErrorKind::ManifestRefused, error.to_string()).because("volume_kept"))
 }
 

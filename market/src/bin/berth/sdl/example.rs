@@ -79,7 +79,10 @@ pub(super) fn lease(group: &Group, gseq: u16) -> LeaseContext {
     LeaseContext {
         id: LeaseId { tenant: TENANT, dseq: 1, gseq, oseq: 1 },
         provider: PROVIDER,
-        placement: Placement { replicas: group.services.iter().map(replica).collect() },
+        placement: Placement {
+            replicas: group.services.iter().map(replica).collect(),
+            ..Placement::default()
+        },
         given: Given::default(),
         secrets: BTreeMap::new(),
     }

@@ -8,4 +8,5 @@ mod bidder;
 mod chain;
 mod follower;
 mod money;
+mod moving;
 mod support;

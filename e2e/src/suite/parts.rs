@@ -36,6 +36,7 @@ pub(super) fn all() -> Vec<Part> {
         "gpus",
         "lease",
         "lent",
+        "engines",
         "manifests",
         "objects",
         "stranger",

@@ -279,7 +279,7 @@ impl Chain {
     /// [`ReadError`].
     pub async fn head(&self) -> Result<BlockRef, ReadError> {
         let problem = || ReadError::Garbled { view: "the newest block", problem: "there is none".to_owned() };
-        self.rpc.block(None).await?.ok_or_else(problem)
+        self.rpc.head().await?.ok_or_else(problem)
     }
 
     /// The block at this height on the branch that the endpoint follows; `None` above its head.
@@ -287,7 +287,7 @@ impl Chain {
     /// # Errors
     /// [`ReadError`].
     pub async fn block(&self, number: u64) -> Result<Option<BlockRef>, ReadError> {
-        Ok(self.rpc.block(Some(number)).await?)
+        Ok(self.rpc.block(number).await?)
     }
 
     /// The block with this hash; `None` if the endpoint does not have it (any more).
@@ -304,7 +304,8 @@ impl Chain {
     /// # Errors
     /// [`ReadError`].
     pub async fn facts_of_block(&self, hash: Hash) -> Result<Vec<Logged>, ReadError> {
-        self.facts(json!({ "blockHash": hash })).await
+        let contracts = [self.contracts().market, self.contracts().registry];
+        self.read_facts(self.rpc.logs_of_block(hash, &contracts).await?)
     }
 
     /// What the market and its registry said in the blocks from `first` to `last`, both included, in order.
@@ -353,7 +354,10 @@ impl Chain {
 
     async fn facts(&self, mut filter: Value) -> Result<Vec<Logged>, ReadError> {
         filter["address"] = json!([self.contracts().market, self.contracts().registry]);
-        let mut logs: Vec<Log> = self.rpc.logs(&filter).await?;
+        self.read_facts(self.rpc.logs(&filter).await?)
+    }
+
+    fn read_facts(&self, mut logs: Vec<Log>) -> Result<Vec<Logged>, ReadError> {
         logs.retain(|log| log.removed != Some(true));
         let mut facts = Vec::with_capacity(logs.len());
         for log in &logs {

@@ -40,6 +40,7 @@ pub(super) fn all() -> Vec<Part> {
         "manifests",
         "objects",
         "stranger",
+        "volumes",
         "canary",
         "restart",
     ];

@@ -226,14 +226,22 @@ pub struct Provider {
     pub operator: Address,
     /// Where money goes.
     pub payout: Address,
+    /// Where money goes later, and from which unix second on, if a change was announced.
+    pub next_payout: Option<(Address, u64)>,
+    /// keccak256 of the attributes document.
+    pub attrs_hash: Hash,
     /// Where its gateway is.
     pub uri: String,
     /// SHA-256 of the gateway's public key.
     pub spki_hash: Hash,
+    /// The key before, and the unix second until which it counts as well, while it does.
+    pub old_spki: Option<(Hash, u64)>,
     /// Token units of stake.
     pub stake: Amount,
-    /// What live leases lock of it.
+    /// What live leases and best bids lock of it.
     pub locked: Amount,
+    /// Unix seconds from which stake can be taken out, if that was requested.
+    pub unbond_at: Option<u64>,
     /// Live leases.
     pub active_leases: u32,
 }
@@ -500,10 +508,15 @@ impl Chain {
             state,
             operator: convert::address(view.operator),
             payout: convert::address(view.payout),
+            next_payout: (view.payout_change_at != 0)
+                .then_some((convert::address(view.pending_payout), view.payout_change_at)),
+            attrs_hash: Hash(view.attrs_hash),
             uri: view.uri,
             spki_hash: Hash(view.spki_hash),
+            old_spki: (view.old_spki_until != 0).then_some((Hash(view.old_spki_hash), view.old_spki_until)),
             stake: Amount(view.stake),
             locked: Amount(view.locked),
+            unbond_at: (view.unbond_at != 0).then_some(view.unbond_at),
             active_leases: view.active,
         }))
     }

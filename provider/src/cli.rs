@@ -8,7 +8,7 @@ use manifests::order::OrderId;
 
 use crate::config::Config;
 use crate::store::{Compared, DatabaseUrl, Store, move_database};
-use crate::{check, explain, resync, run, telemetry};
+use crate::{check, explain, owner, resync, run, telemetry};
 
 /// Sells a cluster's spare capacity on the market.
 #[derive(Debug, Parser)]
@@ -43,6 +43,8 @@ enum Verb {
         /// tenant/dseq/gseq/oseq, or the order's 32-byte word.
         order: OrderId,
     },
+    #[command(flatten)]
+    Owner(owner::Verb),
     /// List the places at which BERTH_FAIL_POINT makes the daemon die.
     #[cfg(feature = "fail-points")]
     #[command(hide = true)]
@@ -107,6 +109,7 @@ impl Cli {
                 say(&explain::explain(&Config::load(&config)?, order).await?);
                 Ok(ExitCode::SUCCESS)
             }
+            Verb::Owner(verb) => owner::run(verb, &config).await,
             #[cfg(feature = "fail-points")]
             Verb::FailPoints => {
                 for point in crate::failpoint::Point::ALL {

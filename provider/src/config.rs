@@ -21,6 +21,7 @@ use manifests::order::Address;
 use crate::inventory::quantity::{Rounding, units};
 use crate::store::DatabaseUrl;
 use read::{Problems, Section};
+pub(crate) use read::{parse_dollars, parse_duration};
 
 /// Everything the daemon is told.
 #[derive(Debug, Clone, PartialEq)]

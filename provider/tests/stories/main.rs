@@ -9,4 +9,5 @@ mod chain;
 mod follower;
 mod money;
 mod moving;
+mod owner;
 mod support;

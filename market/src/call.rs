@@ -80,6 +80,11 @@ pub enum Call {
         /// The hash of the terms that the tenant saw: [`crate::reader::terms_hash`].
         terms_hash: Hash,
     },
+    /// Anyone makes the lowest bid of an order a lease, once the order's deadline has passed.
+    Award {
+        /// Which.
+        order: OrderId,
+    },
     /// The provider bids, or betters its bid.
     PlaceBid {
         /// For which order.
@@ -139,39 +144,6 @@ pub enum Call {
         /// Token units.
         stake: Amount,
     },
-    /// Anyone adds to a provider's stake, from an allowance.
-    AddStake {
-        /// Whose.
-        provider: Address,
-        /// How much.
-        amount: Amount,
-    },
-    /// A provider asks for stake back: seven days from now it can be taken out.
-    RequestUnstake,
-    /// A provider takes stake out, to its payout address.
-    Unstake {
-        /// How much.
-        amount: Amount,
-    },
-    /// A provider names another operator key.
-    SetOperator {
-        /// The key.
-        operator: Address,
-    },
-    /// A provider names another payout address, which counts 24 hours later.
-    SetPayout {
-        /// Where money goes then.
-        payout: Address,
-    },
-    /// A provider takes no new leases any more.
-    Retire,
-    /// A provider announces the gateway's next certificate.
-    RotateCert {
-        /// SHA-256 of its public key.
-        spki_hash: Hash,
-        /// Unix seconds until which the one before counts as well.
-        old_until: u64,
-    },
     /// A provider replaces what it says of itself.
     UpdateProvider {
         /// keccak256 of the attributes document.
@@ -201,6 +173,10 @@ pub struct OrderTerms {
     pub expires_at: u64,
     /// The least notice, in seconds, that bids must promise.
     pub min_reclaim: u32,
+    /// Unix seconds of chain time until which bids are taken, if the lowest of them wins and anyone may award it; `None` if
+    /// the tenant accepts a bid.
+    #[serde(default)]
+    pub award: Option<u64>,
 }
 
 /// The hash of a class string such as `cpu` or `gpu/nvidia/h100/80Gi`.
@@ -258,8 +234,8 @@ impl Call {
                         min_reclaim: terms.min_reclaim,
                         req_bits: 0,
                         kind: 0,
-                        mode: 0,
-                        deadline: 0,
+                        mode: u8::from(terms.award.is_some()),
+                        deadline: terms.award.unwrap_or_default(),
                     },
                     spec: spec.clone().into_bytes().into(),
                 }
@@ -279,6 +255,7 @@ impl Call {
                 }
                 .encode(),
             ),
+            Self::Award { order } => to_market(market::AwardCall { order_id: word(order) }.encode()),
             Self::PlaceBid { order, spec_hash, rate, expires_at, reclaim, min_bill } => to_market(
                 market::PlaceBidCall {
                     order_id: word(order),
@@ -313,23 +290,6 @@ impl Call {
                     stake: stake.0.into(),
                 }
                 .encode(),
-            ),
-            Self::AddStake { provider, amount } => to_registry(
-                provider_registry::AddStakeCall { owner: h160(*provider), amount: amount.0.into() }.encode(),
-            ),
-            Self::RequestUnstake => to_registry(provider_registry::RequestUnstakeCall.encode()),
-            Self::Unstake { amount } => {
-                to_registry(provider_registry::UnstakeCall { amount: amount.0.into() }.encode())
-            }
-            Self::SetOperator { operator } => {
-                to_registry(provider_registry::SetOperatorCall { operator: h160(*operator) }.encode())
-            }
-            Self::SetPayout { payout } => {
-                to_registry(provider_registry::SetPayoutCall { payout: h160(*payout) }.encode())
-            }
-            Self::Retire => to_registry(provider_registry::RetireCall.encode()),
-            Self::RotateCert { spki_hash, old_until } => to_registry(
-                provider_registry::RotateCertCall { spki_hash: spki_hash.0, old_until: *old_until }.encode(),
             ),
             Self::UpdateProvider { attrs_hash, uri, spki_hash } => to_registry(
                 provider_registry::UpdateCall {

@@ -147,7 +147,14 @@ fn from_market(event: M) -> Result<Option<Fact>, OutOfRange> {
             delta: i128::try_from(e.delta).map_err(|_| OutOfRange)?,
             funded_until: e.funded_until,
         },
-        M::FeesCollectedFilter(_) => return Ok(None),
+        // Of nobody's order, bid, lease or account; and a bid that was not placed is none.
+        M::BidRefusedFilter(_)
+        | M::Eip712DomainChangedFilter(_)
+        | M::FeesCollectedFilter(_)
+        | M::NoncesInvalidatedFilter(_)
+        | M::ParamsSyncedFilter(_)
+        | M::PauseChangedFilter(_)
+        | M::PauseRearmedFilter(_) => return Ok(None),
     }))
 }
 
@@ -201,6 +208,7 @@ mod tests {
 
     const CONTRACTS: Contracts = Contracts {
         market: Address([1; 20]),
+        lens: Address([5; 20]),
         registry: Address([2; 20]),
         params: Address([3; 20]),
         token: Address([4; 20]),

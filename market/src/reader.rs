@@ -11,7 +11,7 @@ use manifests::money::{Amount, Rate};
 use manifests::order::{AccountId, Address, BlockRef, CloseReason, Fact, Hash, LeaseId, OrderId};
 use serde_json::{Value, json};
 
-use crate::bindings::{market, params, provider_registry, test_token};
+use crate::bindings::{market, market_lens, params, provider_registry, test_token};
 use crate::chain::{Chain, Contracts};
 use crate::convert::{self, OutOfRange};
 use crate::events::{self, EventError, Logged};
@@ -118,6 +118,17 @@ pub struct OrderRecord {
     pub state: OrderState,
     /// keccak256 of its spec.
     pub spec_hash: Hash,
+    /// How it is awarded; `None` if its tenant decides.
+    pub award: Option<AwardRecord>,
+}
+
+/// An order that goes to its lowest bid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AwardRecord {
+    /// Unix seconds of chain time until which bids are taken; after that anybody awards it.
+    pub deadline: u64,
+    /// Who has the lowest bid, and at which rate; `None` while nobody bid.
+    pub best: Option<(Address, Rate)>,
 }
 
 /// Where a bid stands.
@@ -148,6 +159,8 @@ pub struct BidRecord {
     pub reclaim: u32,
     /// Seconds that are paid at least.
     pub min_bill: u16,
+    /// Whether its provider has the stake that the lease would lock.
+    pub eligible: bool,
 }
 
 impl BidRecord {
@@ -226,22 +239,14 @@ pub struct Provider {
     pub operator: Address,
     /// Where money goes.
     pub payout: Address,
-    /// Where money goes later, and from which unix second on, if a change was announced.
-    pub next_payout: Option<(Address, u64)>,
-    /// keccak256 of the attributes document.
-    pub attrs_hash: Hash,
     /// Where its gateway is.
     pub uri: String,
     /// SHA-256 of the gateway's public key.
     pub spki_hash: Hash,
-    /// The key before, and the unix second until which it counts as well, while it does.
-    pub old_spki: Option<(Hash, u64)>,
     /// Token units of stake.
     pub stake: Amount,
-    /// What live leases and best bids lock of it.
+    /// What live leases lock of it.
     pub locked: Amount,
-    /// Unix seconds from which stake can be taken out, if that was requested.
-    pub unbond_at: Option<u64>,
     /// Live leases.
     pub active_leases: u32,
 }
@@ -274,6 +279,7 @@ pub(crate) async fn contracts_of(rpc: &Rpc, market: Address) -> Result<Contracts
     };
     Ok(Contracts {
         market,
+        lens: crate::deploy::lens_of(market),
         registry: ask(market::RegistryCall.encode()).await?,
         params: ask(market::ParamsCall.encode()).await?,
         token: ask(market::TokenCall.encode()).await?,
@@ -287,7 +293,7 @@ impl Chain {
     /// [`ReadError`].
     pub async fn head(&self) -> Result<BlockRef, ReadError> {
         let problem = || ReadError::Garbled { view: "the newest block", problem: "there is none".to_owned() };
-        self.rpc.head().await?.ok_or_else(problem)
+        self.rpc.block(None).await?.ok_or_else(problem)
     }
 
     /// The block at this height on the branch that the endpoint follows; `None` above its head.
@@ -295,7 +301,7 @@ impl Chain {
     /// # Errors
     /// [`ReadError`].
     pub async fn block(&self, number: u64) -> Result<Option<BlockRef>, ReadError> {
-        Ok(self.rpc.block(number).await?)
+        Ok(self.rpc.block(Some(number)).await?)
     }
 
     /// The block with this hash; `None` if the endpoint does not have it (any more).
@@ -312,8 +318,7 @@ impl Chain {
     /// # Errors
     /// [`ReadError`].
     pub async fn facts_of_block(&self, hash: Hash) -> Result<Vec<Logged>, ReadError> {
-        let contracts = [self.contracts().market, self.contracts().registry];
-        self.read_facts(self.rpc.logs_of_block(hash, &contracts).await?)
+        self.facts(json!({ "blockHash": hash })).await
     }
 
     /// What the market and its registry said in the blocks from `first` to `last`, both included, in order.
@@ -362,10 +367,7 @@ impl Chain {
 
     async fn facts(&self, mut filter: Value) -> Result<Vec<Logged>, ReadError> {
         filter["address"] = json!([self.contracts().market, self.contracts().registry]);
-        self.read_facts(self.rpc.logs(&filter).await?)
-    }
-
-    fn read_facts(&self, mut logs: Vec<Log>) -> Result<Vec<Logged>, ReadError> {
+        let mut logs: Vec<Log> = self.rpc.logs(&filter).await?;
         logs.retain(|log| log.removed != Some(true));
         let mut facts = Vec::with_capacity(logs.len());
         for log in &logs {
@@ -380,9 +382,10 @@ impl Chain {
     /// # Errors
     /// [`ReadError`].
     pub async fn account(&self, id: AccountId, at: At) -> Result<Option<Account>, ReadError> {
-        let call = market::AccountCall { account_id: id.to_word().0 };
-        let (view,): (market::AccountView,) = self.view("account", self.contracts().market, call, at).await?;
-        let market::AccountView {
+        let call = market_lens::AccountCall { account_id: id.to_word().0 };
+        let (view,): (market_lens::AccountView,) =
+            self.view("account", self.contracts().lens, call, at).await?;
+        let market_lens::AccountView {
             state,
             tenant: _,
             manifest_hash,
@@ -416,10 +419,17 @@ impl Chain {
     /// # Errors
     /// [`ReadError`].
     pub async fn order(&self, id: OrderId, at: At) -> Result<Option<OrderRecord>, ReadError> {
-        let call = market::OrderCall { order_id: id.to_word().0 };
-        let (view,): (market::OrderView,) = self.view("order", self.contracts().market, call, at).await?;
-        let state = order_state("order", view.state)?;
-        Ok(state.map(|state| OrderRecord { state, spec_hash: Hash(view.spec_hash) }))
+        let call = market_lens::OrderCall { order_id: id.to_word().0 };
+        let (view,): (market_lens::OrderView,) = self.view("order", self.contracts().lens, call, at).await?;
+        let Some(state) = order_state("order", view.state)? else { return Ok(None) };
+        let best = match (view.mode, convert::address(view.best)) {
+            (_, nobody) if nobody == Address::default() => None,
+            (_, provider) => {
+                Some((provider, convert::rate(view.best_rate).map_err(|error| garbled("order", error))?))
+            }
+        };
+        let award = (view.mode == LOWEST).then_some(AwardRecord { deadline: view.deadline, best });
+        Ok(Some(OrderRecord { state, spec_hash: Hash(view.spec_hash), award }))
     }
 
     /// A provider's bid for an order; `None` if there never was one.
@@ -432,9 +442,9 @@ impl Chain {
         provider: Address,
         at: At,
     ) -> Result<Option<BidRecord>, ReadError> {
-        let call = market::BidCall { order_id: order.to_word().0, provider: convert::h160(provider) };
-        let (view,): (market::BidView,) = self.view("bid", self.contracts().market, call, at).await?;
-        let market::BidView { state, rate, expires_at, reclaim, min_bill } = view;
+        let call = market_lens::BidCall { order_id: order.to_word().0, provider: convert::h160(provider) };
+        let (view,): (market_lens::BidView,) = self.view("bid", self.contracts().lens, call, at).await?;
+        let market_lens::BidView { state, rate, expires_at, reclaim, min_bill, eligible } = view;
         let state = match state {
             0 => return Ok(None),
             1 => BidState::Open,
@@ -445,7 +455,7 @@ impl Chain {
             other => return Err(unknown_state("bid", other)),
         };
         let rate = convert::rate(rate).map_err(|error| garbled("bid", error))?;
-        Ok(Some(BidRecord { state, rate, expires_at, reclaim, min_bill }))
+        Ok(Some(BidRecord { state, rate, expires_at, reclaim, min_bill, eligible }))
     }
 
     /// A lease; `None` if the order has none.
@@ -453,8 +463,8 @@ impl Chain {
     /// # Errors
     /// [`ReadError`].
     pub async fn lease(&self, id: LeaseId, at: At) -> Result<Option<LeaseRecord>, ReadError> {
-        let call = market::LeaseCall { order_id: id.to_word().0 };
-        let (view,): (market::LeaseView,) = self.view("lease", self.contracts().market, call, at).await?;
+        let call = market_lens::LeaseCall { order_id: id.to_word().0 };
+        let (view,): (market_lens::LeaseView,) = self.view("lease", self.contracts().lens, call, at).await?;
         let Some(state) = order_state("lease", view.state)? else { return Ok(None) };
         let range = |error: OutOfRange| garbled("lease", error);
         Ok(Some(LeaseRecord {
@@ -477,9 +487,10 @@ impl Chain {
     /// # Errors
     /// [`ReadError`].
     pub async fn accrued(&self, lease: LeaseId, at: At) -> Result<Accrued, ReadError> {
-        let call = market::AccruedCall { order_id: lease.to_word().0 };
-        let (net, fee, scaled, up_to): (U256, U256, U256, u64) =
-            self.view("accrued", self.contracts().market, call, at).await?;
+        let call = market_lens::AccruedCall { order_id: lease.to_word().0 };
+        let (view,): (market_lens::AccruedView,) =
+            self.view("accrued", self.contracts().lens, call, at).await?;
+        let market_lens::AccruedView { net, fee, scaled, up_to } = view;
         let range = |error: OutOfRange| garbled("accrued", error);
         Ok(Accrued {
             net: convert::amount(net).map_err(range)?,
@@ -508,15 +519,10 @@ impl Chain {
             state,
             operator: convert::address(view.operator),
             payout: convert::address(view.payout),
-            next_payout: (view.payout_change_at != 0)
-                .then_some((convert::address(view.pending_payout), view.payout_change_at)),
-            attrs_hash: Hash(view.attrs_hash),
             uri: view.uri,
             spki_hash: Hash(view.spki_hash),
-            old_spki: (view.old_spki_until != 0).then_some((Hash(view.old_spki_hash), view.old_spki_until)),
             stake: Amount(view.stake),
             locked: Amount(view.locked),
-            unbond_at: (view.unbond_at != 0).then_some(view.unbond_at),
             active_leases: view.active,
         }))
     }
@@ -555,21 +561,25 @@ impl Chain {
         Ok((provider != Address::default()).then_some((provider, active)))
     }
 
-    /// The numbers that governance set.
+    /// The numbers that the market and its registry go by. What governance changed rules in the market once somebody had it
+    /// taken over.
     ///
     /// # Errors
     /// [`ReadError`].
     pub async fn params(&self, at: At) -> Result<ParamValues, ReadError> {
-        let (values,): (params::Values,) =
-            self.view("values", self.contracts().params, params::ValuesCall, at).await?;
-        let params::Values {
+        let (rules,): (market_lens::Rules,) =
+            self.view("rules", self.contracts().lens, market_lens::RulesCall, at).await?;
+        let market_lens::Rules {
+            paused_until: _,
+            pause_spent: _,
             fee_bps,
             min_runway,
             bond_secs,
             min_order_duration,
             max_order_duration,
-            min_stake,
-        } = values;
+        } = rules;
+        let (params::Values { min_stake, .. },): (params::Values,) =
+            self.view("values", self.contracts().params, params::ValuesCall, at).await?;
         Ok(ParamValues {
             fee_bps,
             min_runway: min_runway.into(),
@@ -625,6 +635,9 @@ impl Chain {
         R::decode(&answer).map_err(|error| garbled(view, error))
     }
 }
+
+/// The mode of an order that goes to its lowest bid.
+const LOWEST: u8 = 1;
 
 /// The contract's "for ever": the largest second it can hold.
 const FOREVER: u64 = (1 << 40) - 1;

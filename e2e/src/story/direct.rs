@@ -113,6 +113,7 @@ impl Direct {
             max_rate: wanted.max_rate,
             expires_at: self.chain.head().await?.timestamp + ORDER_SECONDS,
             min_reclaim: 0,
+            award: None,
         };
         let spec = String::from_utf8(wanted.spec.to_bytes()?).context("a spec is JSON and so text")?;
         self.call(&Call::CreateOrder { order, terms, spec }).await

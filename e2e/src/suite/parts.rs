@@ -36,11 +36,9 @@ pub(super) fn all() -> Vec<Part> {
         "gpus",
         "lease",
         "lent",
-        "engines",
         "manifests",
         "objects",
         "stranger",
-        "volumes",
         "canary",
         "restart",
     ];

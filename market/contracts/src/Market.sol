@@ -7,18 +7,23 @@ import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC2
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {Multicall} from "@openzeppelin/contracts/utils/Multicall.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {IMarket} from "./interfaces/IMarket.sol";
 import {IParams} from "./interfaces/IParams.sol";
 import {IProviderRegistry} from "./interfaces/IProviderRegistry.sol";
-import {Escrow} from "./libraries/Escrow.sol";
+import {Award, Bid, Book, Lease, Order} from "./libraries/Book.sol";
+import {Account, Escrow} from "./libraries/Escrow.sol";
 import {Id} from "./libraries/Id.sol";
+import {Slots} from "./libraries/Slots.sol";
 
 /// @title The order book and its escrow. The manual is IMarket.
 /// @notice Several calls can travel in one transaction through `multicall(bytes[])`: all happen or none does.
-contract Market is IMarket, Multicall, ReentrancyGuardTransient {
-    using Escrow for Escrow.Account;
+/// @dev Accounts, orders, leases and bids are words on the stack (see Book and Escrow): a call reads each slot once and
+/// writes it once.
+contract Market is IMarket, EIP712, Multicall, ReentrancyGuardTransient {
     using Id for bytes32;
     using SafeCast for uint256;
     using SafeERC20 for IERC20;
@@ -26,7 +31,13 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
     uint256 private constant MAX_SPEC = 8192;
     uint256 private constant MAX_BATCH = 100;
     uint16 private constant MAX_MIN_BILL = 3600;
-    uint256 private constant BPS = 10_000;
+    uint40 private constant AWARD_WINDOW = 5 minutes;
+    uint40 private constant PAUSE = 7 days;
+    uint40 private constant FOR_GOOD = type(uint40).max;
+
+    uint8 private constant LOWEST = 1;
+    /// One above the last capability.
+    uint96 private constant CAPABILITIES = 1 << 95;
 
     uint8 private constant TENANT_CLOSED = 1;
     uint8 private constant LAST_TENANT_REASON = 99;
@@ -36,47 +47,32 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
     uint8 private constant DEPLETED = 200;
     uint8 private constant EXPIRED = 201;
 
+    bytes32 private constant QUOTE = keccak256(
+        "Quote(bytes32 orderId,bytes32 specHash,address provider,uint80 rate,uint40 expiresAt,uint32 reclaim,uint16 minBill,uint256 nonce)"
+    );
+    bytes32 private constant ORDER_TERMS = keccak256(
+        "OrderTerms(bytes32 resourceClass,uint80 maxRate,uint40 expiresAt,uint32 minReclaim,uint96 reqBits,uint8 kind,uint8 mode,uint40 deadline)"
+    );
+    bytes32 private constant ORDER_REQUEST = keccak256(
+        "OrderRequest(bytes32 orderId,bytes32 manifestHash,OrderTerms terms,bytes32 specHash,uint256 deposit,uint256 nonce,uint40 validUntil)OrderTerms(bytes32 resourceClass,uint80 maxRate,uint40 expiresAt,uint32 minReclaim,uint96 reqBits,uint8 kind,uint8 mode,uint40 deadline)"
+    );
+    bytes32 private constant ACCEPT = keccak256(
+        "Accept(bytes32 orderId,address provider,bytes32 termsHash,bytes32 specHash,uint256 nonce,uint40 validUntil)"
+    );
+    bytes32 private constant CLOSE =
+        keccak256("Close(bytes32 orderId,uint8 reason,uint256 nonce,uint40 validUntil)");
+
     /// Two slots.
     struct Deployment {
-        Escrow.Account account;
+        Account account;
         bytes32 manifestHash;
     }
 
-    /// Slot A while the order is on the book, and slot B.
-    struct Order {
-        OrderState state;
-        uint40 expiresAt;
-        uint80 maxRate;
-        uint32 minReclaim;
-        uint96 reqBits;
+    /// Three slots. `word` is a Lease once the order left the book; `award` is written only for orders that are awarded.
+    struct Entry {
+        Order word;
         bytes32 specHash;
-    }
-
-    /// Slot A once the order left the book; without a lease, `provider` is zero.
-    struct Lease {
-        OrderState state;
-        address provider;
-        uint40 checkpoint;
-        uint40 endedAt;
-        uint8 reason;
-    }
-
-    /// One slot. A won bid holds the terms of the lease, and `expiresAt` the deadline of the provider's notice.
-    struct Bid {
-        uint80 rate;
-        uint40 expiresAt;
-        uint32 reclaim;
-        uint16 minBill;
-        uint16 feeBps;
-        uint40 startedAt;
-        BidState state;
-        uint24 bondSecs;
-    }
-
-    /// One slot: fees in token units, and what payouts lost to rounding, scaled.
-    struct Kept {
-        uint128 fees;
-        uint128 dust;
+        Award award;
     }
 
     IERC20 private immutable _token;
@@ -85,12 +81,22 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
     /// @inheritdoc IMarket
     uint256 public immutable SCALE;
 
+    // Where these lie is known to libraries/Slots.sol. The two slots before them are of EIP712, and empty.
     mapping(bytes32 accountId => Deployment) private _deployments;
-    mapping(bytes32 orderId => Order) private _orders;
+    mapping(bytes32 orderId => Entry) private _orders;
     mapping(bytes32 orderId => mapping(address provider => Bid)) private _bids;
+    mapping(address signer => mapping(uint256 word => uint256)) private _nonces;
     Kept private _kept;
+    Rules private _rules;
 
-    constructor(IERC20 token_, IProviderRegistry registry_, IParams params_) {
+    /// For what begins something new; never for what ends something or pays.
+    modifier whileOpen() {
+        uint40 until = _rules.pausedUntil;
+        require(block.timestamp >= until, Paused(until));
+        _;
+    }
+
+    constructor(IERC20 token_, IProviderRegistry registry_, IParams params_) EIP712("Berth Market", "1") {
         uint8 decimals = IERC20Metadata(address(token_)).decimals();
         require(decimals <= 18 && registry_.token() == address(token_), BadSetup());
         require(address(params_).code.length != 0, BadSetup());
@@ -98,18 +104,20 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
         _registry = registry_;
         _params = params_;
         SCALE = decimals <= 9 ? 1e9 : 1;
+        _syncParams();
     }
 
     // --- tenant ---
 
     /// @inheritdoc IMarket
-    function createDeployment(uint64 dseq, bytes32 manifestHash) external returns (bytes32 accountId) {
+    function createDeployment(uint64 dseq, bytes32 manifestHash)
+        external
+        whileOpen
+        returns (bytes32 accountId)
+    {
         accountId = Id.ofAccount(msg.sender, dseq);
-        Deployment storage d = _deployments[accountId];
-        require(!d.account.exists(), IdTaken());
-        d.account = Escrow.Account({bal: 0, settledAt: _now(), rateSum: 0, flags: Escrow.EXISTS});
-        d.manifestHash = manifestHash;
-        emit DeploymentCreated(accountId, msg.sender, manifestHash);
+        require(!_deployments[accountId].account.exists(), IdTaken());
+        _createDeployment(accountId, manifestHash);
     }
 
     /// @inheritdoc IMarket
@@ -122,91 +130,131 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IMarket
-    function createOrder(bytes32 orderId, OrderTerms calldata terms, bytes calldata spec) external {
-        require(orderId.gseq() != 0 && orderId.oseq() == 1, InvalidId());
-        _post(orderId, terms, spec);
+    function createOrder(bytes32 orderId, OrderTerms calldata terms, bytes calldata spec) external whileOpen {
+        _onlyTenant(orderId);
+        require(orderId.oseq() == 1, InvalidId());
+        _post(orderId, terms, spec, keccak256(spec));
     }
 
     /// @inheritdoc IMarket
     function reorder(bytes32 prevOrderId, OrderTerms calldata terms, bytes calldata spec)
         external
+        whileOpen
         returns (bytes32 orderId)
     {
         _onlyTenant(prevOrderId);
-        Order storage prev = _orders[prevOrderId];
-        OrderState state = _stateOf(prevOrderId);
-        if (state == OrderState.Expired) _closeOrder(prevOrderId, EXPIRED);
-        else require(state == OrderState.Closed, WrongState(uint8(state)));
-        require(prev.specHash == keccak256(spec), SpecMismatch(prev.specHash));
         require(prevOrderId.oseq() != type(uint16).max, InvalidId());
         orderId = bytes32(uint256(prevOrderId) + 1);
-        _post(orderId, terms, spec);
+        _post(orderId, terms, spec, keccak256(spec));
     }
 
     /// @inheritdoc IMarket
     function cancelOrder(bytes32 orderId) external {
         _onlyTenant(orderId);
-        OrderState state = _orders[orderId].state;
-        require(state == OrderState.Open, WrongState(uint8(state)));
-        _closeOrder(orderId, TENANT_CLOSED);
+        _closeOrder(orderId, _openOrder(orderId), TENANT_CLOSED);
     }
 
     /// @inheritdoc IMarket
-    function acceptBid(bytes32 orderId, address provider, bytes32 termsHash) external {
+    function acceptBid(bytes32 orderId, address provider, bytes32 termsHash) external whileOpen {
         _onlyTenant(orderId);
-        Order storage o = _orders[orderId];
-        require(o.state == OrderState.Open, WrongState(uint8(o.state)));
-        require(block.timestamp <= o.expiresAt, Expired());
-        Bid memory b = _bids[orderId][provider];
-        require(b.state == BidState.Open && block.timestamp <= b.expiresAt, BidNotOpen());
-        require(termsHash == termsHashOf(b.rate, b.reclaim, b.minBill, b.expiresAt), RateChanged(b.rate));
+        _accept(orderId, provider, termsHash);
+    }
 
-        IParams.Values memory p = _params.values();
-        bytes32 accountId = orderId.account();
-        Escrow.Account memory a = _settled(accountId);
-        bool shared = a.rateSum != 0;
-        a.rateSum += b.rate;
-        _requireRunway(a.bal, uint256(a.rateSum) * p.minRunway);
-        _deployments[accountId].account = a;
-
-        b.state = BidState.Won;
-        b.expiresAt = 0;
-        b.startedAt = _now();
-        b.feeBps = p.feeBps;
-        b.bondSecs = p.bondSecs;
-        _bids[orderId][provider] = b;
-        Lease storage l = _leaseSlot(orderId);
-        l.state = OrderState.Active;
-        l.provider = provider;
-        l.checkpoint = b.startedAt;
-        l.endedAt = 0;
-        l.reason = 0;
-
-        uint40 fundedUntil = a.until();
-        emit LeaseCreated(orderId, provider, msg.sender, b.rate, b.startedAt, p.feeBps, fundedUntil);
-        if (shared) emit FundsChanged(accountId, msg.sender, 0, fundedUntil);
-        _registry.beginLease(provider, _bond(b));
+    /// @inheritdoc IMarket
+    function acceptQuote(Quote calldata quote, address operator, bytes calldata signature)
+        external
+        whileOpen
+    {
+        bytes32 orderId = quote.orderId;
+        address provider = quote.provider;
+        _onlyTenant(orderId);
+        Order o = _acceptable(orderId);
+        _requireSpec(orderId, quote.specHash);
+        require(block.timestamp <= quote.expiresAt, Expired());
+        require(_nonceIsFree(operator, quote.nonce), NonceUsed());
+        _requireSignature(operator, keccak256(abi.encode(QUOTE, quote)), signature);
+        require(_bidder(operator, orderId, o.reqBits()) == provider, NotOperator());
+        _requireTerms(quote.rate, quote.reclaim, quote.minBill, o.maxRate(), o.minReclaim(), MAX_MIN_BILL);
+        _begin(orderId, provider, Book.bid(quote.rate, 0, quote.reclaim, quote.minBill, 0), false);
     }
 
     /// @inheritdoc IMarket
     function refund(bytes32 accountId, uint256 amount) external nonReentrant returns (uint256 paid) {
-        Escrow.Account memory a = _deployments[accountId].account;
-        require(a.exists(), UnknownId());
+        Account a = _account(accountId).settle();
         _onlyTenant(accountId);
-        a.settle();
-        uint256 floor = a.rateSum == 0 ? 0 : a.floorOf(_params.values().minRunway);
-        uint256 most = _free(a, floor);
+        uint256 floor = a.floorOf(_rules.minRunway);
+        uint256 most = a.free(floor, SCALE);
         paid = amount == type(uint256).max ? most : amount;
         if (paid > most) {
-            uint256 have = a.bal / SCALE;
+            uint256 have = a.bal() / SCALE;
             revert RunwayTooShort(have > paid ? have - paid : 0, Math.ceilDiv(floor, SCALE));
         }
         if (paid == 0) return 0;
 
-        a.bal -= (paid * SCALE).toUint128();
+        a = a.withBal(a.bal() - paid * SCALE);
         _deployments[accountId].account = a;
         emit FundsChanged(accountId, msg.sender, -paid.toInt256(), a.until());
         _token.safeTransfer(msg.sender, paid);
+    }
+
+    // --- tenant, by signature ---
+
+    /// @inheritdoc IMarket
+    function createOrderFor(OrderRequest calldata request, bytes calldata spec, bytes calldata signature)
+        external
+        nonReentrant
+        whileOpen
+    {
+        bytes32 orderId = request.orderId;
+        bytes32 specHash = keccak256(spec);
+        _requireSigned(
+            orderId,
+            keccak256(
+                abi.encode(
+                    ORDER_REQUEST,
+                    orderId,
+                    request.manifestHash,
+                    keccak256(abi.encode(ORDER_TERMS, request.terms)),
+                    specHash,
+                    request.deposit,
+                    request.nonce,
+                    request.validUntil
+                )
+            ),
+            request.nonce,
+            request.validUntil,
+            signature
+        );
+        bytes32 accountId = orderId.account();
+        if (!_deployments[accountId].account.exists()) _createDeployment(accountId, request.manifestHash);
+        if (request.deposit != 0) _deposit(accountId, orderId.tenant(), request.deposit);
+        _post(orderId, request.terms, spec, specHash);
+    }
+
+    /// @inheritdoc IMarket
+    function acceptBidFor(Accept calldata request, bytes calldata signature) external whileOpen {
+        bytes32 orderId = request.orderId;
+        _requireSigned(
+            orderId, keccak256(abi.encode(ACCEPT, request)), request.nonce, request.validUntil, signature
+        );
+        _requireSpec(orderId, request.specHash);
+        _accept(orderId, request.provider, request.termsHash);
+    }
+
+    /// @inheritdoc IMarket
+    function closeLeaseFor(Close calldata request, bytes calldata signature) external nonReentrant {
+        bytes32 orderId = request.orderId;
+        _requireSigned(
+            orderId, keccak256(abi.encode(CLOSE, request)), request.nonce, request.validUntil, signature
+        );
+        _closeByTenant(orderId, _liveLease(orderId), request.reason);
+    }
+
+    /// @inheritdoc IMarket
+    function invalidateNonces(uint256 word, uint256 mask) external {
+        uint256 used = _nonces[msg.sender][word] | mask;
+        _nonces[msg.sender][word] = used;
+        emit NoncesInvalidated(msg.sender, word, used);
     }
 
     // --- provider's operator key ---
@@ -219,53 +267,61 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
         uint40 expiresAt,
         uint32 reclaim,
         uint16 minBill
-    ) external {
-        address provider = _bidder(orderId);
-        Order storage o = _orders[orderId];
-        require(o.state == OrderState.Open, WrongState(uint8(o.state)));
-        require(block.timestamp <= o.expiresAt && block.timestamp <= expiresAt, Expired());
-        require(specHash == o.specHash, SpecMismatch(o.specHash));
+    ) external whileOpen {
+        Order o = _openOrder(orderId);
+        require(block.timestamp <= o.expiresAt() && block.timestamp <= expiresAt, Expired());
+        _requireSpec(orderId, specHash);
+        address provider = _bidder(msg.sender, orderId, o.reqBits());
+        Bid b = _bids[orderId][provider];
+        if (b.state() == BidState.None) {
+            _requireTerms(rate, reclaim, minBill, o.maxRate(), o.minReclaim(), MAX_MIN_BILL);
+        } else {
+            _requireTerms(rate, reclaim, minBill, b.rate(), b.reclaim(), b.minBill());
+        }
+        uint24 bondSecs = o.lowest() ? _contend(orderId, provider, b, rate, expiresAt) : 0;
 
-        Bid storage b = _bids[orderId][provider];
-        (uint80 maxRate, uint32 minReclaim, uint16 maxMinBill) = b.state == BidState.None
-            ? (o.maxRate, o.minReclaim, MAX_MIN_BILL)
-            : (b.rate, b.reclaim, b.minBill);
-        require(rate != 0, RateZero());
-        require(rate <= maxRate, RateTooHigh(maxRate));
-        require(reclaim >= minReclaim, ReclaimTooShort());
-        require(minBill <= maxMinBill, MinBillTooLong(maxMinBill));
-
-        b.rate = rate;
-        b.expiresAt = expiresAt;
-        b.reclaim = reclaim;
-        b.minBill = minBill;
-        b.state = BidState.Open;
+        _bids[orderId][provider] = Book.bid(rate, expiresAt, reclaim, minBill, bondSecs);
         emit BidPlaced(orderId, provider, rate, expiresAt, reclaim, minBill);
+    }
+
+    /// @inheritdoc IMarket
+    function placeBids(BidRequest[] calldata bids) external whileOpen returns (uint256 placed) {
+        require(bids.length <= MAX_BATCH, CapExceeded());
+        for (uint256 i = 0; i < bids.length; i++) {
+            // The words of a request are those of `placeBid`'s arguments.
+            (bool ok, bytes memory reason) =
+                address(this).delegatecall(bytes.concat(IMarket.placeBid.selector, abi.encode(bids[i])));
+            if (ok) placed += 1;
+            else emit BidRefused(bids[i].orderId, msg.sender, reason);
+        }
     }
 
     /// @inheritdoc IMarket
     function withdrawBid(bytes32 orderId) external {
         (address provider,,) = _registry.bidderOf(msg.sender);
         require(provider != address(0), NotOperator());
-        Bid storage b = _bids[orderId][provider];
-        require(b.state == BidState.Open, BidNotOpen());
-        b.state = BidState.Withdrawn;
+        Bid b = _bids[orderId][provider];
+        require(b.state() == BidState.Open, BidNotOpen());
+        Order o = _orders[orderId].word;
+        if (o.state() == OrderState.Open && o.lowest()) {
+            require(_orders[orderId].award.best() != provider, BidIsBest());
+        }
+        _bids[orderId][provider] = b.withdrawn();
         emit BidWithdrawn(orderId, provider);
     }
 
     /// @inheritdoc IMarket
     function startReclaim(bytes32 orderId, uint8 reason) external {
-        OrderState state = _stateOf(orderId);
-        require(state == OrderState.Active, WrongState(uint8(state)));
-        Lease storage l = _leaseSlot(orderId);
-        address provider = l.provider;
+        _requireState(orderId, OrderState.Active);
+        Lease l = _orders[orderId].word.asLease();
+        address provider = l.provider();
         _onlyProvider(provider);
         _requireReason(reason, PROVIDER_CLOSED, LAST_PROVIDER_REASON);
 
-        Bid storage b = _bids[orderId][provider];
-        uint40 deadline = _now() + b.reclaim;
-        b.expiresAt = deadline;
-        l.state = OrderState.Reclaiming;
+        Bid b = _bids[orderId][provider];
+        uint40 deadline = _now() + b.reclaim();
+        _bids[orderId][provider] = b.withExpiresAt(deadline);
+        _store(orderId, Book.lease(OrderState.Reclaiming, provider, l.checkpoint(), 0, 0));
         emit ReclaimStarted(orderId, provider, orderId.tenant(), deadline, reason);
     }
 
@@ -273,13 +329,10 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
 
     /// @inheritdoc IMarket
     function closeLease(bytes32 orderId, uint8 reason) external nonReentrant {
-        Lease memory l = _liveLease(orderId);
-        if (msg.sender == orderId.tenant()) {
-            _requireReason(reason, TENANT_CLOSED, LAST_TENANT_REASON);
-        } else {
-            _onlyProvider(l.provider);
-            _requireReason(reason, PROVIDER_CLOSED, LAST_PROVIDER_REASON);
-        }
+        Lease l = _liveLease(orderId);
+        if (msg.sender == orderId.tenant()) return _closeByTenant(orderId, l, reason);
+        _onlyProvider(l.provider());
+        _requireReason(reason, PROVIDER_CLOSED, LAST_PROVIDER_REASON);
         _close(orderId, l, reason);
     }
 
@@ -287,7 +340,7 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
 
     /// @inheritdoc IMarket
     function deposit(bytes32 accountId, uint256 amount) external nonReentrant {
-        _deposit(accountId, amount);
+        _deposit(accountId, msg.sender, amount);
     }
 
     /// @inheritdoc IMarket
@@ -302,21 +355,32 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
         // A permit that somebody else sent first has done its work: the transfer below decides.
         try IERC20Permit(address(_token)).permit(msg.sender, address(this), amount, deadline, v, r, s) {}
             catch {}
-        _deposit(accountId, amount);
+        _deposit(accountId, msg.sender, amount);
+    }
+
+    /// @inheritdoc IMarket
+    function award(bytes32 orderId) external whileOpen {
+        Order o = _openOrder(orderId);
+        require(o.lowest(), WrongMode(0));
+        Award w = _orders[orderId].award;
+        uint40 deadline = w.deadline();
+        require(block.timestamp > deadline, AwardNotDue(deadline));
+        Bid b = _bids[orderId][w.best()];
+        require(b.state() == BidState.Open, BidNotOpen());
+        require(!o.expired(deadline, b.expiresAt()), Expired());
+        _begin(orderId, w.best(), b, true);
     }
 
     /// @inheritdoc IMarket
     function expireOrder(bytes32 orderId) external {
-        OrderState state = _stateOf(orderId);
-        require(state == OrderState.Expired, WrongState(uint8(state)));
-        _closeOrder(orderId, EXPIRED);
+        _requireState(orderId, OrderState.Expired);
+        _closeOrder(orderId, _orders[orderId].word, EXPIRED);
     }
 
     /// @inheritdoc IMarket
     function finalize(bytes32 orderId) external nonReentrant {
-        OrderState state = _stateOf(orderId);
-        require(state == OrderState.Depleted, WrongState(uint8(state)));
-        _close(orderId, _leaseSlot(orderId), DEPLETED);
+        _requireState(orderId, OrderState.Depleted);
+        _close(orderId, _orders[orderId].word.asLease(), DEPLETED);
     }
 
     /// @inheritdoc IMarket
@@ -338,6 +402,11 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IMarket
+    function syncParams() external {
+        _syncParams();
+    }
+
+    /// @inheritdoc IMarket
     function collectFees() external nonReentrant returns (uint256 amount) {
         amount = _kept.fees;
         if (amount == 0) return 0;
@@ -345,6 +414,35 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
         address treasury = _params.treasury();
         emit FeesCollected(treasury, amount);
         _token.safeTransfer(treasury, amount);
+    }
+
+    // --- guardian and owner of Params ---
+
+    /// @inheritdoc IMarket
+    function pause() external {
+        bool owner = _onlyGovernor(true);
+        require(owner || !_rules.pauseSpent, PauseSpent());
+        _rules.pauseSpent = true;
+        _pauseUntil(_now() + PAUSE);
+    }
+
+    /// @inheritdoc IMarket
+    function unpause() external {
+        _onlyGovernor(true);
+        _pauseUntil(_now());
+    }
+
+    /// @inheritdoc IMarket
+    function rearmPause() external {
+        _onlyGovernor(false);
+        _rules.pauseSpent = false;
+        emit PauseRearmed();
+    }
+
+    /// @inheritdoc IMarket
+    function sunset() external {
+        _onlyGovernor(false);
+        _pauseUntil(FOR_GOOD);
     }
 
     // --- views ---
@@ -365,141 +463,54 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IMarket
-    function account(bytes32 accountId) external view returns (AccountView memory v) {
-        Deployment storage d = _deployments[accountId];
-        Escrow.Account memory a = d.account;
-        if (!a.exists()) return v;
-        a.settle();
-        v.state = a.depleted() ? AccountState.Depleted : AccountState.Open;
-        v.tenant = accountId.tenant();
-        v.manifestHash = d.manifestHash;
-        v.rateSum = a.rateSum;
-        v.settledAt = a.depleted() ? a.settledAt : d.account.settledAt;
-        v.fundedUntil = a.until();
-        v.balance = a.bal / SCALE;
-        v.balanceScaled = a.bal;
-        v.refundable = _free(a, a.floorOf(_params.values().minRunway));
-    }
-
-    /// @inheritdoc IMarket
-    function order(bytes32 orderId) external view returns (OrderView memory v) {
-        Order storage o = _orders[orderId];
-        v.state = _stateOf(orderId);
-        if (v.state == OrderState.None) return v;
-        v.tenant = orderId.tenant();
-        v.specHash = o.specHash;
-        if (o.state != OrderState.Open) return v;
-        v.maxRate = o.maxRate;
-        v.expiresAt = o.expiresAt;
-        v.minReclaim = o.minReclaim;
-        v.reqBits = o.reqBits;
-    }
-
-    /// @inheritdoc IMarket
-    function bid(bytes32 orderId, address provider) external view returns (BidView memory v) {
-        Bid storage b = _bids[orderId][provider];
-        v.state = b.state;
-        if (v.state == BidState.None) return v;
-        if (v.state == BidState.Open) {
-            OrderState o = _stateOf(orderId);
-            if (o == OrderState.Expired) v.state = BidState.Expired;
-            else if (o != OrderState.Open) v.state = BidState.Lost;
-            else if (block.timestamp > b.expiresAt) v.state = BidState.Expired;
+    function extsload(bytes32 slot) external view returns (bytes32 word) {
+        assembly ("memory-safe") {
+            word := sload(slot)
         }
-        v.rate = b.rate;
-        v.expiresAt = b.expiresAt;
-        v.reclaim = b.reclaim;
-        v.minBill = b.minBill;
-    }
-
-    /// @inheritdoc IMarket
-    function lease(bytes32 orderId) external view returns (LeaseView memory v) {
-        OrderState state = _stateOf(orderId);
-        if (state < OrderState.Active || state == OrderState.Expired) return v;
-        Lease memory l = _leaseSlot(orderId);
-        if (l.provider == address(0)) return v;
-        Bid memory b = _bids[orderId][l.provider];
-        v.state = state;
-        v.tenant = orderId.tenant();
-        v.provider = l.provider;
-        v.rate = b.rate;
-        v.startedAt = b.startedAt;
-        v.checkpoint = l.checkpoint;
-        v.billableUntil = _billableUntil(orderId, l);
-        v.fundedUntil =
-            state == OrderState.Closed ? l.endedAt : _deployments[orderId.account()].account.until();
-        v.endedAt = l.endedAt;
-        v.reason = l.reason;
-        v.reclaim = b.reclaim;
-        v.reclaimDeadline = b.expiresAt;
-        v.minBill = b.minBill;
-        v.feeBps = b.feeBps;
-        v.bond = _bond(b);
-    }
-
-    /// @inheritdoc IMarket
-    function accrued(bytes32 orderId)
-        external
-        view
-        returns (uint256 net, uint256 fee, uint256 scaled, uint40 upTo)
-    {
-        Lease memory l = _requireLease(orderId);
-        Bid memory b = _bids[orderId][l.provider];
-        upTo = _billableUntil(orderId, l);
-        scaled = uint256(b.rate) * (upTo - l.checkpoint);
-        (net, fee) = _split(scaled, b.feeBps);
-    }
-
-    /// @inheritdoc IMarket
-    function kept() external view returns (uint256 fees, uint256 dustScaled) {
-        return (_kept.fees, _kept.dust);
-    }
-
-    /// @inheritdoc IMarket
-    function termsHashOf(uint80 rate, uint32 reclaim, uint16 minBill, uint40 expiresAt)
-        public
-        pure
-        returns (bytes32)
-    {
-        return keccak256(abi.encode(rate, reclaim, minBill, expiresAt));
     }
 
     // --- orders ---
 
-    function _post(bytes32 orderId, OrderTerms calldata terms, bytes calldata spec) private {
-        _onlyTenant(orderId);
-        uint80 maxRate = terms.maxRate;
-        uint40 expiresAt = terms.expiresAt;
+    /// Order 1 of a group needs no other; a later one takes the place of the one before it.
+    function _post(bytes32 orderId, OrderTerms calldata terms, bytes calldata spec, bytes32 specHash)
+        private
+    {
+        require(orderId.gseq() != 0 && orderId.oseq() != 0, InvalidId());
+        if (orderId.oseq() != 1) _succeed(bytes32(uint256(orderId) - 1), specHash);
+        require(Order.unwrap(_orders[orderId].word) == 0, IdTaken());
         require(terms.kind == 0, UnsupportedKind(terms.kind));
-        require(terms.mode == 0 && terms.deadline == 0, UnsupportedMode(terms.mode, terms.deadline));
-        require(terms.reqBits == 0, UnsupportedCapabilities(terms.reqBits));
-        require(maxRate != 0, RateZero());
+        require(terms.reqBits < CAPABILITIES, MissingCapabilities(terms.reqBits & ~(CAPABILITIES - 1)));
+        require(terms.maxRate != 0, RateZero());
         require(spec.length != 0 && spec.length <= MAX_SPEC, CapExceeded());
-        IParams.Values memory p = _params.values();
+        Rules memory r = _rules;
         require(
-            expiresAt >= block.timestamp + p.minOrderDuration
-                && expiresAt <= block.timestamp + p.maxOrderDuration,
+            terms.expiresAt >= block.timestamp + r.minOrderDuration
+                && terms.expiresAt <= block.timestamp + r.maxOrderDuration,
             DurationOutOfBounds()
         );
-        Escrow.Account memory a = _settled(orderId.account());
-        _requireRunway(a.bal, (uint256(a.rateSum) + maxRate) * p.minRunway);
+        Account a = _settled(orderId.account());
+        _requireRunway(a.bal(), (uint256(a.rateSum()) + terms.maxRate) * r.minRunway);
 
-        bytes32 specHash = keccak256(spec);
-        Order storage o = _orders[orderId];
-        require(o.state == OrderState.None, IdTaken());
-        o.state = OrderState.Open;
-        o.expiresAt = expiresAt;
-        o.maxRate = maxRate;
-        o.minReclaim = terms.minReclaim;
-        o.reqBits = terms.reqBits;
-        o.specHash = specHash;
+        bool lowest = terms.mode == LOWEST;
+        if (lowest) {
+            require(
+                terms.deadline > block.timestamp && terms.expiresAt >= uint256(terms.deadline) + AWARD_WINDOW,
+                DurationOutOfBounds()
+            );
+            _orders[orderId].award = Book.award(terms.kind, terms.mode, terms.deadline);
+        } else {
+            require(terms.mode == 0 && terms.deadline == 0, UnsupportedMode(terms.mode, terms.deadline));
+        }
+        _orders[orderId].word =
+            Book.order(lowest, terms.expiresAt, terms.maxRate, terms.minReclaim, terms.reqBits);
+        _orders[orderId].specHash = specHash;
         emit OrderCreated(
             orderId,
             terms.resourceClass,
-            msg.sender,
+            orderId.tenant(),
             specHash,
-            maxRate,
-            expiresAt,
+            terms.maxRate,
+            terms.expiresAt,
             terms.minReclaim,
             terms.reqBits,
             terms.kind,
@@ -509,88 +520,185 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
         );
     }
 
-    function _closeOrder(bytes32 orderId, uint8 reason) private {
-        Lease storage l = _leaseSlot(orderId);
-        l.state = OrderState.Closed;
-        l.provider = address(0);
-        l.checkpoint = 0;
-        l.endedAt = _now();
-        l.reason = reason;
+    /// Makes sure that an order is over, and was for the same spec.
+    function _succeed(bytes32 prevOrderId, bytes32 specHash) private {
+        OrderState state = _stateOf(prevOrderId);
+        if (state == OrderState.Expired) {
+            _closeOrder(prevOrderId, _orders[prevOrderId].word, EXPIRED);
+        } else {
+            require(state == OrderState.Closed, WrongState(uint8(state)));
+        }
+        _requireSpec(prevOrderId, specHash);
+    }
+
+    function _closeOrder(bytes32 orderId, Order o, uint8 reason) private {
+        _store(orderId, Book.lease(OrderState.Closed, address(0), 0, _now(), reason));
         emit OrderClosed(orderId, orderId.tenant(), reason);
+        if (o.lowest()) _freeBest(orderId, _orders[orderId].award.best());
     }
 
     /// The state with what time alone has changed.
     function _stateOf(bytes32 orderId) private view returns (OrderState state) {
-        Order storage o = _orders[orderId];
-        state = o.state;
+        Order o = _orders[orderId].word;
+        state = o.state();
         if (state == OrderState.Open) {
-            if (block.timestamp > o.expiresAt) state = OrderState.Expired;
+            Award w = o.lowest() ? _orders[orderId].award : Award.wrap(0);
+            address best = w.best();
+            uint40 bestExpiresAt = best == address(0) ? 0 : _bids[orderId][best].expiresAt();
+            if (o.expired(w.deadline(), bestExpiresAt)) state = OrderState.Expired;
         } else if (state == OrderState.Active || state == OrderState.Reclaiming) {
-            if (block.timestamp >= _deployments[orderId.account()].account.until()) {
-                state = OrderState.Depleted;
-            }
+            if (block.timestamp >= _until(orderId)) state = OrderState.Depleted;
         }
+    }
+
+    function _openOrder(bytes32 orderId) private view returns (Order o) {
+        o = _orders[orderId].word;
+        OrderState have = o.state();
+        require(have == OrderState.Open, WrongState(uint8(have)));
+    }
+
+    /// An order whose tenant decides, in time.
+    function _acceptable(bytes32 orderId) private view returns (Order o) {
+        o = _openOrder(orderId);
+        require(!o.lowest(), WrongMode(LOWEST));
+        require(block.timestamp <= o.expiresAt(), Expired());
+    }
+
+    /// Puts a lease where its order was.
+    function _store(bytes32 orderId, Lease l) private {
+        _orders[orderId].word = Order.wrap(Lease.unwrap(l));
+    }
+
+    // --- bids ---
+
+    /// Makes a bid the best of its order, and its bond the one that is locked. Returns the seconds that the bond is for.
+    /// @param b The bidder's earlier bid.
+    function _contend(bytes32 orderId, address provider, Bid b, uint80 rate, uint40 expiresAt)
+        private
+        returns (uint24 bondSecs)
+    {
+        Award w = _orders[orderId].award;
+        require(block.timestamp <= w.deadline(), Expired());
+        require(expiresAt >= uint256(w.deadline()) + AWARD_WINDOW, DurationOutOfBounds());
+        address best = w.best();
+        if (best == provider) {
+            bondSecs = b.bondSecs();
+            uint256 freed = Book.bondOf(b.rate(), bondSecs, SCALE) - Book.bondOf(rate, bondSecs, SCALE);
+            if (freed != 0) _registry.unlockBond(provider, freed);
+            return bondSecs;
+        }
+        if (best != address(0)) {
+            uint80 most = _bids[orderId][best].bettering();
+            require(rate <= most, RateTooHigh(most));
+            _freeBest(orderId, best);
+        }
+        _requireOther(provider, orderId.tenant());
+        bondSecs = _rules.bondSecs;
+        _orders[orderId].award = w.withBest(provider);
+        _registry.lockBond(provider, Book.bondOf(rate, bondSecs, SCALE));
+    }
+
+    function _freeBest(bytes32 orderId, address best) private {
+        if (best == address(0)) return;
+        Bid b = _bids[orderId][best];
+        _registry.unlockBond(best, Book.bondOf(b.rate(), b.bondSecs(), SCALE));
+    }
+
+    function _requireTerms(
+        uint80 rate,
+        uint32 reclaim,
+        uint16 minBill,
+        uint80 maxRate,
+        uint32 minReclaim,
+        uint16 maxMinBill
+    ) private pure {
+        require(rate != 0, RateZero());
+        require(rate <= maxRate, RateTooHigh(maxRate));
+        require(reclaim >= minReclaim, ReclaimTooShort());
+        require(minBill <= maxMinBill, MinBillTooLong(maxMinBill));
     }
 
     // --- leases ---
 
-    function _close(bytes32 orderId, Lease memory l, uint8 reason) private {
-        bytes32 accountId = orderId.account();
-        Escrow.Account memory a = _deployments[accountId].account;
-        Bid memory b = _bids[orderId][l.provider];
-        a.settle();
-        if (a.depleted()) reason = DEPLETED;
-        a.rateSum -= b.rate;
+    function _accept(bytes32 orderId, address provider, bytes32 termsHash) private {
+        _acceptable(orderId);
+        Bid b = _bids[orderId][provider];
+        uint40 expiresAt = b.expiresAt();
+        require(b.state() == BidState.Open && block.timestamp <= expiresAt, BidNotOpen());
+        require(
+            termsHash == Book.termsHash(b.rate(), b.reclaim(), b.minBill(), expiresAt), RateChanged(b.rate())
+        );
+        _begin(orderId, provider, b, false);
+    }
 
-        uint256 penalty;
-        uint256 forfeit;
-        uint256 served = a.settledAt - b.startedAt;
-        uint256 billed = served;
-        uint8 told = reason;
-        if (reason <= LAST_TENANT_REASON) {
-            if (l.state == OrderState.Active) {
-                uint256 missing = _billMinimum(a, l, b);
-                penalty = missing * b.rate / SCALE;
-                billed += missing;
-            }
-        } else if (reason <= LAST_PROVIDER_REASON) {
-            bool noticed = l.state == OrderState.Reclaiming && block.timestamp >= b.expiresAt;
-            require(reason != RECLAIM_ELAPSED || noticed, ReclaimNotElapsed(b.expiresAt));
-            if (noticed) told = RECLAIM_ELAPSED;
-            else penalty = forfeit = Math.min(uint256(b.rate) * b.reclaim / SCALE, _bond(b));
-            a.bal += (forfeit * SCALE).toUint128();
-        }
+    /// @param bonded Whether the bond is locked already; then nothing is asked of the provider any more.
+    function _begin(bytes32 orderId, address provider, Bid b, bool bonded) private {
+        address tenant = orderId.tenant();
+        if (!bonded) _requireOther(provider, tenant);
+        Rules memory r = _rules;
+        bytes32 accountId = orderId.account();
+        Account a = _settled(accountId);
+        uint256 others = a.rateSum();
+        a = a.withRateSum(others + b.rate());
+        _requireRunway(a.bal(), uint256(a.rateSum()) * r.minRunway);
         _deployments[accountId].account = a;
 
-        l.state = OrderState.Closed;
-        l.endedAt = a.settledAt;
-        l.reason = reason;
-        _storeLease(orderId, l);
-        emit LeaseClosed(orderId, l.provider, orderId.tenant(), reason, l.endedAt, penalty);
-        if (forfeit != 0 || (a.rateSum != 0 && !a.depleted())) {
+        b = b.won(_now(), r.feeBps, bonded ? b.bondSecs() : r.bondSecs);
+        _bids[orderId][provider] = b;
+        _store(orderId, Book.lease(OrderState.Active, provider, _now(), 0, 0));
+        uint40 fundedUntil = a.until();
+        emit LeaseCreated(orderId, provider, tenant, b.rate(), _now(), r.feeBps, fundedUntil);
+        if (others != 0) emit FundsChanged(accountId, msg.sender, 0, fundedUntil);
+        _registry.beginLease(provider, bonded ? 0 : Book.bondOf(b.rate(), b.bondSecs(), SCALE));
+    }
+
+    function _closeByTenant(bytes32 orderId, Lease l, uint8 reason) private {
+        _requireReason(reason, TENANT_CLOSED, LAST_TENANT_REASON);
+        _close(orderId, l, reason);
+    }
+
+    function _close(bytes32 orderId, Lease l, uint8 reason) private {
+        bytes32 accountId = orderId.account();
+        address provider = l.provider();
+        Account a = _deployments[accountId].account.settle();
+        Bid b = _bids[orderId][provider];
+        uint256 rate = b.rate();
+        a = a.withRateSum(a.rateSum() - rate);
+        if (a.depleted()) reason = DEPLETED;
+
+        uint256 bond = Book.bondOf(b.rate(), b.bondSecs(), SCALE);
+        uint40 end = a.settledAt();
+        uint40 missing;
+        uint256 forfeit;
+        // What the registry hears: leaving after notice is no early exit, whatever the reason given.
+        uint8 told = reason;
+        if (reason <= LAST_TENANT_REASON) {
+            if (l.state() == OrderState.Active) missing = _missing(a, b);
+            a = a.withBal(a.bal() - missing * rate);
+        } else if (reason <= LAST_PROVIDER_REASON) {
+            bool noticed = l.state() == OrderState.Reclaiming && block.timestamp >= b.expiresAt();
+            require(reason != RECLAIM_ELAPSED || noticed, ReclaimNotElapsed(b.expiresAt()));
+            if (noticed) told = RECLAIM_ELAPSED;
+            else forfeit = Math.min(rate * b.reclaim() / SCALE, bond);
+            a = a.withBal(a.bal() + forfeit * SCALE);
+        }
+        _deployments[accountId].account = a;
+        // What is missing to the minimum bill joins the earnings by setting the checkpoint back: the end stays.
+        _store(orderId, Book.lease(OrderState.Closed, provider, l.checkpoint() - missing, end, reason));
+        emit LeaseClosed(orderId, provider, orderId.tenant(), reason, end, forfeit + missing * rate / SCALE);
+        if (forfeit != 0 || (a.rateSum() != 0 && !a.depleted())) {
             emit FundsChanged(accountId, msg.sender, forfeit.toInt256(), a.until());
         }
-        (, uint256 fees) = _split(billed * b.rate, b.feeBps);
-        _registry.endLease(l.provider, orderId, _bond(b), forfeit, told, served.toUint40(), fees.toUint96());
+        uint40 served = end - b.startedAt();
+        (, uint256 fees) = Book.split((served + missing) * rate, b.feeBps(), SCALE);
+        _registry.endLease(provider, orderId, bond, forfeit, told, served, fees.toUint96());
     }
 
-    /// Moves the seconds that are missing to the minimum bill, as far as the account goes, into the lease's earnings, by
-    /// setting its checkpoint back: the lease's end stays where it is. Returns how many.
-    function _billMinimum(Escrow.Account memory a, Lease memory l, Bid memory b)
-        private
-        view
-        returns (uint256 missing)
-    {
-        uint256 least = uint256(b.startedAt) + b.minBill;
+    /// The seconds that are missing to the minimum bill, as far as the account can pay them.
+    function _missing(Account a, Bid b) private view returns (uint40) {
+        uint256 least = uint256(b.startedAt()) + b.minBill();
         if (block.timestamp >= least) return 0;
-        missing = Math.min(least - block.timestamp, a.bal / b.rate);
-        a.bal -= (missing * b.rate).toUint128();
-        l.checkpoint -= missing.toUint40();
-    }
-
-    /// Token units of stake that secure a lease, rounded up.
-    function _bond(Bid memory b) private view returns (uint256) {
-        return Math.ceilDiv(uint256(b.rate) * b.bondSecs, SCALE);
+        return Math.min(least - block.timestamp, a.bal() / b.rate()).toUint40();
     }
 
     /// Moves the checkpoint to now, and says what that has earned. Less than a unit stays where it is.
@@ -598,97 +706,98 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
         private
         returns (uint256 net, address provider)
     {
-        Lease memory l = _requireLease(orderId);
-        provider = l.provider;
-        Bid storage b = _bids[orderId][provider];
-        uint40 upTo = _billableUntil(orderId, l);
-        uint256 scaled = uint256(b.rate) * (upTo - l.checkpoint);
+        Lease l = _orders[orderId].word.asLease();
+        OrderState state = l.state();
+        provider = l.provider();
+        require(state >= OrderState.Active && provider != address(0), WrongState(uint8(state)));
+        Bid b = _bids[orderId][provider];
+        uint40 upTo = l.billableUntil(state == OrderState.Closed ? 0 : _until(orderId));
+        uint256 scaled = uint256(b.rate()) * (upTo - l.checkpoint());
         if (scaled < SCALE) return (0, provider);
         uint256 fee;
-        (net, fee) = _split(scaled, b.feeBps);
+        (net, fee) = Book.split(scaled, b.feeBps(), SCALE);
         sums.fees += fee.toUint128();
         sums.dust += (scaled % SCALE).toUint128();
-        _leaseSlot(orderId).checkpoint = upTo;
+        _store(orderId, l.withCheckpoint(upTo));
         emit Withdrawn(orderId, provider, net, fee, upTo);
     }
 
-    function _split(uint256 scaled, uint256 feeBps) private view returns (uint256 net, uint256 fee) {
-        // `scaled` is a rate of 80 bits times seconds of 40 bits, and the fee at most a tenth of it.
-        unchecked {
-            uint256 gross = scaled / SCALE;
-            fee = gross * feeBps / BPS;
-            net = gross - fee;
-        }
-    }
-
-    /// The second up to which a lease has earned by now.
-    function _billableUntil(bytes32 orderId, Lease memory l) private view returns (uint40) {
-        if (l.state == OrderState.Closed) return l.endedAt;
-        uint40 end = _deployments[orderId.account()].account.until();
-        return block.timestamp < end ? _now() : end;
-    }
-
-    function _requireLease(bytes32 orderId) private view returns (Lease memory l) {
-        l = _leaseSlot(orderId);
-        bool leased = l.state >= OrderState.Active && l.provider != address(0);
-        require(leased, WrongState(uint8(l.state)));
-    }
-
-    function _liveLease(bytes32 orderId) private view returns (Lease memory l) {
-        l = _leaseSlot(orderId);
-        bool live = l.state == OrderState.Active || l.state == OrderState.Reclaiming;
-        require(live, WrongState(uint8(l.state)));
-    }
-
-    /// Slot A of an order in its second life.
-    function _leaseSlot(bytes32 orderId) private view returns (Lease storage l) {
-        Order storage o = _orders[orderId];
-        assembly ("memory-safe") {
-            l.slot := o.slot
-        }
-    }
-
-    function _storeLease(bytes32 orderId, Lease memory l) private {
-        Lease storage slot = _leaseSlot(orderId);
-        slot.state = l.state;
-        slot.provider = l.provider;
-        slot.checkpoint = l.checkpoint;
-        slot.endedAt = l.endedAt;
-        slot.reason = l.reason;
+    function _liveLease(bytes32 orderId) private view returns (Lease l) {
+        l = _orders[orderId].word.asLease();
+        OrderState have = l.state();
+        require(have == OrderState.Active || have == OrderState.Reclaiming, WrongState(uint8(have)));
     }
 
     // --- accounts ---
 
-    function _deposit(bytes32 accountId, uint256 amount) private {
+    function _createDeployment(bytes32 accountId, bytes32 manifestHash) private {
+        Deployment storage d = _deployments[accountId];
+        d.account = Escrow.open();
+        d.manifestHash = manifestHash;
+        emit DeploymentCreated(accountId, accountId.tenant(), manifestHash);
+    }
+
+    function _deposit(bytes32 accountId, address from, uint256 amount) private {
         require(amount != 0, AmountMismatch());
-        Escrow.Account memory a = _settled(accountId);
-        a.bal += (amount * SCALE).toUint128();
+        Account a = _settled(accountId);
+        a = a.withBal(a.bal() + amount * SCALE);
         _deployments[accountId].account = a;
-        emit FundsChanged(accountId, msg.sender, amount.toInt256(), a.until());
+        emit FundsChanged(accountId, from, amount.toInt256(), a.until());
 
         uint256 before = _token.balanceOf(address(this));
-        _token.safeTransferFrom(msg.sender, address(this), amount);
+        _token.safeTransferFrom(from, address(this), amount);
         require(_token.balanceOf(address(this)) - before == amount, AmountMismatch());
     }
 
-    /// A live account, reckoned up to now, in memory.
-    function _settled(bytes32 accountId) private view returns (Escrow.Account memory a) {
+    function _account(bytes32 accountId) private view returns (Account a) {
         a = _deployments[accountId].account;
         require(a.exists(), UnknownId());
-        a.settle();
-        require(!a.depleted(), AccountDepleted(a.settledAt));
     }
 
-    /// Whole units that can leave a settled account above `floor`.
-    function _free(Escrow.Account memory a, uint256 floor) private view returns (uint256) {
-        return a.bal > floor ? (a.bal - floor) / SCALE : 0;
+    /// A live account, reckoned up to now.
+    function _settled(bytes32 accountId) private view returns (Account a) {
+        a = _account(accountId).settle();
+        require(!a.depleted(), AccountDepleted(a.settledAt()));
+    }
+
+    /// The second in which the money of an order's account ends.
+    function _until(bytes32 orderId) private view returns (uint40) {
+        return _deployments[orderId.account()].account.until();
     }
 
     function _requireRunway(uint256 have, uint256 need) private view {
         require(have >= need, RunwayTooShort(have / SCALE, Math.ceilDiv(need, SCALE)));
     }
 
-    // --- callers ---
+    // --- signatures ---
+
+    /// A tenant's word, for one use.
+    function _requireSigned(
+        bytes32 orderId,
+        bytes32 structHash,
+        uint256 nonce,
+        uint40 validUntil,
+        bytes calldata signature
+    ) private {
+        address tenant = orderId.tenant();
+        require(block.timestamp <= validUntil, Expired());
+        require(_nonceIsFree(tenant, nonce), NonceUsed());
+        _requireSignature(tenant, structHash, signature);
+        _nonces[tenant][nonce >> 8] |= Slots.bit(nonce);
+    }
+
+    function _requireSignature(address signer, bytes32 structHash, bytes calldata signature) private view {
+        require(
+            SignatureChecker.isValidSignatureNowCalldata(signer, _hashTypedDataV4(structHash), signature),
+            BadSignature()
+        );
+    }
+
+    function _nonceIsFree(address signer, uint256 nonce) private view returns (bool) {
+        return _nonces[signer][nonce >> 8] & Slots.bit(nonce) == 0;
+    }
+
+    // --- callers and checks ---
 
     function _onlyTenant(bytes32 id) private view {
         require(msg.sender == id.tenant(), NotTenant());
@@ -698,13 +807,54 @@ contract Market is IMarket, Multicall, ReentrancyGuardTransient {
         require(_registry.isKeyOf(provider, msg.sender), NotOperator());
     }
 
-    function _bidder(bytes32 orderId) private view returns (address provider) {
+    /// The provider for whom a key bids on an order that asks for these capabilities.
+    function _bidder(address key, bytes32 orderId, uint96 reqBits) private view returns (address provider) {
         bool active;
-        (provider, active,) = _registry.bidderOf(msg.sender);
+        uint96 bits;
+        (provider, active, bits) = _registry.bidderOf(key);
         require(provider != address(0), NotOperator());
         require(active, ProviderInactive());
+        require(reqBits & ~bits == 0, MissingCapabilities(reqBits & ~bits));
         address tenant = orderId.tenant();
-        require(tenant != provider && tenant != msg.sender, SelfDealing());
+        require(tenant != provider && tenant != key, SelfDealing());
+    }
+
+    /// @return owner Whether the caller is the owner of Params, not its guardian.
+    function _onlyGovernor(bool guardianToo) private view returns (bool owner) {
+        owner = msg.sender == _params.owner();
+        require(owner || (guardianToo && msg.sender == _params.guardian()), NotGovernor());
+    }
+
+    function _pauseUntil(uint40 until) private {
+        require(_rules.pausedUntil != FOR_GOOD, Paused(FOR_GOOD));
+        _rules.pausedUntil = until;
+        emit PauseChanged(msg.sender, until);
+    }
+
+    function _syncParams() private {
+        IParams.Values memory v = _params.values();
+        Rules storage r = _rules;
+        r.feeBps = v.feeBps;
+        r.minRunway = v.minRunway;
+        r.bondSecs = v.bondSecs;
+        r.minOrderDuration = v.minOrderDuration;
+        r.maxOrderDuration = v.maxOrderDuration;
+        emit ParamsSynced(v.feeBps, v.minRunway, v.bondSecs, v.minOrderDuration, v.maxOrderDuration);
+    }
+
+    /// Whoever signs for the provider is known to be another than the tenant; so must be who owns it and who is paid.
+    function _requireOther(address provider, address tenant) private view {
+        require(provider != tenant && _registry.payoutOf(provider) != tenant, SelfDealing());
+    }
+
+    function _requireSpec(bytes32 orderId, bytes32 specHash) private view {
+        bytes32 have = _orders[orderId].specHash;
+        require(specHash == have, SpecMismatch(have));
+    }
+
+    function _requireState(bytes32 orderId, OrderState want) private view {
+        OrderState have = _stateOf(orderId);
+        require(have == want, WrongState(uint8(have)));
     }
 
     function _requireReason(uint8 reason, uint8 least, uint8 most) private pure {

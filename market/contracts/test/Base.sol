@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {TestToken} from "../src/TestToken.sol";
 import {IMarket} from "../src/interfaces/IMarket.sol";
+import {IMarketLens} from "../src/interfaces/IMarketLens.sol";
 import {IParams} from "../src/interfaces/IParams.sol";
 import {IProviderRegistry} from "../src/interfaces/IProviderRegistry.sol";
 import {Vm} from "./Vm.sol";
@@ -37,6 +38,7 @@ abstract contract Base {
     IParams internal params;
     IProviderRegistry internal registry;
     IMarket internal market;
+    IMarketLens internal lens;
 
     function setUp() public virtual {
         vm.warp(1_900_000_000);
@@ -76,6 +78,7 @@ abstract contract Base {
         token = other;
         registry = deployRegistry();
         market = deployMarket();
+        lens = IMarketLens(deploy("MarketLens.sol:MarketLens", abi.encode(market)));
         registry.setMarket(address(market));
     }
 
@@ -163,8 +166,14 @@ abstract contract Base {
     function setFee(uint16 bps) internal {
         IParams.Values memory v = params.values();
         v.feeBps = bps;
+        setValues(v);
+    }
+
+    /// Changes the numbers, where they are and in the market.
+    function setValues(IParams.Values memory v) internal {
         vm.prank(governor);
         params.setValues(v);
+        market.syncParams();
     }
 
     function skip(uint256 secs) internal {
@@ -199,8 +208,8 @@ abstract contract Base {
     }
 
     function termsHash(bytes32 orderId, address from) internal view returns (bytes32) {
-        IMarket.BidView memory b = market.bid(orderId, from);
-        return market.termsHashOf(b.rate, b.reclaim, b.minBill, b.expiresAt);
+        IMarketLens.BidView memory b = lens.bid(orderId, from);
+        return lens.termsHashOf(b.rate, b.reclaim, b.minBill, b.expiresAt);
     }
 
     /// 384 bytes, the size for which order costs are stated.
@@ -236,6 +245,6 @@ abstract contract Base {
     }
 
     function assertState(bytes32 orderId, IMarket.OrderState want) internal view {
-        vm.assertEq(uint256(market.order(orderId).state), uint256(want), "state of the order");
+        vm.assertEq(uint256(lens.order(orderId).state), uint256(want), "state of the order");
     }
 }

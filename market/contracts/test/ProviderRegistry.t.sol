@@ -303,7 +303,7 @@ contract ProviderRegistryTest is Base {
 
     function test_a_retired_provider_takes_all_that_no_lease_locks() public {
         bytes32 id = leaseFrom(1, 1000 * UNIT);
-        uint256 bond = market.lease(id).bond;
+        uint256 bond = lens.lease(id).bond;
         vm.startPrank(provider);
         expectRegistryEvent();
         emit IProviderRegistry.ProviderRetired(provider);

@@ -9,7 +9,7 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 
 import { join } from "node:path";
 
 const root = join(import.meta.dirname, "..");
-const contracts = ["AuditorRegistry", "Market", "Params", "ProviderRegistry", "TestToken", "Timelock"];
+const contracts = ["AuditorRegistry", "Market", "MarketLens", "Params", "ProviderRegistry", "TestToken", "Timelock"];
 
 /** The same value with the keys of every object in order. Arrays keep theirs: it is the order of arguments. */
 function sorted(value) {

@@ -31,12 +31,14 @@ pub struct Parts<T> {
     pub auditors: T,
     /// Orders, bids, leases and escrow.
     pub market: T,
+    /// What the market's storage means now.
+    pub lens: T,
 }
 
 impl<T> Parts<T> {
     /// Each with its name in the file.
-    pub fn named(&self) -> [(&'static str, &T); 6] {
-        let Self { token, timelock, params, registry, auditors, market } = self;
+    pub fn named(&self) -> [(&'static str, &T); 7] {
+        let Self { token, timelock, params, registry, auditors, market, lens } = self;
         [
             ("token", token),
             ("timelock", timelock),
@@ -44,6 +46,7 @@ impl<T> Parts<T> {
             ("registry", registry),
             ("auditors", auditors),
             ("market", market),
+            ("lens", lens),
         ]
     }
 }
@@ -178,9 +181,10 @@ impl AddressBook {
     /// The addresses that a client works with.
     #[must_use]
     pub fn contracts(&self) -> Contracts {
-        let Parts { token, params, registry, market, .. } = self.contracts;
+        let Parts { token, params, registry, market, lens, .. } = self.contracts;
         Contracts {
             market: market.address,
+            lens: lens.address,
             registry: registry.address,
             params: params.address,
             token: token.address,
@@ -198,7 +202,6 @@ impl AddressBook {
         if have != self.chain_id {
             return Err(AddressesError::OtherChain { book: self.chain_id, have });
         }
-        chain.rpc.want_chain(have);
         for (part, Placed { address, code_hash }) in self.contracts.named() {
             let have = keccak256(&chain.rpc.code(*address).await?);
             if have != *code_hash {

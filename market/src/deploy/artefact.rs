@@ -34,6 +34,7 @@ artefacts! {
     registry = "ProviderRegistry";
     auditors = "AuditorRegistry";
     market = "Market";
+    lens = "MarketLens";
 }
 
 impl Artefact {

@@ -197,6 +197,7 @@ struct Creation {
     part: &'static str,
     at: Address,
     artefact: Artefact,
+    salt: Hash,
     code: Vec<u8>,
 }
 
@@ -277,7 +278,7 @@ impl Deployment {
             let payload = match step.what {
                 What::Create { .. } => {
                     let creation = creations.next().expect("a creation for each such step");
-                    factory::create(self.plan.salt, &creation.code)
+                    factory::create(creation.salt, &creation.code)
                 }
                 What::SetMarket { registry, market } => Payload {
                     to: Some(registry),
@@ -332,7 +333,7 @@ impl Deployment {
         let placed = async |address: Address| -> Result<Placed, DeployError> {
             Ok(Placed { address, code_hash: keccak256(&self.chain.rpc.code(address).await?) })
         };
-        let Parts { token, timelock, params, registry, auditors, market } = self.places;
+        let Parts { token, timelock, params, registry, auditors, market, lens } = self.places;
         let contracts = Parts {
             token: placed(token).await?,
             timelock: placed(timelock).await?,
@@ -340,6 +341,7 @@ impl Deployment {
             registry: placed(registry).await?,
             auditors: placed(auditors).await?,
             market: placed(market).await?,
+            lens: placed(lens).await?,
         };
         // The parameters say their numbers as they are created, before any other contract that is followed is there.
         let block = self.chain.first_block_of(params).await?;
@@ -372,9 +374,9 @@ fn check(plan: &Plan) -> Result<(), DeployError> {
 fn creations(plan: &Plan, deployer: Address) -> (Vec<Creation>, Parts<Address>) {
     let mut creations = Vec::new();
     let mut create = |part, artefact: Artefact, arguments: &[Token]| {
-        let code = [artefact.bytecode.as_ref(), &encode(arguments)].concat();
-        let at = factory::place(plan.salt, &code);
-        creations.push(Creation { part, at, artefact, code });
+        let creation = Creation::new(part, artefact, plan.salt, arguments);
+        let at = creation.at;
+        creations.push(creation);
         at
     };
     let one = |address: Address| Token::Address(h160(address));
@@ -388,7 +390,29 @@ fn creations(plan: &Plan, deployer: Address) -> (Vec<Creation>, Parts<Address>) 
     let registry = create("registry", artefact::registry(), &[one(token), one(params), one(deployer)]);
     let auditors = create("auditors", artefact::auditors(), &[one(params), one(registry)]);
     let market = create("market", artefact::market(), &[one(token), one(registry), one(params)]);
-    (creations, Parts { token, timelock, params, registry, auditors, market })
+    let lens = lens(market);
+    let places = Parts { token, timelock, params, registry, auditors, market, lens: lens.at };
+    creations.push(lens);
+    (creations, places)
+}
+
+/// The lens of a market. It has no rights and no state, so that anybody may put it there and nobody needs to be told where it
+/// is: that follows from the market's address and this version's code, whatever the plan of the market.
+fn lens(market: Address) -> Creation {
+    Creation::new("lens", artefact::lens(), Hash::default(), &[Token::Address(h160(market))])
+}
+
+/// Where the lens of a market is.
+pub(crate) fn lens_of(market: Address) -> Address {
+    lens(market).at
+}
+
+impl Creation {
+    fn new(part: &'static str, artefact: Artefact, salt: Hash, arguments: &[Token]) -> Self {
+        let code = [artefact.bytecode.as_ref(), &encode(arguments)].concat();
+        let at = factory::place(salt, &code);
+        Self { part, at, artefact, salt, code }
+    }
 }
 
 async fn send(sender: &Sender<MemoryJournal>, step: String, payload: &Payload) -> Result<(), DeployError> {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{AddressBook, Parts, Placed, Plan, creations};
-use crate::bindings::{auditor_registry, params, provider_registry, timelock};
+use crate::bindings::{auditor_registry, market_lens, params, provider_registry, timelock};
 use crate::call::keccak256;
 use crate::chain::Chain;
 use crate::convert;
@@ -90,7 +90,7 @@ async fn code(chain: &Chain, book: &AddressBook) -> Result<Vec<Finding>, ReadErr
 
 /// Who works with whom.
 async fn parts(chain: &Chain, book: &AddressBook) -> Result<Result<String, String>, ReadError> {
-    let Parts { token, params, registry, auditors, market, .. } = book.contracts;
+    let Parts { token, params, registry, auditors, market, lens, .. } = book.contracts;
     let contracts = crate::reader::contracts_of(&chain.rpc, market.address).await?;
     let wired = [
         ("the market's token", contracts.token, token),
@@ -101,6 +101,7 @@ async fn parts(chain: &Chain, book: &AddressBook) -> Result<Result<String, Strin
             address(chain, "token", registry, provider_registry::TokenCall).await?,
             token,
         ),
+        ("the lens's market", address(chain, "market", lens, market_lens::MarketCall).await?, market),
         (
             "the registry's market",
             address(chain, "market", registry, provider_registry::MarketCall).await?,

@@ -194,6 +194,7 @@ impl Market {
             max_rate,
             expires_at: self.now().await + 3600,
             min_reclaim: 0,
+            award: None,
         };
         mined(&self.tenant, &Call::CreateOrder { order, terms, spec: SPEC.to_owned() }).await;
         order

@@ -35,14 +35,14 @@ async fn nonce(anvil: &Anvil) -> Value {
 async fn looking_sends_nothing_and_names_every_address_before() {
     let Some(anvil) = Anvil::start() else { return };
     let deployment = look(&anvil).await;
-    assert_eq!(left(&deployment).len(), 7, "{:?}", deployment.steps());
+    assert_eq!(left(&deployment).len(), 8, "{:?}", deployment.steps());
     let places = *deployment.places();
     assert_eq!(nonce(&anvil).await, json!("0x0"));
     let book = deployment.carry_out(&wallet(0), |_| ()).await.expect("deployed");
     for ((name, place), (_, placed)) in places.named().into_iter().zip(book.contracts.named()) {
         assert_eq!(*place, placed.address, "{name}");
     }
-    assert_eq!(nonce(&anvil).await, json!("0x7"));
+    assert_eq!(nonce(&anvil).await, json!("0x8"));
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn a_deployment_that_was_cut_short_lands_on_the_same_addresses() {
     let Some(anvil) = Anvil::start() else { return };
     let whole = look(&anvil).await;
     let places = *whole.places();
-    for steps in 1..7 {
+    for steps in 1..8 {
         let snapshot = anvil.ask("evm_snapshot", json!([])).await;
         // The deployer's money ends with this step: what is sent after it finds no taker.
         let cut = look(&anvil).await;
@@ -81,7 +81,7 @@ async fn a_deployment_that_was_cut_short_lands_on_the_same_addresses() {
         assert!(matches!(error, DeployError::Send { .. }), "{error}");
         anvil.ask("anvil_setBalance", json!([key, "0x56bc75e2d63100000"])).await;
         let rest = look(&anvil).await;
-        assert_eq!(left(&rest).len(), 7 - steps, "after {steps} steps");
+        assert_eq!(left(&rest).len(), 8 - steps, "after {steps} steps");
         assert_eq!(*rest.places(), places);
         let book = rest.carry_out(&wallet(0), |_| ()).await.expect("finished");
         book.connect(anvil.url()).await.expect("a market");
@@ -264,7 +264,7 @@ async fn berth_market_deploy_says_does_and_checks() {
     let (code, out, err) = berth(&with(&["--dry-run"])).await;
     assert_eq!(code, Some(0), "{err}");
     assert!(
-        out.contains("would create the market at 0x") && out.contains("7 transactions would be sent"),
+        out.contains("would create the market at 0x") && out.contains("8 transactions would be sent"),
         "{out}"
     );
     assert!(!file.exists(), "a dry run writes nothing");

@@ -8,6 +8,4 @@ mod bidder;
 mod chain;
 mod follower;
 mod money;
-mod moving;
-mod owner;
 mod support;

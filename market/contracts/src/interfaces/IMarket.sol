@@ -5,9 +5,9 @@ pragma solidity 0.8.37;
 /// @notice A tenant opens a deployment with one escrow account, posts one order per group, and accepts one bid per
 /// order; the lease that results is paid by the second out of the account until somebody closes it or the money ends.
 ///
-/// Deployed last: `Market(IERC20 token, IProviderRegistry registry, IParams params)`; then the registry's deployer calls
+/// Deployed after them: `Market(IERC20 token, IProviderRegistry registry, IParams params)`; then the registry's deployer calls
 /// `registry.setMarket(market)` once. The order of deployment is TestToken (where needed), Params, ProviderRegistry,
-/// Market, setMarket.
+/// Market, setMarket, MarketLens.
 ///
 /// Units. Money is in token units (10^-6 of a token of six decimals). A rate is token units × SCALE per second in 80
 /// bits, SCALE being 10^9; amounts called "scaled" are token units × SCALE. Times are unix seconds of block time.
@@ -16,12 +16,25 @@ pragma solidity 0.8.37;
 /// has the id of its order.
 ///
 /// Rounding. Money that leaves is rounded down to whole units, fees as well. What a payout loses by it (less than one
-/// unit) stays here for good; `kept` shows the sum. So, scaled and to the last part:
+/// unit) stays here for good; `IMarketLens.kept` shows the sum. So, scaled and to the last part:
 /// deposits + penalties = refunds + net + fees + dust + balances of accounts + what leases have earned and not withdrawn,
 /// and without tokens sent here by mistake that is also what the token says this contract has.
 ///
-/// States. All views return derived states, as of the block they are called in: an order past its time is Expired and a
-/// lease whose account ran dry is Depleted although no transaction said so. `WrongState` carries the same numbers.
+/// States. Some follow from time alone: an order past its time is Expired and a lease whose account ran dry is Depleted,
+/// although no transaction said so. `WrongState` carries these numbers, and IMarketLens is where they are read. The words
+/// that this contract returns are storage as it is: without the lens a reader would have to know the rules again.
+///
+/// Ways to a lease. An order of mode 0 is decided by its tenant, who accepts a bid or a signed quote. An order of mode 1
+/// is decided by price: the best bid so far is kept, with its bond locked, and after the deadline anyone awards it.
+///
+/// Signatures. Quotes, and what tenants leave to relayers, are EIP-712 typed data in the domain
+/// ("Berth Market", "1", chain id, this contract). Nonces are unordered: nonce n is bit n mod 256 of word n / 256 of its
+/// signer. Contracts sign by ERC-1271. Relayers can choose nothing but whether and when.
+///
+/// Stopping. The guardian of Params can stop, for seven days, what begins something new: deployments, orders, bids, accepts
+/// and awards. It can do so once, until the owner of Params rearms it. The owner can also end all that for good, when a
+/// later version takes over. Neither can stop or redirect what ends something or pays: deposits, closes, notices,
+/// cancellations, withdrawals and refunds go on as ever.
 ///
 /// WARNING. Depletion is final and hits all leases of an account in the same second: a top-up must be mined before
 /// `fundedUntil`. Whoever may end a lease can do so at any second; the clock of the chain is the only clock.
@@ -56,20 +69,10 @@ interface IMarket {
         Won,
         /// Taken back; it may be placed again, on no worse terms.
         Withdrawn,
-        /// The order went to another provider or was closed.
+        /// The order went to another provider or was closed, or a bid on an order of mode 1 was bettered.
         Lost,
         /// The bid or its order is past its time.
         Expired
-    }
-
-    /// @notice Where an account stands.
-    enum AccountState {
-        /// Never opened.
-        None,
-        /// Takes deposits and pays leases.
-        Open,
-        /// The money ended while leases ran. Final.
-        Depleted
     }
 
     /// @notice What a tenant asks for, beside the spec.
@@ -77,13 +80,13 @@ interface IMarket {
     /// @param maxRate The most a bid may ask; not zero.
     /// @param expiresAt Bids are taken and accepted until this second, inclusive; within the durations of Params.
     /// @param minReclaim The least notice, in seconds, that bids must promise.
-    /// @param reqBits Capability bits. This version knows none: anything but 0 is refused.
-    /// @param kind 0 is a service. This version refuses all others.
-    /// @param mode 0 is open bidding. This version refuses all others.
-    /// @param deadline Time by which sealed or lowest-bid orders are awarded; 0 with mode 0.
-    ///
-    /// Kind, mode, deadline and capability bits are in the ABI and the events from the first version on, so that readers
-    /// need not change when a later Market trades more.
+    /// @param reqBits Capability bits (0 to 94) that a provider must claim in the registry to bid. Who vouches for the
+    /// claim is for the tenant to ask.
+    /// @param kind 0 is a service. This version refuses all others, which are for work that is paid otherwise.
+    /// @param mode 0: the tenant accepts a bid or a quote. 1: the lowest bid wins, and anyone may award it. Others are
+    /// refused.
+    /// @param deadline Mode 1: bids are taken until this second, inclusive, and awarded after it; in the future, and at
+    /// least five minutes before `expiresAt`. Mode 0: zero.
     struct OrderTerms {
         bytes32 resourceClass;
         uint80 maxRate;
@@ -95,71 +98,84 @@ interface IMarket {
         uint40 deadline;
     }
 
-    /// @param state Open or Depleted; None if the account never was.
-    /// @param tenant Who may spend and take back.
-    /// @param manifestHash Digest of the manifest that may run.
-    /// @param rateSum Sum of the rates of the live leases.
-    /// @param settledAt Second up to which storage is reckoned; for a depleted account the second its money ended.
-    /// @param fundedUntil Second in which the money ends; type(uint40).max while no lease is live.
-    /// @param balance Whole token units that leases have not earned by now.
-    /// @param balanceScaled The same, scaled, to the last part.
-    /// @param refundable Whole token units that `refund` would pay now.
-    struct AccountView {
-        AccountState state;
-        address tenant;
-        bytes32 manifestHash;
-        uint80 rateSum;
-        uint40 settledAt;
-        uint40 fundedUntil;
-        uint256 balance;
-        uint256 balanceScaled;
-        uint256 refundable;
+    /// @notice What this Market goes by, in one slot: the numbers of Params as of the last `syncParams`, and the pause.
+    /// @param pausedUntil Nothing new begins before this second; type(uint40).max: never again.
+    /// @param pauseSpent Whether the guardian must be rearmed to pause.
+    struct Rules {
+        uint40 pausedUntil;
+        bool pauseSpent;
+        uint16 feeBps;
+        uint32 minRunway;
+        uint24 bondSecs;
+        uint32 minOrderDuration;
+        uint32 maxOrderDuration;
     }
 
-    /// @notice The terms from `maxRate` on are zero once the order left the book: the log has them.
-    struct OrderView {
-        OrderState state;
-        address tenant;
+    /// @notice What belongs to no account and no lease, in one slot.
+    /// @param fees Token units for the treasury.
+    /// @param dust What all payouts together lost to rounding, scaled.
+    struct Kept {
+        uint128 fees;
+        uint128 dust;
+    }
+
+    /// @notice The arguments of one `placeBid`.
+    struct BidRequest {
+        bytes32 orderId;
         bytes32 specHash;
-        uint80 maxRate;
-        uint40 expiresAt;
-        uint32 minReclaim;
-        uint96 reqBits;
-    }
-
-    /// @param expiresAt Until when it can be accepted. Of a won bid: the deadline of the notice, or 0.
-    struct BidView {
-        BidState state;
         uint80 rate;
         uint40 expiresAt;
         uint32 reclaim;
         uint16 minBill;
     }
 
-    /// @param state Active, Reclaiming, Depleted or Closed; None if the order has no lease.
-    /// @param checkpoint Second up to which the provider was paid; a close before the minimum bill sets it back by the
-    /// seconds that were missing.
-    /// @param billableUntil Second up to which the lease has earned by now.
-    /// @param fundedUntil Second in which the account ends, or in which the lease ended.
-    /// @param endedAt Zero while the lease is live in storage.
-    /// @param reclaimDeadline From when the provider may leave; 0 if no notice was given.
-    /// @param bond Token units of the provider's stake that the lease locks, or locked.
-    struct LeaseView {
-        OrderState state;
-        address tenant;
+    /// @notice A bid that only the tenant sees, signed by the provider's operator key. It is good for one lease, because
+    /// an order is; until `expiresAt` it is the tenant's to take or leave, so quotes are made for a minute or two. Its
+    /// signer takes it back by `invalidateNonces`; one nonce may stand on many quotes that are taken back together.
+    struct Quote {
+        bytes32 orderId;
+        bytes32 specHash;
         address provider;
         uint80 rate;
-        uint40 startedAt;
-        uint40 checkpoint;
-        uint40 billableUntil;
-        uint40 fundedUntil;
-        uint40 endedAt;
-        uint8 reason;
+        uint40 expiresAt;
         uint32 reclaim;
-        uint40 reclaimDeadline;
         uint16 minBill;
-        uint16 feeBps;
-        uint256 bond;
+        uint256 nonce;
+    }
+
+    /// @notice A tenant's order for a relayer to post. What is signed has `bytes32 specHash`, of the spec that is given
+    /// beside it, after `terms`.
+    /// @param orderId Order 1 of a group, or the one after an order that is over.
+    /// @param manifestHash If the deployment does not exist yet it is created, for a manifest with this digest.
+    /// @param deposit Token units to move from the tenant into the account first, by allowance; zero for none. A token's
+    /// permit gives that allowance without the tenant sending anything.
+    /// @param nonce One of the tenant's.
+    /// @param validUntil Last second in which it can be posted.
+    struct OrderRequest {
+        bytes32 orderId;
+        bytes32 manifestHash;
+        OrderTerms terms;
+        uint256 deposit;
+        uint256 nonce;
+        uint40 validUntil;
+    }
+
+    /// @notice A tenant's choice for a relayer to send: `acceptBid` bound to the order's spec.
+    struct Accept {
+        bytes32 orderId;
+        address provider;
+        bytes32 termsHash;
+        bytes32 specHash;
+        uint256 nonce;
+        uint40 validUntil;
+    }
+
+    /// @notice A tenant's `closeLease` for a relayer to send.
+    struct Close {
+        bytes32 orderId;
+        uint8 reason;
+        uint256 nonce;
+        uint40 validUntil;
     }
 
     /// @notice An account was opened, for a manifest with this digest.
@@ -183,7 +199,7 @@ interface IMarket {
     );
     /// @notice The order left the book without a lease. Reason 1: cancelled. 201: expired.
     event OrderClosed(bytes32 indexed orderId, address indexed tenant, uint8 reason);
-    /// @notice A bid, or a better one in place of the provider's earlier bid.
+    /// @notice A bid, or a better one in place of the provider's earlier bid. On an order of mode 1 it is the best so far.
     event BidPlaced(
         bytes32 indexed orderId,
         address indexed provider,
@@ -194,6 +210,8 @@ interface IMarket {
     );
     /// @notice The bid can no longer be accepted.
     event BidWithdrawn(bytes32 indexed orderId, address indexed provider);
+    /// @notice One bid of a batch was not placed; `reason` is the error that `placeBid` reverted with.
+    event BidRefused(bytes32 indexed orderId, address indexed operator, bytes reason);
     /// @notice The lease is paid from `startedAt` on, until it is closed or the account ends; `fundedUntil` is that end as
     /// of now, FundsChanged tells how it moves.
     event LeaseCreated(
@@ -232,6 +250,17 @@ interface IMarket {
     event FundsChanged(bytes32 indexed accountId, address indexed by, int256 delta, uint40 fundedUntil);
     /// @notice Fees went to the treasury.
     event FeesCollected(address indexed treasury, uint256 amount);
+    /// @notice This Market goes by these numbers of Params from now on.
+    event ParamsSynced(
+        uint16 feeBps, uint32 minRunway, uint24 bondSecs, uint32 minOrderDuration, uint32 maxOrderDuration
+    );
+    /// @notice The nonces of `signer` whose bits are set in `used` are used: the whole word as it stands now.
+    event NoncesInvalidated(address indexed signer, uint256 word, uint256 used);
+    /// @notice Nothing new begins before `until`. Not later than this block: the pause was lifted. type(uint40).max: this
+    /// Market ended for good, and only winds down.
+    event PauseChanged(address indexed by, uint40 until);
+    /// @notice The guardian may pause again.
+    event PauseRearmed();
 
     /// @notice The caller is not the tenant that the id names.
     error NotTenant();
@@ -245,7 +274,7 @@ interface IMarket {
     error InvalidId();
     /// @notice The order or lease is in another state; `have` is an OrderState.
     error WrongState(uint8 have);
-    /// @notice The order, or the bid that was placed, is past its time.
+    /// @notice The order, the bid, the quote or the signed request is past its time.
     error Expired();
     /// @notice The order's spec is another one; `have` is its hash.
     error SpecMismatch(bytes32 have);
@@ -272,7 +301,8 @@ interface IMarket {
     error AccountDepleted(uint40 endedAt);
     /// @notice Zero, or the token moved another amount than asked.
     error AmountMismatch();
-    /// @notice `expiresAt` is too near or too far, by Params.
+    /// @notice An order's `expiresAt` is too near or too far, by Params; or its deadline is past, or less than five minutes
+    /// before its expiry; or a bid on an order of mode 1 would expire less than five minutes after the deadline.
     error DurationOutOfBounds();
     /// @notice The notice runs until `deadline`; 0: none was given.
     error ReclaimNotElapsed(uint40 deadline);
@@ -282,17 +312,33 @@ interface IMarket {
     error ReasonOutOfRange(uint8 reason);
     /// @notice This version trades services only (kind 0).
     error UnsupportedKind(uint8 kind);
-    /// @notice This version takes open bids only (mode 0, deadline 0).
+    /// @notice There is no such mode, or mode 0 was given a deadline.
     error UnsupportedMode(uint8 mode, uint40 deadline);
-    /// @notice This version knows no capability bits.
-    error UnsupportedCapabilities(uint96 bits);
+    /// @notice The order is of this mode: 0 is accepted by its tenant, 1 awarded by anyone.
+    error WrongMode(uint8 mode);
+    /// @notice The provider does not claim these capabilities, which the order asks for; or there are no such ones.
+    error MissingCapabilities(uint256 missing);
+    /// @notice The best bid of an order of mode 1 stays until it is bettered, awarded or expired with its order.
+    error BidIsBest();
+    /// @notice Bids are taken until `deadline`; the award comes after it.
+    error AwardNotDue(uint40 deadline);
+    /// @notice The signature is not of the key that should have signed, for exactly this, here.
+    error BadSignature();
+    /// @notice The nonce was used or invalidated.
+    error NonceUsed();
+    /// @notice Nothing new begins before `until`; type(uint40).max: never again in this Market.
+    error Paused(uint40 until);
+    /// @notice The guardian paused before, and the owner of Params did not rearm it.
+    error PauseSpent();
+    /// @notice The caller is not the owner of Params (or, for a pause, its guardian).
+    error NotGovernor();
     /// @notice The contracts given to the constructor do not fit together.
     error BadSetup();
 
     // --- tenant ---
 
     /// @notice Opens account `tenant | dseq` of the caller. `dseq` is any number the caller never used.
-    /// Reverts: IdTaken.
+    /// Reverts: Paused, IdTaken.
     function createDeployment(uint64 dseq, bytes32 manifestHash) external returns (bytes32 accountId);
 
     /// @notice Binds another manifest. Providers run nothing else from the block of this on.
@@ -303,7 +349,7 @@ interface IMarket {
     /// so deposit first. `spec` is the group spec without prices, as JSON with sorted keys, at most 8192 bytes; the
     /// order's specHash is its keccak256. With a spec of 384 bytes this costs about 95,000 gas, and 25 more for every
     /// further byte.
-    /// Reverts: NotTenant, InvalidId, UnknownId, IdTaken, UnsupportedKind, UnsupportedMode, UnsupportedCapabilities,
+    /// Reverts: Paused, NotTenant, InvalidId, UnknownId, IdTaken, UnsupportedKind, UnsupportedMode, MissingCapabilities (bit 95),
     /// RateZero, DurationOutOfBounds, CapExceeded, AccountDepleted, RunwayTooShort.
     function createOrder(bytes32 orderId, OrderTerms calldata terms, bytes calldata spec) external;
 
@@ -314,14 +360,21 @@ interface IMarket {
         external
         returns (bytes32 orderId);
 
-    /// @notice Takes an order without lease off the book. Reverts: NotTenant, WrongState.
+    /// @notice Takes an order without lease off the book, and frees the bond of a best bid. Reverts: NotTenant, WrongState.
     function cancelOrder(bytes32 orderId) external;
 
     /// @notice Makes the bid of `provider` a lease that is paid from this second on. `termsHash` is what the tenant saw,
-    /// see `termsHashOf`: a bid that changed since then is not accepted. The provider's bond is locked.
-    /// Reverts: NotTenant, WrongState, Expired, BidNotOpen, RateChanged, AccountDepleted, RunwayTooShort, and from the
-    /// registry ProviderInactive, StakeTooLow.
+    /// `IMarketLens.termsHashOf`: a bid that changed since then is not accepted. The provider's bond is locked.
+    /// Reverts: Paused, NotTenant, WrongState, WrongMode, Expired, BidNotOpen, RateChanged, SelfDealing, AccountDepleted,
+    /// RunwayTooShort, and from the registry ProviderInactive, StakeTooLow.
     function acceptBid(bytes32 orderId, address provider, bytes32 termsHash) external;
+
+    /// @notice Makes a quote a lease, without a bid. `operator` is the key that signed it, which must bid for the quote's
+    /// provider now. The quote stands under the order's limits like a first bid; an earlier bid of the provider is
+    /// overwritten.
+    /// Reverts: all that acceptBid reverts with but BidNotOpen and RateChanged, and SpecMismatch, NonceUsed, BadSignature,
+    /// NotOperator, MissingCapabilities, RateZero, RateTooHigh, ReclaimTooShort, MinBillTooLong.
+    function acceptQuote(Quote calldata quote, address operator, bytes calldata signature) external;
 
     /// @notice Pays `amount` token units to the tenant; type(uint256).max takes all that can be taken and does nothing
     /// if that is nothing. While leases run, Params.minRunway seconds of them stay; without, and after depletion,
@@ -329,14 +382,39 @@ interface IMarket {
     /// Reverts: UnknownId, NotTenant, RunwayTooShort.
     function refund(bytes32 accountId, uint256 amount) external returns (uint256 paid);
 
+    // --- tenant, by signature; sent by anyone ---
+
+    /// @notice Posts an order that its tenant signed, as `createOrder` or `reorder` would; opens the deployment and moves the
+    /// deposit first, as the request says.
+    /// Reverts: Expired, NonceUsed, BadSignature, and all that these revert with but NotTenant.
+    function createOrderFor(OrderRequest calldata request, bytes calldata spec, bytes calldata signature)
+        external;
+
+    /// @notice `acceptBid` for a tenant who signed it.
+    /// Reverts: Expired, NonceUsed, BadSignature, SpecMismatch, and all that acceptBid reverts with but NotTenant.
+    function acceptBidFor(Accept calldata request, bytes calldata signature) external;
+
+    /// @notice `closeLease` for a tenant who signed it. Works while paused.
+    /// Reverts: Expired, NonceUsed, BadSignature, WrongState, ReasonOutOfRange.
+    function closeLeaseFor(Close calldata request, bytes calldata signature) external;
+
+    /// @notice Uses up those nonces of the caller, 256 × `word` and on, whose bits are set in `mask`: what was signed with
+    /// them can no longer be sent. Works while paused.
+    function invalidateNonces(uint256 word, uint256 mask) external;
+
     // --- provider's operator key ---
 
     /// @notice Bids, or betters the earlier bid on the same order (withdrawn and expired ones count): rate and minimum
     /// bill may only fall, the promised notice may only grow, `expiresAt` is free. `specHash` is that of the order
     /// that was priced. `reclaim` is the notice in seconds promised before leaving; `minBill` the seconds, at most 3600,
     /// that are paid even if the tenant leaves earlier.
-    /// Reverts: NotOperator, ProviderInactive, SelfDealing, WrongState, Expired, SpecMismatch, RateZero, RateTooHigh,
-    /// ReclaimTooShort, MinBillTooLong.
+    ///
+    /// On an order of mode 1 a bid must be the best when it is placed: at least a hundredth below the rate of the best so
+    /// far (any less would be a war of dust, fought with the bidders' fees), so that of equal bids the first stays. Its
+    /// bond is locked at once, and that of the bid it betters is freed. Its bidder may still lower it by any step, which
+    /// frees a part of the bond, and cannot take it back. `expiresAt` is at least five minutes after the order's deadline.
+    /// Reverts: Paused, NotOperator, ProviderInactive, SelfDealing, MissingCapabilities, WrongState, Expired, SpecMismatch,
+    /// RateZero, RateTooHigh, ReclaimTooShort, MinBillTooLong, DurationOutOfBounds, and from the registry StakeTooLow.
     function placeBid(
         bytes32 orderId,
         bytes32 specHash,
@@ -346,7 +424,13 @@ interface IMarket {
         uint16 minBill
     ) external;
 
-    /// @notice Takes a bid back that has not won. Reverts: NotOperator, BidNotOpen.
+    /// @notice Places up to 100 bids, each as `placeBid` would or not at all: an order that was lost while the batch was
+    /// under way (taken, closed, bid lower) is passed over with BidRefused and does not sink the other bids. Who wants all
+    /// or none sends `placeBid`s through `multicall`. Returns how many were placed.
+    /// Reverts: Paused, CapExceeded.
+    function placeBids(BidRequest[] calldata bids) external returns (uint256 placed);
+
+    /// @notice Takes a bid back that has not won. Reverts: NotOperator, BidNotOpen, BidIsBest.
     function withdrawBid(bytes32 orderId) external;
 
     /// @notice Gives notice: from the deadline on, the lease can be closed without penalty. Operator or owner.
@@ -383,7 +467,14 @@ interface IMarket {
         bytes32 s
     ) external;
 
-    /// @notice Closes an order past its time, reason 201. Reverts: WrongState.
+    /// @notice Makes the best bid of an order of mode 1 a lease, after the deadline and before bid or order expire. Nothing
+    /// is asked of the winner any more: its bond is locked, and retired or not it is bound. Only the tenant's account can
+    /// be in the way. Reverts: Paused, WrongState, WrongMode, AwardNotDue, BidNotOpen (nobody bid), Expired,
+    /// AccountDepleted, RunwayTooShort.
+    function award(bytes32 orderId) external;
+
+    /// @notice Closes an order past its time, reason 201, and frees the bond of a best bid. An order of mode 1 is past its
+    /// time also when its deadline passed without a bid, or its best bid expired unawarded. Reverts: WrongState.
     function expireOrder(bytes32 orderId) external;
 
     /// @notice Closes a lease whose account ran dry, reason 200, ended in the second the money ended, and frees the
@@ -395,8 +486,29 @@ interface IMarket {
     /// who calls often gains nothing. Reverts: WrongState (no lease), CapExceeded.
     function withdraw(bytes32[] calldata orderIds) external;
 
+    /// @notice Takes over the numbers of Params, which rule here only from then on: every order, bid and lease reads them
+    /// from the slot that also says whether the Market is paused, instead of from another contract. Who changes Params
+    /// does this in the same transaction, or anybody after it.
+    function syncParams() external;
+
     /// @notice Pays the fees taken so far to the treasury of Params.
     function collectFees() external returns (uint256 amount);
+
+    // --- guardian and owner of Params ---
+
+    /// @notice Stops what begins something new for seven days from now. The guardian can do this once, until the owner
+    /// rearms it; the owner at any time. Reverts: NotGovernor, PauseSpent, Paused (ended for good).
+    function pause() external;
+
+    /// @notice Lifts a pause. Guardian or owner. Reverts: NotGovernor, Paused (ended for good).
+    function unpause() external;
+
+    /// @notice Lets the guardian pause once more. Owner only. Reverts: NotGovernor.
+    function rearmPause() external;
+
+    /// @notice Ends this Market for good: nothing new begins, everything that stands is wound down by those whose it is.
+    /// Owner only. WARNING: nobody can undo this. Reverts: NotGovernor, Paused (ended before).
+    function sunset() external;
 
     // --- views ---
 
@@ -409,32 +521,7 @@ interface IMarket {
     /// @notice Parts of a token unit in which rates and balances count: 10^9 for a token of up to nine decimals.
     function SCALE() external view returns (uint256);
 
-    /// @notice The account as of now; state None for an unknown id.
-    function account(bytes32 accountId) external view returns (AccountView memory);
-    /// @notice The order as of now; state None for an unknown id.
-    function order(bytes32 orderId) external view returns (OrderView memory);
-    /// @notice The provider's bid as of now; state None if there is none.
-    function bid(bytes32 orderId, address provider) external view returns (BidView memory);
-    /// @notice The lease as of now; state None if the order never had one.
-    function lease(bytes32 orderId) external view returns (LeaseView memory);
-
-    /// @notice What `withdraw` would pay for one lease now.
-    /// @return net Token units to the payout address.
-    /// @return fee Token units to the treasury.
-    /// @return scaled What the lease has earned since `checkpoint`, scaled: rate × seconds.
-    /// @return upTo The second up to which this is.
-    function accrued(bytes32 orderId)
-        external
-        view
-        returns (uint256 net, uint256 fee, uint256 scaled, uint40 upTo);
-
-    /// @notice What belongs to no account and no lease: `fees` token units for the treasury, and `dustScaled`, what all
-    /// payouts together lost to rounding, scaled.
-    function kept() external view returns (uint256 fees, uint256 dustScaled);
-
-    /// @notice keccak256(abi.encode(rate, reclaim, minBill, expiresAt)), each as a 32-byte word.
-    function termsHashOf(uint80 rate, uint32 reclaim, uint16 minBill, uint40 expiresAt)
-        external
-        pure
-        returns (bytes32);
+    /// @notice What storage holds at `slot`; libraries/Slots.sol knows the slots, Book.sol and Escrow.sol the words.
+    /// WARNING: raw, as of the last transaction, without what time alone has changed; read IMarketLens instead.
+    function extsload(bytes32 slot) external view returns (bytes32);
 }

@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {TestToken} from "../../src/TestToken.sol";
 import {IMarket} from "../../src/interfaces/IMarket.sol";
+import {IMarketLens} from "../../src/interfaces/IMarketLens.sol";
 import {IParams} from "../../src/interfaces/IParams.sol";
 import {IProviderRegistry} from "../../src/interfaces/IProviderRegistry.sol";
 import {Vm} from "../Vm.sol";
@@ -41,6 +42,7 @@ contract Handler {
     IParams private immutable params;
     IProviderRegistry private immutable registry;
     IMarket private immutable market;
+    IMarketLens private immutable lens;
     address private immutable governor;
 
     bytes32[] private accounts;
@@ -61,9 +63,11 @@ contract Handler {
         IParams params_,
         IProviderRegistry registry_,
         IMarket market_,
+        IMarketLens lens_,
         address governor_
     ) {
-        (token, params, registry, market, governor) = (token_, params_, registry_, market_, governor_);
+        (token, params, registry, market) = (token_, params_, registry_, market_);
+        (lens, governor) = (lens_, governor_);
         for (uint256 i = 0; i < 4; i++) {
             address tenant = i < 2 ? vm.addr(0x1000) : vm.addr(0x1001);
             approve(tenant);
@@ -84,7 +88,7 @@ contract Handler {
 
     function deposit(uint256 which, uint256 amount) external {
         bytes32 account = pick(accounts, which);
-        if (market.account(account).state != IMarket.AccountState.Open) return;
+        if (lens.account(account).state != IMarketLens.AccountState.Open) return;
         pay(account, bound(amount, 1, 50 * UNIT));
     }
 
@@ -103,7 +107,7 @@ contract Handler {
 
     function withdrawBid(uint256 which, uint256 who) external {
         (bytes32 id, bool found) = find(which, IMarket.OrderState.Open);
-        if (!found || market.bid(id, providers[who % 2]).state != IMarket.BidState.Open) return;
+        if (!found || lens.bid(id, providers[who % 2]).state != IMarket.BidState.Open) return;
         vm.prank(operatorOf(who % 2));
         market.withdrawBid(id);
     }
@@ -136,8 +140,8 @@ contract Handler {
         (bytes32 id, bool found) = find(which, IMarket.OrderState.Closed);
         bytes32 next = bytes32(uint256(id) + 1);
         bytes32 account = accountOf(id);
-        if (!found || market.order(next).state != IMarket.OrderState.None) return;
-        if (market.account(account).state != IMarket.AccountState.Open) return;
+        if (!found || lens.order(next).state != IMarket.OrderState.None) return;
+        if (lens.account(account).state != IMarketLens.AccountState.Open) return;
         rate = bound(rate, 1, 1e14);
         ensureRunway(account, rate);
         IMarket.OrderTerms memory t = terms(rate);
@@ -161,10 +165,10 @@ contract Handler {
         if (!found) (id, found) = find(which, IMarket.OrderState.Closed);
         if (!found) return;
         address from = providers[who % 2];
-        IMarket.BidView memory b = market.bid(id, from);
-        bytes32 hash = market.termsHashOf(b.rate, b.reclaim, b.minBill, b.expiresAt);
+        IMarketLens.BidView memory b = lens.bid(id, from);
+        bytes32 hash = lens.termsHashOf(b.rate, b.reclaim, b.minBill, b.expiresAt);
         IMarket.OrderTerms memory t = terms(1);
-        if (market.account(accountOf(id)).state == IMarket.AccountState.Open) {
+        if (lens.account(accountOf(id)).state == IMarketLens.AccountState.Open) {
             ensureRunway(accountOf(id), b.rate);
         }
         vm.prank(tenantOf(id));
@@ -188,7 +192,7 @@ contract Handler {
 
     /// Lets the money of an account end, if that is near, and a little time pass over it.
     function runDry(uint256 which, uint256 secs) external {
-        uint256 end_ = market.account(pick(accounts, which)).fundedUntil;
+        uint256 end_ = lens.account(pick(accounts, which)).fundedUntil;
         if (end_ > vm.getBlockTimestamp() && end_ < vm.getBlockTimestamp() + 2 days) {
             vm.warp(end_ + secs % 3);
         }
@@ -241,6 +245,7 @@ contract Handler {
         (uint16(bound(fee, 0, 1000)), uint32(bound(runway, 600, 3600)), uint24(bound(bondSecs, 3600, 1 days)));
         vm.prank(governor);
         params.setValues(v);
+        market.syncParams();
         collectFees();
     }
 
@@ -288,14 +293,14 @@ contract Handler {
     function takeBack(bytes32 account, uint256 amount) private {
         address tenant = tenantOf(account);
         uint256 before = token.balanceOf(tenant);
-        amount = amount == type(uint256).max ? amount : bound(amount, 0, market.account(account).refundable);
+        amount = amount == type(uint256).max ? amount : bound(amount, 0, lens.account(account).refundable);
         vm.prank(tenant);
         market.refund(account, amount);
         refunded += token.balanceOf(tenant) - before;
     }
 
     function post(bytes32 account, uint256 rate) private returns (bytes32 id, bool posted) {
-        if (orders.length >= MAX_ORDERS || market.account(account).state != IMarket.AccountState.Open) {
+        if (orders.length >= MAX_ORDERS || lens.account(account).state != IMarketLens.AccountState.Open) {
             return (0, false);
         }
         ensureRunway(account, rate);
@@ -309,10 +314,10 @@ contract Handler {
     }
 
     function offer(bytes32 id, uint256 who, uint256 rate, uint256 reclaim, uint256 minBill) private {
-        IMarket.BidView memory b = market.bid(id, providers[who]);
+        IMarketLens.BidView memory b = lens.bid(id, providers[who]);
         bool again = b.state != IMarket.BidState.None;
         (uint80 ask, uint32 notice, uint16 least) = (
-            uint80(bound(rate, 1, again ? b.rate : market.order(id).maxRate)),
+            uint80(bound(rate, 1, again ? b.rate : lens.order(id).maxRate)),
             uint32(bound(reclaim, again ? b.reclaim : 0, 1 days)),
             uint16(bound(minBill, 0, again ? b.minBill : 3600))
         );
@@ -322,15 +327,15 @@ contract Handler {
     }
 
     function take(bytes32 id, uint256 who) private {
-        IMarket.BidView memory b = market.bid(id, providers[who]);
+        IMarketLens.BidView memory b = lens.bid(id, providers[who]);
         if (b.state != IMarket.BidState.Open) return;
         bytes32 account = accountOf(id);
-        if (market.account(account).state != IMarket.AccountState.Open) return;
+        if (lens.account(account).state != IMarketLens.AccountState.Open) return;
         IProviderRegistry.ProviderView memory p = registry.provider(providers[who]);
         uint256 bond = (uint256(b.rate) * params.values().bondSecs + S - 1) / S;
         if (p.stake - p.locked < bond) return;
         ensureRunway(account, b.rate);
-        bytes32 hash = market.termsHashOf(b.rate, b.reclaim, b.minBill, b.expiresAt);
+        bytes32 hash = lens.termsHashOf(b.rate, b.reclaim, b.minBill, b.expiresAt);
         vm.prank(tenantOf(id));
         market.acceptBid(id, providers[who], hash);
         agreed[id] = Agreed({provider: providers[who], rate: b.rate, bond: bond, live: true});
@@ -354,7 +359,7 @@ contract Handler {
     /// Tops an open account up to what one more lease at `rate` needs, and a little more, so that leases begin, and soon
     /// end.
     function ensureRunway(bytes32 account, uint256 rate) private {
-        IMarket.AccountView memory v = market.account(account);
+        IMarketLens.AccountView memory v = lens.account(account);
         uint256 need = (v.rateSum + rate) * params.values().minRunway;
         if (v.balanceScaled < need) pay(account, (need - v.balanceScaled + rate * 10 minutes) / S + 1);
     }
@@ -368,7 +373,7 @@ contract Handler {
     function find(uint256 from, IMarket.OrderState want) private view returns (bytes32 id, bool found) {
         for (uint256 i = 0; i < orders.length && !found; i++) {
             id = orders[addmod(from, i, orders.length)];
-            found = market.order(id).state == want;
+            found = lens.order(id).state == want;
         }
     }
 

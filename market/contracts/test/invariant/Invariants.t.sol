@@ -18,7 +18,7 @@ contract InvariantsTest is Base {
         super.setUp();
         // The market of Base is somebody else's; the books of this one start empty.
         standOn(token);
-        handler = new Handler(token, params, registry, market, governor);
+        handler = new Handler(token, params, registry, market, lens, governor);
     }
 
     /// forge calls the handler alone.
@@ -77,11 +77,11 @@ contract InvariantsTest is Base {
         invariant_the_books_balance();
         Handler.Books memory b = handler.books();
         for (uint256 i = 0; i < b.accounts.length; i++) {
-            uint256 bal = market.account(b.accounts[i]).balanceScaled;
+            uint256 bal = lens.account(b.accounts[i]).balanceScaled;
             vm.assertLe(bal, DUST, "exit: less than a unit is left in a closed account");
         }
         (uint256 available, uint256 earned) = owed(b);
-        (uint256 fees, uint256 dust) = market.kept();
+        (uint256 fees, uint256 dust) = lens.kept();
         vm.assertEq(fees, 0, "exit: no fee is left");
         vm.assertLe(earned, b.orders.length * DUST, "exit: less than a unit is left in a closed lease");
         vm.assertEq(
@@ -93,10 +93,10 @@ contract InvariantsTest is Base {
     function onlyOneLeasePerOrderAndNoWayBack(Handler.Books memory b) private {
         for (uint256 i = 0; i < b.orders.length; i++) {
             bytes32 id = b.orders[i];
-            IMarket.OrderState state = market.order(id).state;
+            IMarket.OrderState state = lens.order(id).state;
             vm.assertTrue(reachable(seen[id], state), "I10: an order goes no way back");
             seen[id] = state;
-            address holder = market.lease(id).provider;
+            address holder = lens.lease(id).provider;
             vm.assertEq(holder, b.agreed[i].provider, "I10: the lease is the accepted provider's");
             vm.assertTrue(winner[id] == address(0) || winner[id] == holder, "I10: an order yields one lease");
             winner[id] = holder;
@@ -110,7 +110,7 @@ contract InvariantsTest is Base {
             for (uint256 k = 0; k < b.orders.length; k++) {
                 if (b.agreed[k].live && accountOf(b.orders[k]) == b.accounts[i]) sum += b.agreed[k].rate;
             }
-            uint256 rateSum = market.account(b.accounts[i]).rateSum;
+            uint256 rateSum = lens.account(b.accounts[i]).rateSum;
             vm.assertEq(rateSum, sum, "I2: rateSum is the sum of live leases");
         }
     }
@@ -138,7 +138,7 @@ contract InvariantsTest is Base {
     // I1
     function theMarketCanPayWhatItOwes(Handler.Books memory b, uint256 owes) private view {
         uint256 holds = token.balanceOf(address(market)) * S;
-        (uint256 fees,) = market.kept();
+        (uint256 fees,) = lens.kept();
         owes += fees * S;
         vm.assertGe(holds, owes, "I1: the market can pay what it owes");
         vm.assertLe(holds - owes, b.payouts * DUST, "I1: the rest is less than a unit a payout");
@@ -146,7 +146,7 @@ contract InvariantsTest is Base {
 
     // I15
     function moneyInIsMoneyOut(Handler.Books memory b, uint256 owes) private view {
-        (uint256 fees, uint256 dust) = market.kept();
+        (uint256 fees, uint256 dust) = lens.kept();
         uint256 into = (b.deposited + b.penalties) * S;
         uint256 out = (b.refunded + b.paid + b.collected + fees) * S + dust;
         vm.assertEq(into, out + owes, "I15: money in is money out, to the last part");
@@ -155,12 +155,11 @@ contract InvariantsTest is Base {
     /// What accounts hold and what leases have earned and not been paid, scaled.
     function owed(Handler.Books memory b) private view returns (uint256 available, uint256 earned) {
         for (uint256 i = 0; i < b.accounts.length; i++) {
-            available += market.account(b.accounts[i]).balanceScaled;
+            available += lens.account(b.accounts[i]).balanceScaled;
         }
         for (uint256 i = 0; i < b.orders.length; i++) {
             if (b.agreed[i].provider == address(0)) continue;
-            (,, uint256 scaled,) = market.accrued(b.orders[i]);
-            earned += scaled;
+            earned += lens.accrued(b.orders[i]).scaled;
         }
     }
 

@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {IMarket} from "../../src/interfaces/IMarket.sol";
+import {IMarketLens} from "../../src/interfaces/IMarketLens.sol";
 import {Base} from "../Base.sol";
 
 /// @notice Bids: placing, bettering, taking back, and what becomes of them.
@@ -19,7 +20,7 @@ contract BidsTest is Base {
         expectEvent();
         emit IMarket.BidPlaced(id, provider, RATE, bidExpiry(), 60, 30);
         placeBid(id, operator, RATE, 60, 30);
-        IMarket.BidView memory v = market.bid(id, provider);
+        IMarketLens.BidView memory v = lens.bid(id, provider);
         vm.assertEq(uint256(v.state), uint256(IMarket.BidState.Open), "state");
         vm.assertEq(v.rate, RATE, "rate");
         vm.assertEq(v.reclaim, 60, "reclaim");
@@ -119,7 +120,7 @@ contract BidsTest is Base {
         expectEvent();
         emit IMarket.BidPlaced(id, provider, RATE - 1, bidExpiry(), 61, 29);
         placeBid(id, operator, RATE - 1, 61, 29);
-        IMarket.BidView memory v = market.bid(id, provider);
+        IMarketLens.BidView memory v = lens.bid(id, provider);
         vm.assertEq(v.rate, RATE - 1, "rate");
         vm.assertEq(v.expiresAt, bidExpiry(), "expiresAt");
         vm.assertEq(v.reclaim, 61, "reclaim");
@@ -189,7 +190,7 @@ contract BidsTest is Base {
         assertBid(provider, IMarket.BidState.Expired);
         market.expireOrder(id);
         assertBid(provider, IMarket.BidState.Lost);
-        vm.assertEq(uint256(market.bid(id, stranger).state), uint256(IMarket.BidState.None), "no bid");
+        vm.assertEq(uint256(lens.bid(id, stranger).state), uint256(IMarket.BidState.None), "no bid");
     }
 
     function worsenings() private {
@@ -207,6 +208,6 @@ contract BidsTest is Base {
     }
 
     function assertBid(address from, IMarket.BidState want) private view {
-        vm.assertEq(uint256(market.bid(id, from).state), uint256(want), "state of the bid");
+        vm.assertEq(uint256(lens.bid(id, from).state), uint256(want), "state of the bid");
     }
 }

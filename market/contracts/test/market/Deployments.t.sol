@@ -5,6 +5,7 @@ import {Multicall} from "@openzeppelin/contracts/utils/Multicall.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {TestToken} from "../../src/TestToken.sol";
 import {IMarket} from "../../src/interfaces/IMarket.sol";
+import {IMarketLens} from "../../src/interfaces/IMarketLens.sol";
 import {IParams} from "../../src/interfaces/IParams.sol";
 import {Base} from "../Base.sol";
 import {HookToken} from "../tokens/HookToken.sol";
@@ -23,8 +24,8 @@ contract DeploymentsTest is Base {
         vm.prank(tenant);
         bytes32 id = market.createDeployment(7, MANIFEST);
         vm.assertEq(id, want, "id");
-        IMarket.AccountView memory v = market.account(id);
-        vm.assertEq(uint256(v.state), uint256(IMarket.AccountState.Open), "state");
+        IMarketLens.AccountView memory v = lens.account(id);
+        vm.assertEq(uint256(v.state), uint256(IMarketLens.AccountState.Open), "state");
         vm.assertEq(v.tenant, tenant, "tenant");
         vm.assertEq(v.manifestHash, MANIFEST, "manifest");
         vm.assertEq(v.balanceScaled, 0, "balance");
@@ -50,7 +51,7 @@ contract DeploymentsTest is Base {
         emit IMarket.ManifestChanged(id, tenant, "next");
         vm.prank(tenant);
         market.updateManifest(id, "next");
-        vm.assertEq(market.account(id).manifestHash, "next", "manifest");
+        vm.assertEq(lens.account(id).manifestHash, "next", "manifest");
     }
 
     function test_a_manifest_is_bound_by_its_tenant_alone() public {
@@ -64,7 +65,7 @@ contract DeploymentsTest is Base {
     }
 
     function test_an_account_that_never_was_reads_as_none() public view {
-        vm.assertEq(uint256(market.account("x").state), uint256(IMarket.AccountState.None), "state");
+        vm.assertEq(uint256(lens.account("x").state), uint256(IMarketLens.AccountState.None), "state");
     }
 
     // --- deposit ---
@@ -76,21 +77,21 @@ contract DeploymentsTest is Base {
         emit IMarket.FundsChanged(id, stranger, int256(5 * UNIT), FOREVER);
         vm.prank(stranger);
         market.deposit(id, 5 * UNIT);
-        vm.assertEq(market.account(id).balance, 5 * UNIT, "balance");
-        vm.assertEq(market.account(id).balanceScaled, 5 * UNIT * S, "scaled");
+        vm.assertEq(lens.account(id).balance, 5 * UNIT, "balance");
+        vm.assertEq(lens.account(id).balanceScaled, 5 * UNIT * S, "scaled");
         vm.assertEq(token.balanceOf(address(market)), 5 * UNIT, "held");
     }
 
     function test_a_deposit_moves_the_end_of_the_money() public {
         bytes32 id = leaseFrom(1, 1 * UNIT);
         bytes32 account = accountOf(id);
-        uint40 before = market.account(account).fundedUntil;
+        uint40 before = lens.account(account).fundedUntil;
         vm.assertEq(before, time() + 1 * UNIT * S / RATE, "end");
         skip(100);
-        vm.assertEq(market.account(account).fundedUntil, before, "time alone does not move it");
+        vm.assertEq(lens.account(account).fundedUntil, before, "time alone does not move it");
         vm.prank(tenant);
         market.deposit(account, 1 * UNIT);
-        vm.assertEq(market.account(account).fundedUntil, time() - 100 + 2 * UNIT * S / RATE, "twice as long");
+        vm.assertEq(lens.account(account).fundedUntil, time() - 100 + 2 * UNIT * S / RATE, "twice as long");
     }
 
     function test_nothing_is_no_deposit() public {
@@ -104,7 +105,7 @@ contract DeploymentsTest is Base {
 
     function test_a_deposit_after_the_end_is_too_late() public {
         bytes32 id = leaseFrom(1, 1 * UNIT);
-        uint40 end = market.account(accountOf(id)).fundedUntil;
+        uint40 end = lens.account(accountOf(id)).fundedUntil;
         vm.warp(end);
         vm.expectRevert(abi.encodeWithSelector(IMarket.AccountDepleted.selector, end));
         vm.prank(tenant);
@@ -112,7 +113,7 @@ contract DeploymentsTest is Base {
         vm.warp(end - 1);
         vm.prank(tenant);
         market.deposit(accountOf(id), 1 * UNIT);
-        vm.assertTrue(market.account(accountOf(id)).fundedUntil > end, "a second earlier it was not");
+        vm.assertTrue(lens.account(accountOf(id)).fundedUntil > end, "a second earlier it was not");
     }
 
     function test_a_deposit_with_permit_needs_no_approval() public {
@@ -122,7 +123,7 @@ contract DeploymentsTest is Base {
         (uint8 v, bytes32 r, bytes32 s) = permit(3 * UNIT, time());
         vm.prank(tenant);
         market.depositWithPermit(id, 3 * UNIT, time(), v, r, s);
-        vm.assertEq(market.account(id).balance, 3 * UNIT, "balance");
+        vm.assertEq(lens.account(id).balance, 3 * UNIT, "balance");
     }
 
     function test_a_permit_sent_first_by_somebody_else_does_not_stop_the_deposit() public {
@@ -134,7 +135,7 @@ contract DeploymentsTest is Base {
         token.permit(tenant, address(market), 3 * UNIT, time(), v, r, s);
         vm.prank(tenant);
         market.depositWithPermit(id, 3 * UNIT, time(), v, r, s);
-        vm.assertEq(market.account(id).balance, 3 * UNIT, "balance");
+        vm.assertEq(lens.account(id).balance, 3 * UNIT, "balance");
     }
 
     function test_a_bad_permit_moves_no_money() public {
@@ -160,10 +161,10 @@ contract DeploymentsTest is Base {
         emit IMarket.FundsChanged(id, tenant, -int256(2 * UNIT), FOREVER);
         vm.prank(tenant);
         vm.assertEq(market.refund(id, 2 * UNIT), 2 * UNIT, "paid");
-        vm.assertEq(market.account(id).refundable, 3 * UNIT, "refundable");
+        vm.assertEq(lens.account(id).refundable, 3 * UNIT, "refundable");
         vm.assertEq(refundAll(id), 3 * UNIT, "the rest");
         vm.assertEq(token.balanceOf(tenant) - before, 5 * UNIT, "all back");
-        vm.assertEq(market.account(id).balanceScaled, 0, "empty");
+        vm.assertEq(lens.account(id).balanceScaled, 0, "empty");
         vm.assertEq(refundAll(id), 0, "nothing is not an error");
     }
 
@@ -174,14 +175,14 @@ contract DeploymentsTest is Base {
         uint256 bal = 10 * UNIT * S - 123 * uint256(RATE);
         uint256 floor = uint256(RATE) * RUNWAY;
         uint256 most = (bal - floor) / S;
-        vm.assertEq(market.account(account).refundable, most, "refundable");
+        vm.assertEq(lens.account(account).refundable, most, "refundable");
         vm.expectRevert(
             abi.encodeWithSelector(IMarket.RunwayTooShort.selector, bal / S - most - 1, (floor + S - 1) / S)
         );
         vm.prank(tenant);
         market.refund(account, most + 1);
         vm.assertEq(refundAll(account), most, "paid");
-        vm.assertGe(market.account(account).fundedUntil, time() + RUNWAY, "the lease goes on");
+        vm.assertGe(lens.account(account).fundedUntil, time() + RUNWAY, "the lease goes on");
     }
 
     function test_a_refund_above_everything_names_what_is_there() public {
@@ -206,10 +207,10 @@ contract DeploymentsTest is Base {
         bytes32 account = accountOf(id);
         skip(1 days);
         uint256 left = 1 * UNIT * S % RATE;
-        vm.assertEq(market.account(account).balanceScaled, left, "below a second of rent");
+        vm.assertEq(lens.account(account).balanceScaled, left, "below a second of rent");
         vm.assertEq(refundAll(account), left / S, "paid without waiting for finalize");
-        vm.assertEq(market.account(account).balanceScaled, left % S, "dust below a unit");
-        vm.assertEq(uint256(market.account(account).state), uint256(IMarket.AccountState.Depleted), "state");
+        vm.assertEq(lens.account(account).balanceScaled, left % S, "dust below a unit");
+        vm.assertEq(uint256(lens.account(account).state), uint256(IMarketLens.AccountState.Depleted), "state");
         withdraw(id);
         market.finalize(id);
         vm.assertEq(token.balanceOf(payout), (1 * UNIT * S - left) / S, "the provider has all it earned");
@@ -226,7 +227,7 @@ contract DeploymentsTest is Base {
         vm.prank(tenant);
         Multicall(address(market)).multicall(calls);
         assertState(orderIdOf(account, 1), IMarket.OrderState.Open);
-        vm.assertEq(market.account(account).balance, 5 * UNIT, "balance");
+        vm.assertEq(lens.account(account).balance, 5 * UNIT, "balance");
     }
 
     function test_if_one_of_several_calls_fails_none_happened() public {
@@ -237,7 +238,7 @@ contract DeploymentsTest is Base {
         vm.prank(tenant);
         Multicall(address(market)).multicall(calls);
         bytes32 account = bytes32((uint256(uint160(tenant)) << 96) | (uint256(9) << 32));
-        vm.assertEq(uint256(market.account(account).state), uint256(IMarket.AccountState.None), "state");
+        vm.assertEq(uint256(lens.account(account).state), uint256(IMarketLens.AccountState.None), "state");
     }
 
     // --- set-up and tokens that misbehave ---

@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {IMarket} from "../../src/interfaces/IMarket.sol";
+import {IMarketLens} from "../../src/interfaces/IMarketLens.sol";
 import {IParams} from "../../src/interfaces/IParams.sol";
 import {IProviderRegistry} from "../../src/interfaces/IProviderRegistry.sol";
 import {Base} from "../Base.sol";
@@ -33,7 +34,7 @@ contract LeasesTest is Base {
         vm.prank(tenant);
         market.acceptBid(id, provider, hash);
 
-        IMarket.LeaseView memory v = market.lease(id);
+        IMarketLens.LeaseView memory v = lens.lease(id);
         vm.assertEq(uint256(v.state), uint256(IMarket.OrderState.Active), "state");
         vm.assertEq(v.tenant, tenant, "tenant");
         vm.assertEq(v.provider, provider, "provider");
@@ -47,11 +48,11 @@ contract LeasesTest is Base {
         vm.assertEq(v.reclaimDeadline, 0, "reclaimDeadline");
         vm.assertEq(v.minBill, 30, "minBill");
         vm.assertEq(v.bond, bondOf(RATE), "bond");
-        vm.assertEq(uint256(market.bid(id, provider).state), uint256(IMarket.BidState.Won), "bid");
-        vm.assertEq(market.account(account).rateSum, RATE, "rateSum");
+        vm.assertEq(uint256(lens.bid(id, provider).state), uint256(IMarket.BidState.Won), "bid");
+        vm.assertEq(lens.account(account).rateSum, RATE, "rateSum");
         vm.assertEq(registry.provider(provider).locked, bondOf(RATE), "locked");
         vm.assertEq(registry.provider(provider).active, 1, "active");
-        vm.assertEq(market.order(id).specHash, keccak256(spec()), "the order keeps its spec");
+        vm.assertEq(lens.order(id).specHash, keccak256(spec()), "the order keeps its spec");
     }
 
     function test_a_second_lease_tells_the_first_ones_provider_of_the_nearer_end() public {
@@ -146,7 +147,7 @@ contract LeasesTest is Base {
         lease(account, 2, RATE, 0, 0);
         vm.prank(tenant);
         market.refund(account, 100 * UNIT - RUNWAY * uint256(RATE) / S - 1);
-        uint40 end = market.account(account).fundedUntil;
+        uint40 end = lens.account(account).fundedUntil;
         skip(RUNWAY + 10);
         refused(id, tenant, hash, abi.encodeWithSelector(IMarket.AccountDepleted.selector, end));
     }
@@ -183,20 +184,20 @@ contract LeasesTest is Base {
         emit IMarket.LeaseClosed(id, provider, tenant, 7, time(), 0);
         close(id, tenant, 7);
         assertState(id, IMarket.OrderState.Closed);
-        IMarket.LeaseView memory v = market.lease(id);
+        IMarketLens.LeaseView memory v = lens.lease(id);
         vm.assertEq(uint256(v.state), uint256(IMarket.OrderState.Closed), "state");
         vm.assertEq(v.endedAt, time(), "endedAt");
         vm.assertEq(v.reason, 7, "reason");
         skip(1000);
-        vm.assertEq(market.lease(id).billableUntil, v.endedAt, "time goes on without it");
-        (uint256 net,, uint256 scaled, uint40 upTo) = market.accrued(id);
-        vm.assertEq(scaled, 1000 * uint256(RATE), "rate times seconds");
-        vm.assertEq(net, 1000 * uint256(RATE) / S, "whole units");
-        vm.assertEq(upTo, v.endedAt, "up to");
+        vm.assertEq(lens.lease(id).billableUntil, v.endedAt, "time goes on without it");
+        IMarketLens.AccruedView memory owed = lens.accrued(id);
+        vm.assertEq(owed.scaled, 1000 * uint256(RATE), "rate times seconds");
+        vm.assertEq(owed.net, 1000 * uint256(RATE) / S, "whole units");
+        vm.assertEq(owed.upTo, v.endedAt, "up to");
         vm.assertEq(
-            market.account(account).balanceScaled, 100 * UNIT * S - scaled, "the rest is the tenant's"
+            lens.account(account).balanceScaled, 100 * UNIT * S - owed.scaled, "the rest is the tenant's"
         );
-        vm.assertEq(market.account(account).rateSum, 0, "rateSum");
+        vm.assertEq(lens.account(account).rateSum, 0, "rateSum");
         vm.assertEq(registry.provider(provider).locked, 0, "bond released");
         vm.assertEq(registry.provider(provider).active, 0, "active");
     }
@@ -219,10 +220,10 @@ contract LeasesTest is Base {
         expectEvent();
         emit IMarket.LeaseClosed(id, provider, tenant, 1, time(), 1700 * uint256(RATE) / S);
         close(id, tenant, 1);
-        vm.assertEq(market.lease(id).endedAt, time(), "the end is not moved");
-        (,, uint256 scaled,) = market.accrued(id);
+        vm.assertEq(lens.lease(id).endedAt, time(), "the end is not moved");
+        uint256 scaled = lens.accrued(id).scaled;
         vm.assertEq(scaled, 1800 * uint256(RATE), "the minimum bill");
-        vm.assertEq(market.account(account).balanceScaled, 100 * UNIT * S - scaled, "moved at once");
+        vm.assertEq(lens.account(account).balanceScaled, 100 * UNIT * S - scaled, "moved at once");
         withdraw(id);
         vm.assertEq(token.balanceOf(payout), 1800 * uint256(RATE) / S, "paid");
     }
@@ -232,7 +233,7 @@ contract LeasesTest is Base {
         skip(100);
         withdraw(id);
         close(id, tenant, 1);
-        (,, uint256 scaled,) = market.accrued(id);
+        uint256 scaled = lens.accrued(id).scaled;
         vm.assertEq(scaled, 1700 * uint256(RATE), "what is missing");
     }
 
@@ -241,16 +242,16 @@ contract LeasesTest is Base {
         bytes32 id = lease(account, 1, RATE, 0, 3600);
         skip(100);
         close(id, tenant, 1);
-        (,, uint256 scaled,) = market.accrued(id);
+        uint256 scaled = lens.accrued(id).scaled;
         vm.assertEq(scaled, 1200 * uint256(RATE), "whole seconds that were there");
-        vm.assertLe(market.account(account).balanceScaled, RATE, "less than a second is left");
+        vm.assertLe(lens.account(account).balanceScaled, RATE, "less than a second is left");
     }
 
     function test_a_close_after_the_minimum_bill_adds_nothing() public {
         bytes32 id = lease(account, 1, RATE, 0, 1800);
         skip(1800);
         close(id, tenant, 1);
-        (,, uint256 scaled,) = market.accrued(id);
+        uint256 scaled = lens.accrued(id).scaled;
         vm.assertEq(scaled, 1800 * uint256(RATE), "seconds");
     }
 
@@ -260,7 +261,7 @@ contract LeasesTest is Base {
         market.startReclaim(id, 102);
         skip(100);
         close(id, tenant, 1);
-        (,, uint256 scaled,) = market.accrued(id);
+        uint256 scaled = lens.accrued(id).scaled;
         vm.assertEq(scaled, 100 * uint256(RATE), "seconds");
     }
 
@@ -272,7 +273,7 @@ contract LeasesTest is Base {
         expectEvent();
         emit IMarket.LeaseClosed(id, provider, tenant, 103, time(), 0);
         close(id, operator, 103);
-        (,, uint256 scaled,) = market.accrued(id);
+        uint256 scaled = lens.accrued(id).scaled;
         vm.assertEq(scaled, 10 * uint256(RATE), "no minimum bill for who leaves");
         id = lease(account, 2, RATE, 0, 0);
         close(id, provider, 149);
@@ -294,7 +295,7 @@ contract LeasesTest is Base {
         vm.assertEq(registry.provider(provider).stake, STAKE - penalty, "stake");
         vm.assertEq(registry.provider(provider).locked, 0, "bond");
         vm.assertEq(
-            market.account(account).balanceScaled,
+            lens.account(account).balanceScaled,
             (100 * UNIT + penalty) * S - 50 * uint256(RATE),
             "in the tenant's account"
         );
@@ -314,14 +315,14 @@ contract LeasesTest is Base {
         vm.prank(operator);
         market.startReclaim(id, 102);
         assertState(id, IMarket.OrderState.Reclaiming);
-        vm.assertEq(market.lease(id).reclaimDeadline, time() + 1000, "deadline");
+        vm.assertEq(lens.lease(id).reclaimDeadline, time() + 1000, "deadline");
         skip(999);
         vm.expectRevert(abi.encodeWithSelector(IMarket.ReclaimNotElapsed.selector, time() + 1));
         close(id, operator, 104);
         skip(1);
         close(id, operator, 104);
         vm.assertEq(registry.provider(provider).stake, STAKE, "stake");
-        (,, uint256 scaled,) = market.accrued(id);
+        uint256 scaled = lens.accrued(id).scaled;
         vm.assertEq(scaled, 1000 * uint256(RATE), "paid to the end");
     }
 
@@ -393,7 +394,7 @@ contract LeasesTest is Base {
         bytes32 a = lease(account, 1, RATE, 0, 0);
         skip(33);
         bytes32 b = lease(account, 2, 3 * RATE / 2, 0, 0);
-        uint40 end = market.account(account).fundedUntil;
+        uint40 end = lens.account(account).fundedUntil;
         vm.warp(end - 1);
         assertState(a, IMarket.OrderState.Active);
         vm.warp(end);
@@ -405,15 +406,15 @@ contract LeasesTest is Base {
         vm.prank(stranger);
         market.finalize(a);
         skip(1);
-        vm.assertEq(market.lease(b).billableUntil, end, "the first close does not move the other's end");
-        vm.assertEq(market.account(account).fundedUntil, end, "nor the account's");
+        vm.assertEq(lens.lease(b).billableUntil, end, "the first close does not move the other's end");
+        vm.assertEq(lens.account(account).fundedUntil, end, "nor the account's");
         close(b, operator, 102);
-        vm.assertEq(market.lease(a).endedAt, end, "a");
-        vm.assertEq(market.lease(b).endedAt, end, "b");
-        vm.assertEq(market.lease(b).reason, 200, "the money's reason, whoever closes");
+        vm.assertEq(lens.lease(a).endedAt, end, "a");
+        vm.assertEq(lens.lease(b).endedAt, end, "b");
+        vm.assertEq(lens.lease(b).reason, 200, "the money's reason, whoever closes");
         vm.assertEq(registry.provider(provider).locked, 0, "bonds");
         vm.assertEq(registry.provider(provider).stake, STAKE, "no penalty");
-        vm.assertEq(market.account(account).rateSum, 0, "rateSum");
+        vm.assertEq(lens.account(account).rateSum, 0, "rateSum");
     }
 
     function test_a_provider_leaving_after_the_end_of_the_money_forfeits_nothing() public {
@@ -443,7 +444,7 @@ contract LeasesTest is Base {
     function test_a_lease_releases_the_bond_it_locked_whatever_governance_does() public {
         bytes32 id = lease(account, 1, RATE, 0, 0);
         setBondSecs(1 hours);
-        vm.assertEq(market.lease(id).bond, bondOf(RATE), "the bond of its day");
+        vm.assertEq(lens.lease(id).bond, bondOf(RATE), "the bond of its day");
         close(id, tenant, 1);
         vm.assertEq(registry.provider(provider).locked, 0, "released whole");
     }
@@ -451,8 +452,7 @@ contract LeasesTest is Base {
     function setBondSecs(uint24 secs) private {
         IParams.Values memory v = params.values();
         v.bondSecs = secs;
-        vm.prank(governor);
-        params.setValues(v);
+        setValues(v);
     }
 
     function badReason(bytes32 id, address by, uint8 reason) private {

@@ -272,7 +272,7 @@ mod tests {
 
     fn bid(rate: u128) -> BidRecord {
         let rate = Rate::new(rate).expect("small");
-        BidRecord { state: BidState::Open, rate, expires_at: 100, reclaim: 10, min_bill: 0 }
+        BidRecord { state: BidState::Open, rate, expires_at: 100, reclaim: 10, min_bill: 0, eligible: true }
     }
 
     #[test]

@@ -143,7 +143,8 @@ pub(crate) fn run(verb: ContextVerb) -> anyhow::Result<()> {
 }
 
 fn endpoint(context: &Context) -> String {
-    market::rpc::Rpc::new(&context.rpc).map_or_else(|_| "not a URL".to_owned(), |rpc| rpc.endpoint())
+    market::rpc::Rpc::new(&context.rpc)
+        .map_or_else(|_| "not a URL".to_owned(), |rpc| rpc.endpoint().to_owned())
 }
 
 fn add_context(add: AddContext) -> anyhow::Result<(String, Context)> {

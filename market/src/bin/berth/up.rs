@@ -175,6 +175,7 @@ async fn drive(
                     max_rate: record.groups[n].max_rate,
                     expires_at: order_expiry(account, &sight, up).await?,
                     min_reclaim: group.min_reclaim,
+                    award: None,
                 };
                 let call =
                     Call::CreateOrder { order: sight.groups[n].order, terms, spec: group.spec.clone() };

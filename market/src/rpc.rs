@@ -5,6 +5,7 @@
 //! nodes put raw bytes of a revert into them.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -13,27 +14,78 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::RpcError;
+/// How long one call may take, connection included.
+const CALL_LIMIT: Duration = Duration::from_secs(20);
 
 /// How much of a foreign text is worth repeating.
 const TEXT_LIMIT: usize = 300;
 
-/// One endpoint.
-#[derive(Debug)]
-pub(super) struct Endpoint {
+/// Why a call to the chain's endpoint brought no result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RpcError {
+    /// The endpoint gave no usable answer: unreachable, overloaded, too slow or garbled. Says nothing about the chain; the
+    /// same call may work in a moment or elsewhere.
+    #[error("{method} at {endpoint} got no answer: {problem}")]
+    Transient {
+        /// The JSON-RPC method.
+        method: &'static str,
+        /// Scheme, host and port of the endpoint, without path or credentials.
+        endpoint: String,
+        /// What happened.
+        problem: String,
+    },
+    /// A contract refused the call.
+    #[error("the contract refused the call")]
+    Reverted {
+        /// What it returned; empty if it gave no reason.
+        data: Vec<u8>,
+    },
+    /// The endpoint understood the call and refused it.
+    #[error("{method} was refused by {endpoint}: {message} (code {code})")]
+    Refused {
+        /// The JSON-RPC method.
+        method: &'static str,
+        /// Scheme, host and port of the endpoint.
+        endpoint: String,
+        /// The error code of JSON-RPC.
+        code: i64,
+        /// The endpoint's words, cleaned.
+        message: String,
+    },
+    /// The endpoint can never answer us: a wrong address, or access denied.
+    #[error("{endpoint} cannot be used: {problem}")]
+    Fatal {
+        /// Scheme, host and port of the endpoint, or what was given instead.
+        endpoint: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl RpcError {
+    /// Whether the same call may succeed later or elsewhere.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Transient { .. })
+    }
+}
+
+/// One endpoint. Cheap to clone; clones share connections.
+#[derive(Debug, Clone)]
+pub struct Rpc {
     http: reqwest::Client,
     url: Url,
     /// Scheme, host and port: what may be shown, because paths of public endpoints hold keys.
     shown: String,
-    next_id: AtomicU64,
+    next_id: Arc<AtomicU64>,
 }
 
 #[derive(Serialize)]
-struct Question<'a> {
+struct Question<'a, P> {
     jsonrpc: &'static str,
     id: u64,
     method: &'a str,
-    params: &'a RawValue,
+    params: P,
 }
 
 #[derive(Deserialize)]
@@ -53,9 +105,12 @@ struct ErrorObject {
     data: serde_json::Value,
 }
 
-impl Endpoint {
+impl Rpc {
     /// An endpoint at `url`, `http` or `https`. Nothing is sent yet.
-    pub(super) fn new(url: &str) -> Result<Self, RpcError> {
+    ///
+    /// # Errors
+    /// [`RpcError::Fatal`] if the text is no such URL.
+    pub fn new(url: &str) -> Result<Self, RpcError> {
         let fatal = |problem: &str| RpcError::Fatal {
             endpoint: "the RPC URL".to_owned(),
             problem: problem.to_owned(),
@@ -72,32 +127,37 @@ impl Endpoint {
         };
         crate::tls::install_provider();
         let http = reqwest::Client::builder()
+            .timeout(CALL_LIMIT)
             .connect_timeout(Duration::from_secs(5))
             .tcp_nodelay(true)
             .build()
             .map_err(|error| fatal(&format!("no HTTP client could be made for it: {error}")))?;
-        Ok(Self { http, url, shown, next_id: AtomicU64::new(1) })
+        Ok(Self { http, url, shown, next_id: Arc::new(AtomicU64::new(1)) })
     }
 
     /// Scheme, host and port of the endpoint.
-    pub(super) fn shown(&self) -> &str {
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
         &self.shown
     }
 
-    /// Puts one question, and waits no longer than `limit` for the whole answer.
-    pub(super) async fn call<R: DeserializeOwned>(
+    pub(crate) async fn call<P: Serialize, R: DeserializeOwned>(
         &self,
         method: &'static str,
-        params: &RawValue,
-        limit: Duration,
+        params: P,
     ) -> Result<R, RpcError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let question = Question { jsonrpc: "2.0", id, method, params };
-        let silent = |error: reqwest::Error| self.transient(method, causes(error.without_url()));
-        let reply =
-            self.http.post(self.url.clone()).timeout(limit).json(&question).send().await.map_err(silent)?;
+        let reply = self
+            .http
+            .post(self.url.clone())
+            .json(&question)
+            .send()
+            .await
+            .map_err(|error| self.transient(method, causes(error.without_url())))?;
         let status = reply.status();
-        let body = reply.bytes().await.map_err(silent)?;
+        let body =
+            reply.bytes().await.map_err(|error| self.transient(method, causes(error.without_url())))?;
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) {
             return Err(RpcError::Fatal {
                 endpoint: self.shown.clone(),
@@ -195,12 +255,12 @@ pub(crate) fn causes(error: impl std::error::Error) -> String {
 mod tests {
     use super::*;
 
-    fn endpoint() -> Endpoint {
-        Endpoint::new("http://user:pass@127.0.0.1:1/key-in-the-path").expect("a URL")
+    fn rpc() -> Rpc {
+        Rpc::new("http://user:pass@127.0.0.1:1/key-in-the-path").expect("a URL")
     }
 
     fn read(body: &str) -> Result<String, RpcError> {
-        endpoint().read("eth_call", 7, StatusCode::OK, body.as_bytes())
+        rpc().read("eth_call", 7, StatusCode::OK, body.as_bytes())
     }
 
     #[test]
@@ -240,7 +300,7 @@ mod tests {
     #[test]
     fn an_url_that_is_none_is_refused_with_the_form_that_is_wanted() {
         for wrong in ["", "localhost:8545", "ws://localhost:8545", "ipc:///tmp/a"] {
-            let error = Endpoint::new(wrong).expect_err(wrong);
+            let error = Rpc::new(wrong).expect_err(wrong);
             assert!(error.to_string().contains("http://"), "{error}");
         }
     }

@@ -12,6 +12,7 @@ mod certificates;
 mod cgroups;
 pub mod chain;
 pub mod cluster;
+pub mod database;
 pub mod deployment;
 pub mod device_plugin;
 mod dns;

@@ -1,12 +1,15 @@
 //! `x-berth`: what is asked for arrives in the manifest and its digest or in the order's terms, and nothing is half read.
 
+mod reading;
+
 use std::time::Duration;
 
+use manifests::Deployment;
 use manifests::extension::{Action, Scheme, Strategy};
 use manifests::manifest::{Manifest, Service};
-use manifests::problem::{ErrorKind, Problem};
+use manifests::problem::ErrorKind;
 use manifests::terms::Award;
-use manifests::{Deployment, parse};
+use reading::{accepted, refused};
 
 /// A document whose service and placement have room for an extension.
 const DOCUMENT: &str = r#"version: "2.0"
@@ -64,17 +67,6 @@ const EVERYTHING: &str = r#"
           secretRef: {PASSWORD: db-password}
       tmpSize: 256Mi
 "#;
-
-fn accepted(text: &str) -> Deployment {
-    parse(text).unwrap_or_else(|problems| panic!("refused: {}\n{text}", problems[0]))
-}
-
-fn refused(text: &str) -> Vec<Problem> {
-    match parse(text) {
-        Ok(_) => panic!("accepted:\n{text}"),
-        Err(problems) => problems,
-    }
-}
 
 /// The document with this under the service's `x-berth`.
 fn service(extension: &str) -> String {

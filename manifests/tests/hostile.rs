@@ -454,23 +454,34 @@ fn attacks() -> Vec<Attack> {
 fn attacks_of_a_mebibyte_end_soon_and_in_little_memory() {
     let _alone = alone();
     let patience = if cfg!(debug_assertions) { Duration::from_secs(60) } else { Duration::from_secs(1) };
+    let (mut told, mut slowest, mut most_steps) = (0, (Duration::ZERO, ""), (0, ""));
     for (name, attack) in attacks() {
         let text = attack();
         assert!(text.len() <= MIB + 100, "{name} has {} bytes", text.len());
-        let before = ALLOCATOR.max_allocated();
         let begun = Instant::now();
         let reading = bounded(name, text.as_bytes());
         let took = begun.elapsed();
-        let grown = if ALLOCATOR.max_allocated() > before { ", the most so far" } else { "" };
-        tell::counted(format_args!(
-            "{name}: {} bytes, {} steps, {took:?}{grown} ({} KiB); {}",
+        // Shown where the test fails, or on request.
+        println!(
+            "{name}: {} bytes, {} steps, {took:?}, {} KiB; {}",
             text.len(),
             reading.steps,
             ALLOCATOR.max_allocated() >> 10,
             reading.outcome.as_ref().map_or_else(|problems| problems[0].kind.as_str(), |_| "accepted")
-        ));
+        );
         assert!(took < patience, "{name} took {took:?}");
+        told += 1;
+        slowest = slowest.max((took, name));
+        most_steps = most_steps.max((reading.steps, name));
     }
+    tell::counted(format_args!(
+        "attacks of a mebibyte: {told}; slowest {:?} ({}); most steps {} ({}); at most {} KiB allocated at once",
+        slowest.0,
+        slowest.1,
+        most_steps.0,
+        most_steps.1,
+        ALLOCATOR.max_allocated() >> 10
+    ));
 }
 
 #[test]

@@ -288,7 +288,7 @@ fn changed(path: &str, value: &Value) -> Value {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(128) })]
 
     #[test]
     fn how_a_document_is_written_changes_nothing(document in document(), mut one in hand(), mut other in hand()) {

@@ -144,6 +144,39 @@ pub enum Call {
         /// Token units.
         stake: Amount,
     },
+    /// Anyone adds to a provider's stake, from an allowance.
+    AddStake {
+        /// Whose.
+        provider: Address,
+        /// How much.
+        amount: Amount,
+    },
+    /// A provider asks for stake back: seven days from now it can be taken out.
+    RequestUnstake,
+    /// A provider takes stake out, to its payout address.
+    Unstake {
+        /// How much.
+        amount: Amount,
+    },
+    /// A provider names another operator key.
+    SetOperator {
+        /// The key.
+        operator: Address,
+    },
+    /// A provider names another payout address, which counts 24 hours later.
+    SetPayout {
+        /// Where money goes then.
+        payout: Address,
+    },
+    /// A provider takes no new leases any more.
+    Retire,
+    /// A provider announces the gateway's next certificate.
+    RotateCert {
+        /// SHA-256 of its public key.
+        spki_hash: Hash,
+        /// Unix seconds until which the one before counts as well.
+        old_until: u64,
+    },
     /// A provider replaces what it says of itself.
     UpdateProvider {
         /// keccak256 of the attributes document.
@@ -290,6 +323,23 @@ impl Call {
                     stake: stake.0.into(),
                 }
                 .encode(),
+            ),
+            Self::AddStake { provider, amount } => to_registry(
+                provider_registry::AddStakeCall { owner: h160(*provider), amount: amount.0.into() }.encode(),
+            ),
+            Self::RequestUnstake => to_registry(provider_registry::RequestUnstakeCall.encode()),
+            Self::Unstake { amount } => {
+                to_registry(provider_registry::UnstakeCall { amount: amount.0.into() }.encode())
+            }
+            Self::SetOperator { operator } => {
+                to_registry(provider_registry::SetOperatorCall { operator: h160(*operator) }.encode())
+            }
+            Self::SetPayout { payout } => {
+                to_registry(provider_registry::SetPayoutCall { payout: h160(*payout) }.encode())
+            }
+            Self::Retire => to_registry(provider_registry::RetireCall.encode()),
+            Self::RotateCert { spki_hash, old_until } => to_registry(
+                provider_registry::RotateCertCall { spki_hash: spki_hash.0, old_until: *old_until }.encode(),
             ),
             Self::UpdateProvider { attrs_hash, uri, spki_hash } => to_registry(
                 provider_registry::UpdateCall {

@@ -88,13 +88,13 @@ impl ConnectError {
 }
 
 impl Chain {
-    /// Connects to the market at `market` through the endpoint at `rpc_url`, and makes sure that the chain is the one that is
-    /// wanted and that there is a market at the address.
+    /// Connects to the market at `market` through the endpoints at `rpc_urls`, one URL or several with commas or spaces between
+    /// them; those that do not answer now may do so later. Makes sure that the chain is the one that is wanted and that there is a market at the address.
     ///
     /// # Errors
     /// [`ConnectError`], in sentences that say what to check.
-    pub async fn connect(rpc_url: &str, chain_id: u64, market: Address) -> Result<Self, ConnectError> {
-        let Self { rpc, .. } = Self::bare(rpc_url, chain_id).await?;
+    pub async fn connect(rpc_urls: &str, chain_id: u64, market: Address) -> Result<Self, ConnectError> {
+        let Self { rpc, .. } = Self::bare(rpc_urls, chain_id).await?;
         if rpc.code(market).await?.is_empty() {
             return Err(ConnectError::NoCode { address: market, chain_id });
         }
@@ -111,16 +111,28 @@ impl Chain {
     }
 
     /// A chain on which there is no market yet: only good for putting one there.
-    pub(crate) async fn bare(rpc_url: &str, chain_id: u64) -> Result<Self, ConnectError> {
-        let rpc = Rpc::new(rpc_url)?;
-        let have = rpc.chain_id().await?;
-        if have != chain_id {
-            return Err(ConnectError::WrongChain {
-                endpoint: rpc.endpoint().to_owned(),
-                want: chain_id,
-                have,
-            });
+    pub(crate) async fn bare(rpc_urls: &str, chain_id: u64) -> Result<Self, ConnectError> {
+        let rpc = Rpc::new(rpc_urls)?;
+        let mut failure = None;
+        let mut right = 0;
+        for endpoint in rpc.each() {
+            match endpoint.chain_id().await {
+                Ok(have) if have == chain_id => right += 1,
+                // One wrong among many is as wrong: it is a mistake in the configuration.
+                Ok(have) => {
+                    return Err(ConnectError::WrongChain {
+                        endpoint: endpoint.endpoint(),
+                        want: chain_id,
+                        have,
+                    });
+                }
+                Err(error) => failure = Some(error),
+            }
         }
+        if let (0, Some(error)) = (right, failure) {
+            return Err(error.into());
+        }
+        rpc.want_chain(chain_id);
         let nowhere = Address::default();
         let contracts =
             Contracts { market: nowhere, lens: nowhere, registry: nowhere, params: nowhere, token: nowhere };
@@ -144,9 +156,9 @@ impl Chain {
         self.contracts
     }
 
-    /// Scheme, host and port of the endpoint.
+    /// Scheme, host and port of the endpoints.
     #[must_use]
-    pub fn endpoint(&self) -> &str {
+    pub fn endpoint(&self) -> String {
         self.rpc.endpoint()
     }
 

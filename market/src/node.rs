@@ -1,6 +1,8 @@
 //! The questions that are put to a node, with their answers in our words.
 
-use ethers_core::types::{Bytes, FeeHistory, H160, H256, Log, U64, U256};
+use ethers_core::abi::ethereum_types::BloomInput;
+use ethers_core::types::{Bloom, Bytes, FeeHistory, H160, H256, Log, U64, U256};
+use futures::future::join_all;
 use manifests::order::{Address, BlockRef, Hash};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -64,6 +66,18 @@ struct RawBlock {
     timestamp: U256,
 }
 
+/// The receipt of a transaction, as far as what contracts said.
+#[derive(Deserialize)]
+struct RawLogs {
+    logs: Vec<Log>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawBloom {
+    logs_bloom: Option<Bloom>,
+}
+
 /// A call as a node wants it, without nonce and fees.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Probe<'a> {
@@ -94,13 +108,43 @@ impl Rpc {
         Ok(self.call::<_, Bytes>("eth_getCode", json!([address, "latest"])).await?.to_vec())
     }
 
-    pub(crate) async fn block(&self, number: Option<u64>) -> Result<Option<BlockRef>, RpcError> {
-        let tag = number.map_or_else(|| "latest".to_owned(), |number| format!("{number:#x}"));
-        Ok(self
-            .call::<_, Option<RawBlock>>("eth_getBlockByNumber", json!([tag, false]))
-            .await?
-            .as_ref()
-            .map(block_ref))
+    pub(crate) async fn block(&self, number: u64) -> Result<Option<BlockRef>, RpcError> {
+        self.block_by_number(&format!("{number:#x}")).await
+    }
+
+    /// The newest block that any endpoint has. All are asked when the best one is behind what was told before, or nothing new
+    /// was told for a while.
+    pub(crate) async fn head(&self) -> Result<Option<BlockRef>, RpcError> {
+        let mut endpoints = self.each().into_iter();
+        let mut failure = None;
+        let mut best: Option<BlockRef> = None;
+        for endpoint in endpoints.by_ref() {
+            match endpoint.block_by_number("latest").await {
+                Ok(head) => {
+                    best = head;
+                    if head.is_some_and(|head| endpoint.note_head(head.number)) {
+                        return Ok(head);
+                    }
+                    break;
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        let others = endpoints.map(async |endpoint| {
+            let head = endpoint.block_by_number("latest").await.ok().flatten()?;
+            endpoint.note_head(head.number);
+            Some(head)
+        });
+        let heads = join_all(others).await.into_iter().flatten().chain(best);
+        match (heads.max_by_key(|head| head.number), failure) {
+            (None, Some(error)) => Err(error),
+            (head, _) => Ok(head),
+        }
+    }
+
+    async fn block_by_number(&self, tag: &str) -> Result<Option<BlockRef>, RpcError> {
+        let block: Option<RawBlock> = self.call("eth_getBlockByNumber", json!([tag, false])).await?;
+        Ok(block.as_ref().map(block_ref))
     }
 
     pub(crate) async fn block_by_hash(&self, hash: Hash) -> Result<Option<BlockRef>, RpcError> {
@@ -109,6 +153,43 @@ impl Rpc {
             .await?
             .as_ref()
             .map(block_ref))
+    }
+
+    /// What these contracts said in one block. Nodes are known to answer with nothing when they should not have: where the
+    /// block's bloom filter does not rule the contracts out, nothing is believed only after the receipts, or else every endpoint,
+    /// said so too.
+    pub(crate) async fn logs_of_block(&self, hash: Hash, of: &[Address]) -> Result<Vec<Log>, RpcError> {
+        let filter = json!({ "blockHash": hash, "address": of });
+        let logs = self.logs(&filter).await?;
+        if !logs.is_empty() || !self.may_mention(hash, of).await? {
+            return Ok(logs);
+        }
+        for endpoint in self.each() {
+            let receipts: Result<Option<Vec<RawLogs>>, _> =
+                endpoint.call("eth_getBlockReceipts", json!([hash])).await;
+            if let Ok(Some(receipts)) = receipts {
+                let said = receipts.into_iter().flat_map(|receipt| receipt.logs);
+                return Ok(said.filter(|log| of.contains(&convert::address(log.address))).collect());
+            }
+        }
+        // No endpoint gives receipts by the block.
+        for endpoint in self.each() {
+            let logs = endpoint.logs(&filter).await?;
+            if !logs.is_empty() {
+                return Ok(logs);
+            }
+        }
+        Ok(logs)
+    }
+
+    /// Whether the block's bloom filter allows that one of these contracts said anything in it.
+    async fn may_mention(&self, hash: Hash, contracts: &[Address]) -> Result<bool, RpcError> {
+        let block: Option<RawBloom> = self.call("eth_getBlockByHash", json!([hash, false])).await?;
+        // Without a filter nothing is ruled out.
+        let bloom = block.and_then(|block| block.logs_bloom);
+        Ok(bloom.is_none_or(|bloom| {
+            contracts.iter().any(|contract| bloom.contains_input(BloomInput::Raw(&contract.0)))
+        }))
     }
 
     pub(crate) async fn logs(&self, filter: &Value) -> Result<Vec<Log>, RpcError> {
@@ -139,7 +220,7 @@ impl Rpc {
     }
 
     pub(crate) async fn send_raw(&self, raw: &[u8]) -> Result<Hash, RpcError> {
-        Ok(convert::hash(self.call("eth_sendRawTransaction", json!([Bytes::from(raw.to_vec())])).await?))
+        Ok(convert::hash(self.give("eth_sendRawTransaction", json!([Bytes::from(raw.to_vec())])).await?))
     }
 
     pub(crate) async fn receipt(&self, hash: Hash) -> Result<Option<Receipt>, RpcError> {

@@ -239,14 +239,22 @@ pub struct Provider {
     pub operator: Address,
     /// Where money goes.
     pub payout: Address,
+    /// Where money goes later, and from which unix second on, if a change was announced.
+    pub next_payout: Option<(Address, u64)>,
+    /// keccak256 of the attributes document.
+    pub attrs_hash: Hash,
     /// Where its gateway is.
     pub uri: String,
     /// SHA-256 of the gateway's public key.
     pub spki_hash: Hash,
+    /// The key before, and the unix second until which it counts as well, while it does.
+    pub old_spki: Option<(Hash, u64)>,
     /// Token units of stake.
     pub stake: Amount,
-    /// What live leases lock of it.
+    /// What live leases and best bids lock of it.
     pub locked: Amount,
+    /// Unix seconds from which stake can be taken out, if that was requested.
+    pub unbond_at: Option<u64>,
     /// Live leases.
     pub active_leases: u32,
 }
@@ -293,7 +301,7 @@ impl Chain {
     /// [`ReadError`].
     pub async fn head(&self) -> Result<BlockRef, ReadError> {
         let problem = || ReadError::Garbled { view: "the newest block", problem: "there is none".to_owned() };
-        self.rpc.block(None).await?.ok_or_else(problem)
+        self.rpc.head().await?.ok_or_else(problem)
     }
 
     /// The block at this height on the branch that the endpoint follows; `None` above its head.
@@ -301,7 +309,7 @@ impl Chain {
     /// # Errors
     /// [`ReadError`].
     pub async fn block(&self, number: u64) -> Result<Option<BlockRef>, ReadError> {
-        Ok(self.rpc.block(Some(number)).await?)
+        Ok(self.rpc.block(number).await?)
     }
 
     /// The block with this hash; `None` if the endpoint does not have it (any more).
@@ -318,7 +326,8 @@ impl Chain {
     /// # Errors
     /// [`ReadError`].
     pub async fn facts_of_block(&self, hash: Hash) -> Result<Vec<Logged>, ReadError> {
-        self.facts(json!({ "blockHash": hash })).await
+        let contracts = [self.contracts().market, self.contracts().registry];
+        self.read_facts(self.rpc.logs_of_block(hash, &contracts).await?)
     }
 
     /// What the market and its registry said in the blocks from `first` to `last`, both included, in order.
@@ -367,7 +376,10 @@ impl Chain {
 
     async fn facts(&self, mut filter: Value) -> Result<Vec<Logged>, ReadError> {
         filter["address"] = json!([self.contracts().market, self.contracts().registry]);
-        let mut logs: Vec<Log> = self.rpc.logs(&filter).await?;
+        self.read_facts(self.rpc.logs(&filter).await?)
+    }
+
+    fn read_facts(&self, mut logs: Vec<Log>) -> Result<Vec<Logged>, ReadError> {
         logs.retain(|log| log.removed != Some(true));
         let mut facts = Vec::with_capacity(logs.len());
         for log in &logs {
@@ -519,10 +531,15 @@ impl Chain {
             state,
             operator: convert::address(view.operator),
             payout: convert::address(view.payout),
+            next_payout: (view.payout_change_at != 0)
+                .then_some((convert::address(view.pending_payout), view.payout_change_at)),
+            attrs_hash: Hash(view.attrs_hash),
             uri: view.uri,
             spki_hash: Hash(view.spki_hash),
+            old_spki: (view.old_spki_until != 0).then_some((Hash(view.old_spki_hash), view.old_spki_until)),
             stake: Amount(view.stake),
             locked: Amount(view.locked),
+            unbond_at: (view.unbond_at != 0).then_some(view.unbond_at),
             active_leases: view.active,
         }))
     }

@@ -1,4 +1,4 @@
-//! An error as a person reads it.
+//! Errors and times as a person reads them.
 
 /// The problem and its causes in one line, each said once: libraries like to repeat what lies below them.
 #[must_use]
@@ -10,6 +10,18 @@ pub fn of(error: &anyhow::Error) -> String {
     })
 }
 
+/// Seconds in words, two units at most.
+#[must_use]
+pub fn seconds(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, _, _) => format!("{hours}h {minutes}m"),
+        _ => format!("{days}d {hours}h"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use anyhow::anyhow;
@@ -19,5 +31,13 @@ mod tests {
         let error =
             anyhow!("no such file").context("failed to read key.json: no such file").context("no key");
         assert_eq!(super::of(&error), "no key: failed to read key.json: no such file");
+    }
+
+    #[test]
+    fn seconds_are_told_in_two_units() {
+        assert_eq!(super::seconds(59), "59s");
+        assert_eq!(super::seconds(61), "1m 1s");
+        assert_eq!(super::seconds(3 * 3600 + 60), "3h 1m");
+        assert_eq!(super::seconds(90_000), "1d 1h");
     }
 }

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use manifests::order::OrderId;
 
 use crate::config::Config;
-use crate::store::Store;
-use crate::{check, explain, run, telemetry};
+use crate::store::{Compared, DatabaseUrl, Store, move_database};
+use crate::{check, explain, owner, resync, run, telemetry};
 
 /// Sells a cluster's spare capacity on the market.
 #[derive(Debug, Parser)]
@@ -29,17 +29,38 @@ enum Verb {
     Agent(crate::inventory::agent::Args),
     /// Try everything that `run` needs, one line each, and change nothing on chain or in the cluster.
     Check,
-    /// Bring the database up to this version.
-    Migrate,
+    /// Bring the database up to this version, or move it to another engine. Stop the daemon first.
+    Migrate(Move),
+    /// Read what the chain says again from the start, compare it with the database row by row, and take it over. Manifests,
+    /// decisions and what was sent stay. Stop the daemon first.
+    Resync {
+        /// Only compare: end with 1 if a row differs, and change nothing.
+        #[arg(long)]
+        only_compare: bool,
+    },
     /// Say why an order was bid on or declined, and whether deciding again gives the same.
     Explain {
         /// tenant/dseq/gseq/oseq, or the order's 32-byte word.
         order: OrderId,
     },
+    #[command(flatten)]
+    Owner(owner::Verb),
     /// List the places at which BERTH_FAIL_POINT makes the daemon die.
     #[cfg(feature = "fail-points")]
     #[command(hide = true)]
     FailPoints,
+}
+
+/// From where to where; without either, the configured database is brought up to this version.
+#[derive(Debug, Args)]
+struct Move {
+    /// The database to copy, such as sqlite:///var/lib/berth/provider.db. It stays as it is.
+    #[arg(long, requires = "to")]
+    from: Option<DatabaseUrl>,
+    /// The empty database that takes the copy, such as postgres://user:password@host:5432/berth. Every row is read back and
+    /// compared before it is kept; then set `database` to it.
+    #[arg(long, requires = "from")]
+    to: Option<DatabaseUrl>,
 }
 
 impl Cli {
@@ -59,7 +80,23 @@ impl Cli {
                 crate::inventory::agent::run(args).await
             }
             Verb::Check => check::check(&Config::load(&config)?).await,
-            Verb::Migrate => {
+            Verb::Migrate(Move { from: Some(from), to: Some(to) }) => {
+                tell(&move_database(&from, &to).await?);
+                say(&format!("every row of {from} is in {to}; set `database` to it"));
+                Ok(ExitCode::SUCCESS)
+            }
+            Verb::Resync { only_compare } => {
+                let compared = resync::verb(&Config::load(&config)?, only_compare).await?;
+                tell(&compared);
+                let equal = compared.iter().all(Compared::is_equal);
+                say(match (equal, only_compare) {
+                    (true, _) => "the chain says what the database says",
+                    (false, true) => "the chain says something else: run this without --only-compare",
+                    (false, false) => "the database now says what the chain says",
+                });
+                Ok(if equal || !only_compare { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            }
+            Verb::Migrate(_) => {
                 let applied = Store::migrate(&Config::load(&config)?.database).await?;
                 say(&match applied {
                     0 => "the database is up to date".to_owned(),
@@ -72,6 +109,7 @@ impl Cli {
                 say(&explain::explain(&Config::load(&config)?, order).await?);
                 Ok(ExitCode::SUCCESS)
             }
+            Verb::Owner(verb) => owner::run(verb, &config).await,
             #[cfg(feature = "fail-points")]
             Verb::FailPoints => {
                 for point in crate::failpoint::Point::ALL {
@@ -79,6 +117,18 @@ impl Cli {
                 }
                 Ok(ExitCode::SUCCESS)
             }
+        }
+    }
+}
+
+fn tell(compared: &[Compared]) {
+    for row in compared {
+        let Compared { table, before, after } = row;
+        if row.is_equal() {
+            say(&format!("{table:<16} {after}  equal"));
+        } else {
+            say(&format!("{table:<16} {before}  before"));
+            say(&format!("{:<16} {after}  from the chain", ""));
         }
     }
 }

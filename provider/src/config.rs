@@ -19,7 +19,9 @@ use manifests::objects::{Cidr, Overcommit};
 use manifests::order::Address;
 
 use crate::inventory::quantity::{Rounding, units};
+use crate::store::DatabaseUrl;
 use read::{Problems, Section};
+pub(crate) use read::{parse_dollars, parse_duration};
 
 /// Everything the daemon is told.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,9 +33,10 @@ pub struct Config {
     /// `provider`: the owner address under which the provider is registered. Required. Another one than the registered
     /// one means that no bid is accepted.
     pub provider: Address,
-    /// `database`: URL of the database, such as `sqlite:///var/lib/berth/provider.db`. Required. It is created if missing;
-    /// losing it loses manifests and the memory of what was sent, not money.
-    pub database: String,
+    /// `database`: URL of the database: `sqlite:///var/lib/berth/provider.db`, created if missing, or
+    /// `postgres://user:password@host:5432/database`; give the latter by `BERTH_DATABASE` from a secret. Required. Losing the
+    /// database loses manifests and the memory of what was sent, not money.
+    pub database: DatabaseUrl,
     /// `dataKeyFile`: file of the key under which env values and registry credentials are encrypted. Required. Created with
     /// mode 0600 if missing; without it stored manifests cannot be read again.
     pub data_key_file: PathBuf,
@@ -269,7 +272,13 @@ impl Config {
     fn read(root: &mut Section<'_>) -> Option<Self> {
         let (chain, wallet) = (Chain::read(root), Wallet::read(root));
         let provider = root.required("provider", "an address such as 0x… with 40 hex digits");
-        let database = root.text("database", "a URL such as sqlite:///var/lib/berth/provider.db");
+        // The URL is not shown back: it may hold a password.
+        let database =
+            root.text("database", "a URL such as sqlite:///var/lib/berth/provider.db").and_then(|url| {
+                url.parse()
+                    .map_err(|error| root.problem("database", &format!("cannot be used: {error}")))
+                    .ok()
+            });
         let data_key_file = root.path("dataKeyFile", "the path of a file");
         let (cluster, ingress) = (Cluster::read(root), Ingress::read(root));
         let (gateway, metrics) = (Gateway::read(root), Metrics::read(root));

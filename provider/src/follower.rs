@@ -171,7 +171,7 @@ impl<C: ChainSource> Follower<C> {
             return Ok(Report::default());
         }
         let Some(lowest_known) = known.keys().next().copied() else {
-            bail!("the store has a cursor but no headers: run berth-provider migrate, or use a new database");
+            bail!("the store has a cursor but no headers: stop the daemon and run `berth-provider resync`");
         };
         let mut blocks = vec![head];
         let ancestor = loop {
@@ -180,7 +180,7 @@ impl<C: ChainSource> Follower<C> {
             let Some(below) = below else {
                 bail!(
                     "the chain was reorganised below block {lowest_known}, the oldest that is remembered: make sure that \
-                     chain.rpc is a node of the right chain; if it is, start with a new database"
+                     chain.rpc is a node of the right chain; if it is, stop the daemon and run `berth-provider resync`"
                 );
             };
             if known.get(&below) == Some(&lowest.parent) {
@@ -225,7 +225,7 @@ impl<C: ChainSource> Follower<C> {
         }
         bail!(
             "none of the remembered blocks is on the node's chain: make sure that chain.rpc is a node of the right chain; if \
-             it is, start with a new database"
+             it is, stop the daemon and run `berth-provider resync`"
         )
     }
 

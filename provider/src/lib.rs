@@ -3,7 +3,8 @@
 //! In reading order:
 //!
 //! - [`cli`] names the verbs; [`config`] turns file and environment into settings; [`run`] wires the parts; [`check`] tries
-//!   them without running; [`explain`] tells why an order was bid on or declined.
+//!   them without running; [`explain`] tells why an order was bid on or declined; [`resync`] reads the chain anew;
+//!   [`owner`] is for the cold key alone.
 //! - [`task`] is the one shape of loop, [`lifecycle`] starts and stops them, [`clock`] is the time they see,
 //!   [`telemetry`] and [`metrics`] are what operators see, [`failpoint`] is where tests make the daemon die.
 //! - [`store`] is the memory: every loop starts from its tables and can be killed at any line.
@@ -29,6 +30,8 @@ pub mod leases;
 pub mod lifecycle;
 pub mod metrics;
 pub mod outbox;
+pub mod owner;
+pub mod resync;
 pub mod run;
 pub mod store;
 pub mod task;

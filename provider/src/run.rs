@@ -283,7 +283,7 @@ pub(crate) fn inventory_settings(config: &Config) -> inventory::Settings {
     }
 }
 
-fn follower_settings(config: &Config, nudges: Vec<Nudge>) -> follower::Settings {
+pub(crate) fn follower_settings(config: &Config, nudges: Vec<Nudge>) -> follower::Settings {
     let depth = config.chain.confirmations;
     follower::Settings {
         provider: config.provider,

@@ -17,6 +17,9 @@ use crate::ingress::WayIn;
 use crate::process::Process;
 use crate::{kubectl, wait, workspace};
 
+/// The StorageClass from which it sells persistent volumes, on a cluster that has it.
+pub const STORAGE_CLASS: &str = "bench-kept";
+
 /// A registered provider.
 pub struct Provider {
     /// The address under which it is registered.
@@ -70,6 +73,8 @@ dataKeyFile: {folder}/data.key
 cluster:
   kubeconfig: {kubeconfig}
   namespace: {namespace}
+  storageClasses:
+    default: {{name: {STORAGE_CLASS}, limit: 1Gi}}
 ingress:
   domain: {domain}
   gateway: {{name: {way_in}, namespace: {way_in_namespace}}}
@@ -90,7 +95,8 @@ pricing:
   memoryGiB: "0.80"
   ephemeralGiB: "0.02"
   endpoint: "0.05"
-  storageGiB: {{ram: "0.80"}}
+  storageGiB: {{ram: "0.80", default: "0.04"}}
+  ip: "5.00"
   gpu:
     - {{model: h100, ram: 80Gi, interface: sxm, monthly: "1980"}}
   minimumMonthly: "1.00"

@@ -36,9 +36,11 @@ pub(super) fn all() -> Vec<Part> {
         "gpus",
         "lease",
         "lent",
+        "engines",
         "manifests",
         "objects",
         "stranger",
+        "volumes",
         "canary",
         "restart",
     ];

@@ -17,6 +17,7 @@ const NEEDED: &[(&str, Sign)] = &[
     ("gcc", Sign::Program("gcc")),
     ("libc6-dev", Sign::File("/usr/include/stdio.h")),
     ("libseccomp-dev", Sign::File("/usr/include/seccomp.h")),
+    ("postgresql", Sign::File("/usr/lib/postgresql")),
     ("ca-certificates", Sign::File("/etc/ssl/certs/ca-certificates.crt")),
 ];
 

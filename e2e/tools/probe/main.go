@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-const usage = `usage: probe pause | serve [PORT…] | get URL | tcp HOST:PORT | resolve NAME | sleep SECONDS | env | version`
+const usage = `usage: probe pause | serve [PORT…] | get URL | tcp HOST:PORT | resolve NAME | sleep SECONDS | env | write FILE TEXT | read FILE | version`
 
 func main() {
 	if filepath.Base(os.Args[0]) != "probe" || len(os.Args) < 2 {
@@ -48,6 +48,15 @@ func main() {
 		end(err)
 	case "env":
 		fmt.Println(strings.Join(os.Environ(), "\n"))
+	case "write":
+		if len(arguments) != 2 {
+			end(errors.New(usage))
+		}
+		end(os.WriteFile(arguments[0], []byte(arguments[1]), 0o644))
+	case "read":
+		text, err := os.ReadFile(one(arguments))
+		fmt.Print(string(text))
+		end(err)
 	case "version":
 		fmt.Println("probe 1")
 	default:

@@ -17,6 +17,8 @@ use crate::rules::MAX_MANIFEST_BYTES;
 pub(crate) struct Plan<'d, 't> {
     /// By name of the placement; one for every placement that `deployment` names.
     pub(crate) groups: BTreeMap<&'t str, PlannedGroup<'d, 't>>,
+    /// Problems of services whose profile is unknown: nothing of them is built, so these are told behind the checks.
+    pub(crate) behind: Vec<Problem>,
 }
 
 #[derive(Default)]
@@ -46,7 +48,10 @@ pub(crate) struct PlannedService<'d, 't> {
     pub(crate) service: &'d Service<'t>,
     pub(crate) expose: Vec<Exposed>,
     tee: Option<TeeKind>,
-    unit: usize,
+    /// `None` where its profile is unknown.
+    compute: Option<&'d Compute<'t>>,
+    /// `None` where its profile or its price is unknown. Then it is there to be checked, not to become a manifest.
+    unit: Option<usize>,
     count: u32,
 }
 
@@ -65,17 +70,17 @@ pub(crate) fn plan<'d, 't>(
     for (name, placements) in &document.deployment {
         let service = document.services.get(name);
         // A problem of the service itself is told once, however often it is deployed.
-        let mut reported = false;
+        let (mut reported, mut reported_behind) = (false, false);
         for (placement_name, deploy) in placements {
             let placement = document.placement.get(placement_name);
             let compute = document.compute.get(deploy.profile);
             let group = plan.groups.entry(placement_name).or_default();
             group.placement = placement;
-            let (Some(service), Some(compute)) = (service, compute) else {
+            let Some(service) = service else {
                 group.incomplete = true;
                 continue;
             };
-            let tee = tee(name, service, compute, deploy, group, problems);
+            let tee = compute.and_then(|compute| tee(name, service, compute, deploy, group, problems));
             let added = expected_size(service);
             size = size.saturating_add(added);
             *steps = steps.saturating_add(added / BYTES_PER_STEP);
@@ -89,17 +94,26 @@ pub(crate) fn plan<'d, 't>(
             }
             let mut own_problems = Vec::new();
             let expose = expose::entries(name, service, &numbers, &mut own_problems);
-            if !reported {
-                reported = !own_problems.is_empty();
-                problems.append(&mut own_problems);
-            }
-            let Some(Some(coin)) = placement.and_then(|placement| placement.pricing.get(deploy.profile))
-            else {
-                group.incomplete = true;
-                continue;
+            let (reported, told) = match compute {
+                Some(_) => (&mut reported, &mut *problems),
+                None => (&mut reported_behind, &mut plan.behind),
             };
-            let unit = group.unit(document.level, compute, coin, deploy, &expose);
-            group.services.push(PlannedService { name, service, expose, tee, unit, count: deploy.count });
+            if !*reported {
+                *reported = !own_problems.is_empty();
+                told.append(&mut own_problems);
+            }
+            let coin = placement.and_then(|placement| placement.pricing.get(deploy.profile)?.as_ref());
+            let unit = match (compute, coin) {
+                (Some(compute), Some(coin)) => {
+                    Some(group.unit(document.level, compute, coin, deploy, &expose))
+                }
+                _ => {
+                    group.incomplete = true;
+                    None
+                }
+            };
+            let count = deploy.count;
+            group.services.push(PlannedService { name, service, expose, tee, compute, unit, count });
         }
     }
     plan
@@ -201,11 +215,10 @@ impl Plan<'_, '_> {
         let mut manifest = Vec::with_capacity(self.groups.len());
         let mut specs = Vec::with_capacity(self.groups.len());
         for (name, group) in &self.groups {
-            let services =
-                group.services.iter().map(|service| service.assemble(level, &group.units)).collect();
+            let services = group.services.iter().map(|service| service.assemble(level)).collect();
             manifest.push(Group { name: (*name).to_owned(), services });
             let unit = |(index, unit): (usize, &PlannedUnit<'_, '_>)| ResourceUnit {
-                resource: resources(index, unit.compute, unit.endpoints.clone()),
+                resource: resources(index, Some(unit.compute), unit.endpoints.clone()),
                 count: unit.count,
                 price: Price { denom: unit.price.denom.to_owned(), amount: Decimal(unit.price.amount) },
             };
@@ -223,7 +236,7 @@ impl Plan<'_, '_> {
 }
 
 impl PlannedService<'_, '_> {
-    fn assemble(&self, level: Level, units: &[PlannedUnit<'_, '_>]) -> manifest::Service {
+    fn assemble(&self, level: Level) -> manifest::Service {
         let service = self.service;
         let expose: Vec<_> = self.expose.iter().map(|exposed| exposed.entry.clone()).collect();
         let env = service.env.as_ref();
@@ -233,12 +246,17 @@ impl PlannedService<'_, '_> {
             command: service.command.as_deref().map(owned),
             args: service.args.as_deref().map(owned),
             env: env.map(|env| env.iter().map(|item| EnvVar(item.value.to_owned())).collect()),
-            resources: resources(self.unit, units[self.unit].compute, expose::endpoints(expose.iter())),
+            resources: resources(
+                self.unit.unwrap_or_default(),
+                self.compute,
+                expose::endpoints(expose.iter()),
+            ),
             count: self.count,
             expose,
             params: self.params(),
             credentials: self.credentials(level),
-            x_berth: service.extension.as_ref().map(|extension| extension.read.clone()),
+            // What it asks for can only be held to a profile that is known.
+            x_berth: self.compute.and(service.extension.as_ref()).map(|extension| extension.read.clone()),
         }
     }
 
@@ -290,9 +308,9 @@ fn requirements(placement: &Placement<'_>, tee: Option<TeeKind>) -> Requirements
     }
 }
 
-fn resources(unit: usize, compute: &Compute<'_>, endpoints: Vec<Endpoint>) -> Resources {
-    let cpu = compute.cpu.as_ref();
-    let gpu = compute.gpu.as_ref();
+fn resources(unit: usize, compute: Option<&Compute<'_>>, endpoints: Vec<Endpoint>) -> Resources {
+    let cpu = compute.and_then(|compute| compute.cpu.as_ref());
+    let gpu = compute.and_then(|compute| compute.gpu.as_ref());
     Resources {
         id: u32::try_from(unit + 1).expect("a document of bounded length has fewer units"),
         cpu: Cpu {
@@ -301,8 +319,8 @@ fn resources(unit: usize, compute: &Compute<'_>, endpoints: Vec<Endpoint>) -> Re
                 .map(|cpu| cpu.arch.iter().map(|arch| Attribute::new("arch", *arch)).collect())
                 .unwrap_or_default(),
         },
-        memory: Memory { size: Quantity(compute.memory.map_or(0, |size| *size)) },
-        storage: volumes(compute),
+        memory: Memory { size: Quantity(compute.and_then(|compute| compute.memory).map_or(0, |size| *size)) },
+        storage: compute.map(volumes).unwrap_or_default(),
         gpu: Gpu {
             units: Quantity(gpu.map_or(0, |gpu| *gpu.units)),
             attributes: gpu.map(|gpu| gpu.attributes.clone()).unwrap_or_default(),

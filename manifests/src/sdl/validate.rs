@@ -1,7 +1,7 @@
 //! [`Document`] → [`Deployment`]: the checks in the language's order, around building groups and manifest.
 //!
 //! Problems are collected; the first is the one that the order of checks demands. Where a name could not be resolved,
-//! what follows from that is not reported again.
+//! what follows from that is not reported again; what a service has wrong by itself is.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
@@ -23,13 +23,14 @@ pub(crate) fn validate(
     steps: &mut usize,
 ) -> Result<Deployment, Vec<Problem>> {
     let mut problems = Vec::new();
-    let plan = build::plan(document, &mut problems, steps);
+    let mut plan = build::plan(document, &mut problems, steps);
     if problems.iter().any(|problem| problem.kind == ErrorKind::ManifestTooLarge) {
         return Err(problems);
     }
     let reclamation = check_reclamation(document, &mut problems);
     check_meaning(document, &mut problems);
     check_groups(&plan, &mut problems);
+    problems.append(&mut plan.behind);
     let (manifest, groups) = plan.assemble(document.level);
     let complete = !manifest.0.is_empty() && !plan.groups.values().any(|group| group.incomplete);
     rules::check(&manifest, &Located(plan.groups.values().collect()), complete, &mut problems);

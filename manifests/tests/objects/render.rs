@@ -376,6 +376,8 @@ fn assert_keyed(list: &Value, keys: &[&str], item: &Object) {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn whatever_is_exposed_the_objects_can_be_applied(
         exposes in prop::collection::vec(prop::collection::vec(expose(), 0..6), 1..3),

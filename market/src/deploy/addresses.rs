@@ -202,6 +202,7 @@ impl AddressBook {
         if have != self.chain_id {
             return Err(AddressesError::OtherChain { book: self.chain_id, have });
         }
+        chain.rpc.want_chain(have);
         for (part, Placed { address, code_hash }) in self.contracts.named() {
             let have = keccak256(&chain.rpc.code(*address).await?);
             if have != *code_hash {

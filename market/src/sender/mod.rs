@@ -16,7 +16,7 @@ use std::time::Duration;
 use ethers_core::types::transaction::eip2718::TypedTransaction;
 use ethers_core::types::{Eip1559TransactionRequest, NameOrAddress, U256};
 use ethers_core::utils::{keccak256, rlp};
-use futures::future::try_join4;
+use futures::future::{try_join_all, try_join4};
 use manifests::order::{Address, Hash};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
@@ -222,9 +222,9 @@ impl<J: Journal> Sender<J> {
             if inner.settle_if_mined(&slot).await?.is_some() {
                 continue;
             }
-            if slot.nonce < mined {
-                inner.settle(&slot, &Verdict::Void).await?;
-            } else {
+            // A used nonce without a receipt is left to those who send the intent: they look more than once before they
+            // believe that another transaction took it.
+            if slot.nonce >= mined {
                 waiting.push(slot);
             }
         }
@@ -404,8 +404,8 @@ impl<J: Journal> Inner<J> {
                 return Ok(Some(outcome));
             }
             let now = Instant::now();
-            if pause >= slowest_poll && self.rpc().nonce(self.key(), At::Latest).await? > slot.nonce {
-                // Mined, but not ours as it seems. A receipt can lag behind the count, so look a few times more.
+            if pause >= slowest_poll && self.taken_by_another(&slot).await? {
+                // A receipt can lag behind the count, so look a few times more.
                 if now - *used_since.get_or_insert(now) >= slowest_poll * 3 {
                     self.used_below.fetch_max(slot.nonce + 1, Ordering::SeqCst);
                     self.settle(&slot, &Verdict::Void).await?;
@@ -421,6 +421,33 @@ impl<J: Journal> Inner<J> {
             sleep(pause).await;
             pause = (pause * 3 / 2).min(slowest_poll);
         }
+    }
+
+    /// Whether the nonce was used and by none of the attempts, as two endpoints say, or the one that there is. Both answers
+    /// come from one endpoint: another may have a block more.
+    async fn taken_by_another(&self, slot: &Slot) -> Result<bool, SendError> {
+        let endpoints = self.rpc().each();
+        let enough = endpoints.len().min(2);
+        let mut agree = 0;
+        for endpoint in endpoints {
+            match endpoint.nonce(self.key(), At::Latest).await {
+                Ok(used) if used > slot.nonce => {}
+                Ok(_) => return Ok(false),
+                Err(RpcError::Transient { .. } | RpcError::Fatal { .. }) => continue,
+                Err(error) => return Err(error.into()),
+            }
+            let receipts = slot.attempts.iter().map(|attempt| endpoint.receipt(attempt.hash));
+            match try_join_all(receipts).await {
+                Ok(receipts) if receipts.iter().any(Option::is_some) => return Ok(false),
+                Ok(_) => agree += 1,
+                Err(RpcError::Transient { .. } | RpcError::Fatal { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            if agree == enough {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Sends the same transaction with higher fees.

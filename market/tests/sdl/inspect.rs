@@ -84,6 +84,7 @@ fn explaining_tells_orders_objects_ways_in_and_defaults() {
         "one of these must vouch for it: akash1x",
         "api api 3 0.1 64Mi 64Mi – 3 × 1000 uact",
         "together 0.5 cores, 320Mi memory, 320Mi storage, 0 GPUs",
+        "api: its replicas have no numbers, so BERTH_REPLICA is not set: a persistent volume would give them numbers",
         "Deployment api, web",
         "web: port 8080 of the container over HTTP, for everybody",
         "web: port 9999 of the container as UDP at a port of the provider's choice, for everybody",
@@ -155,6 +156,27 @@ deployment:
         ["liveness.periodSeconds", "x-berth.strategy", "x-berth.tmpSize", "x-berth.award", "hunter"]
     {
         assert!(!ended.out.contains(written), "{written}\n{}", ended.out);
+    }
+}
+
+#[test]
+fn explaining_tells_what_lasts() {
+    let text = TWO_PLACEMENTS.replace("accept: [www.example.com]", "").replacen(
+        "storage: {size: 64Mi}",
+        "storage: [{name: data, size: 64Mi, attributes: {persistent: true, class: beta3}}]",
+        1,
+    );
+    let text = ["image: api\n", "image: nginx\n"].iter().fold(text, |text, image| {
+        text.replace(image, &format!("{image}    params: {{storage: {{data: {{mount: /data}}}}}}\n"))
+    });
+    let ended = Folder::with(&[("app.yaml", &text)]).sdl(&["explain", "app.yaml"]);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    for told in [
+        "BERTH_REPLICA is the replica's number, from 0",
+        "volume \"data\" lasts as long as the lease",
+        "StatefulSet",
+    ] {
+        assert!(ended.out.contains(told), "{told:?} is not in\n{}", ended.out);
     }
 }
 

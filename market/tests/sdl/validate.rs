@@ -60,9 +60,20 @@ fn the_exit_code_tells_accepted_refused_and_wrong_usage_apart() {
     assert_eq!(folder.sdl(&["validate"]).code, 2);
     assert_eq!(folder.sdl(&["validate", "--output", "xml", "good.yaml"]).code, 2);
     let missing = folder.sdl(&["validate", "--output", "json", "good.yaml", "missing.yaml", "bad.yaml"]);
-    assert_eq!(missing.code, 2);
-    assert_eq!(missing.out.lines().count(), 2, "the others are answered: {}", missing.out);
+    assert_eq!(missing.code, 1);
+    let answers: Vec<Value> =
+        missing.out.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect();
+    let accepted: Vec<&Value> = answers.iter().map(|answer| &answer["accept"]).collect();
+    assert_eq!(accepted, [true, false, false], "each has its answer: {}", missing.out);
+    let unread = &answers[1]["errors"][0];
+    assert_eq!((unread["kind"].as_str(), unread["line"].as_u64()), (Some("io"), Some(0)));
+    let message = unread["message"].as_str().expect("told");
+    assert!(message.contains("missing.yaml cannot be read"), "{message}");
+
+    let missing = folder.sdl(&["validate", "missing.yaml", "good.yaml"]);
+    assert_eq!(missing.code, 1);
     assert!(missing.err.contains("missing.yaml cannot be read"), "{}", missing.err);
+    assert!(missing.out.contains("good.yaml: accepted"), "{}", missing.out);
 }
 
 #[test]

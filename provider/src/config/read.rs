@@ -273,7 +273,7 @@ fn env_name(path: &str) -> String {
     name
 }
 
-fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     let unit_at = text.find(|letter: char| !letter.is_ascii_digit())?;
     let (number, unit) = text.split_at(unit_at);
@@ -287,7 +287,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
     }
 }
 
-fn parse_dollars(text: &str) -> Option<Amount> {
+pub(crate) fn parse_dollars(text: &str) -> Option<Amount> {
     let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
     if decimals.len() > 6 || !decimals.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;

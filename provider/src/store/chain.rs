@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, anyhow};
 use manifests::order::{Address, BlockRef, Fact, LogRef, OrderId};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Sqlite, Transaction};
+use sqlx::any::AnyRow;
+use sqlx::{Any, Transaction};
 
 use super::Store;
 use super::accounts::{AccountRow, ProviderRow};
@@ -138,29 +138,6 @@ impl Store {
         tx.commit().await.context("failed to commit a step along the chain")
     }
 
-    /// Folds every stored event again from the first. Changes nothing unless a row was damaged or the folds themselves
-    /// changed with an upgrade. Returns how many subjects were folded.
-    ///
-    /// # Errors
-    /// When the database refuses; nothing has changed then.
-    pub async fn resync(&self) -> anyhow::Result<usize> {
-        let mut tx = self.begin().await?;
-        let rows = sqlx::query("select distinct subject from events").fetch_all(&mut *tx).await;
-        let subjects = subjects(&rows.context("failed to read what events are about")?)?;
-        for table in ["accounts", "orders", "bids", "leases", "providers"] {
-            sqlx::query(sqlx::AssertSqlSafe(format!("delete from {table}")))
-                .execute(&mut *tx)
-                .await
-                .with_context(|| format!("failed to empty {table}"))?;
-        }
-        let count = subjects.len();
-        for subject in subjects {
-            fold_again(&mut tx, subject).await?;
-        }
-        tx.commit().await.context("failed to commit the folds")?;
-        Ok(count)
-    }
-
     /// The order, if the chain knows it.
     ///
     /// # Errors
@@ -210,7 +187,7 @@ impl Store {
     }
 }
 
-fn read_block(row: &SqliteRow) -> anyhow::Result<BlockRef> {
+fn read_block(row: &AnyRow) -> anyhow::Result<BlockRef> {
     Ok(BlockRef {
         number: number(row, "number")?,
         hash: text(row, "hash")?,
@@ -219,7 +196,7 @@ fn read_block(row: &SqliteRow) -> anyhow::Result<BlockRef> {
     })
 }
 
-fn subjects(rows: &[SqliteRow]) -> anyhow::Result<BTreeSet<Subject>> {
+fn subjects(rows: &[AnyRow]) -> anyhow::Result<BTreeSet<Subject>> {
     rows.iter()
         .map(|row| {
             let key = string(row, "subject")?;
@@ -228,10 +205,7 @@ fn subjects(rows: &[SqliteRow]) -> anyhow::Result<BTreeSet<Subject>> {
         .collect()
 }
 
-async fn drop_above(
-    tx: &mut Transaction<'static, Sqlite>,
-    ancestor: u64,
-) -> anyhow::Result<BTreeSet<Subject>> {
+async fn drop_above(tx: &mut Transaction<'static, Any>, ancestor: u64) -> anyhow::Result<BTreeSet<Subject>> {
     let above = sql(ancestor)?;
     let rows = sqlx::query("select distinct subject from events where block > $1")
         .bind(above)
@@ -251,7 +225,7 @@ async fn drop_above(
     subjects(&rows)
 }
 
-async fn fold_again(tx: &mut Transaction<'static, Sqlite>, subject: Subject) -> anyhow::Result<()> {
+async fn fold_again(tx: &mut Transaction<'static, Any>, subject: Subject) -> anyhow::Result<()> {
     let rows = sqlx::query("select * from events where subject = $1 order by block, log_index")
         .bind(subject.key())
         .fetch_all(&mut **tx)
@@ -278,7 +252,7 @@ async fn fold_again(tx: &mut Transaction<'static, Sqlite>, subject: Subject) -> 
     .with_context(|| format!("failed to fold {}", subject.key()))
 }
 
-fn read_event(row: &SqliteRow) -> anyhow::Result<Event> {
+fn read_event(row: &AnyRow) -> anyhow::Result<Event> {
     let at = LogRef {
         block: number(row, "block")?,
         block_hash: text(row, "block_hash")?,
@@ -287,16 +261,12 @@ fn read_event(row: &SqliteRow) -> anyhow::Result<Event> {
     Ok((at, json(row, "payload")?))
 }
 
-async fn forget(tx: &mut Transaction<'static, Sqlite>, query: &'static str, id: &str) -> anyhow::Result<()> {
+async fn forget(tx: &mut Transaction<'static, Any>, query: &'static str, id: &str) -> anyhow::Result<()> {
     sqlx::query(query).bind(id).execute(&mut **tx).await?;
     Ok(())
 }
 
-async fn put_order(
-    tx: &mut Transaction<'static, Sqlite>,
-    id: OrderId,
-    fold: OrderFold,
-) -> anyhow::Result<()> {
+async fn put_order(tx: &mut Transaction<'static, Any>, id: OrderId, fold: OrderFold) -> anyhow::Result<()> {
     let id = id.to_string();
     forget(tx, "delete from orders where id = $1", &id).await?;
     forget(tx, "delete from bids where order_id = $1", &id).await?;
@@ -345,7 +315,7 @@ async fn put_order(
     }
 }
 
-async fn put_lease(tx: &mut Transaction<'static, Sqlite>, row: LeaseRow) -> anyhow::Result<()> {
+async fn put_lease(tx: &mut Transaction<'static, Any>, row: LeaseRow) -> anyhow::Result<()> {
     let LeaseRow { lease, state, created_block, paid_until, paid_net, paid_fee } = row;
     let (word, deadline, closed) = match state {
         LeaseState::Active => ("active", None, None),
@@ -380,7 +350,7 @@ async fn put_lease(tx: &mut Transaction<'static, Sqlite>, row: LeaseRow) -> anyh
     Ok(())
 }
 
-async fn put_account(tx: &mut Transaction<'static, Sqlite>, row: &AccountRow) -> anyhow::Result<()> {
+async fn put_account(tx: &mut Transaction<'static, Any>, row: &AccountRow) -> anyhow::Result<()> {
     let AccountRow { id, manifest_hash, deposited, refunded, funded_until } = row;
     sqlx::query(
         "insert into accounts (id, manifest_hash, deposited, refunded, funded_until) values ($1, $2, $3, $4, $5)",
@@ -396,7 +366,7 @@ async fn put_account(tx: &mut Transaction<'static, Sqlite>, row: &AccountRow) ->
     Ok(())
 }
 
-async fn put_provider(tx: &mut Transaction<'static, Sqlite>, row: &ProviderRow) -> anyhow::Result<()> {
+async fn put_provider(tx: &mut Transaction<'static, Any>, row: &ProviderRow) -> anyhow::Result<()> {
     let ProviderRow { address, operator, uri, spki_hash } = row;
     sqlx::query("insert into providers (address, operator, uri, spki_hash) values ($1, $2, $3, $4)")
         .bind(address.to_string())

@@ -4,7 +4,7 @@ use anyhow::Context;
 use manifests::decision::Decision;
 use manifests::order::{Hash, OrderId};
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 
 use super::Store;
 use super::intents::{NewIntent, put_intent};
@@ -102,7 +102,7 @@ impl Store {
     }
 }
 
-fn read(row: &SqliteRow) -> anyhow::Result<DecisionRow> {
+fn read(row: &AnyRow) -> anyhow::Result<DecisionRow> {
     Ok(DecisionRow {
         order: text(row, "order_id")?,
         spec_hash: text(row, "spec_hash")?,

@@ -134,7 +134,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_recreated_pods_new_device_is_adopted_and_the_old_one_stays_in_the_history() {
-        let store = Store::in_memory().await.expect("opens");
+        let store = Store::fresh().await.expect("opens");
         let lease = LeaseId { tenant: Address([1; 20]), dseq: 1, gseq: 1, oseq: 1 };
         let held =
             |pod: &str, uuid: &str| [("n1".to_owned(), pod.to_owned(), "main".to_owned(), uuid.to_owned())];

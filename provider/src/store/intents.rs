@@ -7,8 +7,8 @@ use anyhow::{Context, anyhow};
 use manifests::order::{Address, OrderId};
 use market::call::Call;
 use market::sender::{Attempt, Journal, Outcome, Verdict};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::any::AnyRow;
+use sqlx::{Any, Row, Transaction};
 
 use super::Store;
 use super::reservations::release;
@@ -95,7 +95,7 @@ pub struct IntentRow {
 }
 
 impl IntentRow {
-    pub(super) fn read(row: &SqliteRow) -> anyhow::Result<Self> {
+    pub(super) fn read(row: &AnyRow) -> anyhow::Result<Self> {
         let problem: Option<String> = maybe_text(row, "problem")?;
         let state = match string(row, "state")?.as_str() {
             "pending" => IntentState::Pending,
@@ -155,7 +155,7 @@ impl Store {
     /// When the database cannot be read.
     pub async fn pending_intents(&self) -> anyhow::Result<Vec<IntentRow>> {
         sqlx::query(
-            "select intents.*, exists (select 1 from attempts where intent = intents.id and live <> 0) as begun \
+            "select intents.*, (select count(*) from attempts where intent = intents.id and live <> 0) as begun \
              from intents where state = 'pending' \
              order by case kind when 'close' then 0 when 'bid' then 1 else 2 end, created_at, id",
         )
@@ -177,7 +177,7 @@ impl Store {
         kind: IntentKind,
     ) -> anyhow::Result<IntentHistory> {
         let rows = sqlx::query(
-            "select intents.*, exists (select 1 from attempts where intent = intents.id and live <> 0) as begun \
+            "select intents.*, (select count(*) from attempts where intent = intents.id and live <> 0) as begun \
              from intents where coalesce(order_id, '') = $1 and kind = $2 order by created_at, id",
         )
         .bind(order.map(|order| order.to_string()).unwrap_or_default())
@@ -252,7 +252,7 @@ impl Store {
 }
 
 pub(super) async fn put_intent(
-    tx: &mut Transaction<'static, Sqlite>,
+    tx: &mut Transaction<'static, Any>,
     intent: &NewIntent,
     now: u64,
 ) -> anyhow::Result<bool> {
@@ -275,7 +275,7 @@ pub(super) async fn put_intent(
 
 /// Drops a bid that was not begun: nothing of it is on its way.
 pub(super) async fn drop_unsaid_bids(
-    tx: &mut Transaction<'static, Sqlite>,
+    tx: &mut Transaction<'static, Any>,
     order: OrderId,
     because: &str,
     now: u64,
@@ -372,11 +372,7 @@ impl Journal for Store {
 }
 
 /// Stores an outcome. What a refusal means for a reservation is the outbox's to say, which learns of it from the row.
-async fn finish(
-    tx: &mut Transaction<'static, Sqlite>,
-    intent: &str,
-    outcome: &Outcome,
-) -> anyhow::Result<()> {
+async fn finish(tx: &mut Transaction<'static, Any>, intent: &str, outcome: &Outcome) -> anyhow::Result<()> {
     let (block, problem) = match outcome {
         Outcome::Mined { block, .. } => (*block, None),
         Outcome::Reverted { block, error, .. } => (*block, Some(error.to_string())),

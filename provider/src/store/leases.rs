@@ -3,7 +3,7 @@
 use anyhow::{Context, anyhow};
 use manifests::money::Amount;
 use manifests::order::{Address, CloseReason, Lease, LeaseId};
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 
 use super::Store;
 use super::rows::{amount, maybe, number, rate, reason, small, sql, string, text};
@@ -54,7 +54,7 @@ impl LeaseRow {
         !matches!(self.state, LeaseState::Closed { .. })
     }
 
-    pub(super) fn read(row: &SqliteRow) -> anyhow::Result<Self> {
+    pub(super) fn read(row: &AnyRow) -> anyhow::Result<Self> {
         let state = match string(row, "state")?.as_str() {
             "active" => LeaseState::Active,
             "reclaiming" => LeaseState::Reclaiming { deadline: number(row, "reclaim_deadline")? },
@@ -270,7 +270,7 @@ impl Store {
     }
 }
 
-fn read_status(row: &SqliteRow) -> anyhow::Result<LeaseStatus> {
+fn read_status(row: &AnyRow) -> anyhow::Result<LeaseStatus> {
     Ok(LeaseStatus {
         lease: text(row, "lease_id")?,
         health: Health::read(&string(row, "health")?)?,
@@ -288,7 +288,7 @@ mod tests {
 
     #[tokio::test]
     async fn health_keeps_its_since_until_it_changes() {
-        let store = Store::in_memory().await.expect("opens");
+        let store = Store::fresh().await.expect("opens");
         let lease = LeaseId { tenant: Address([1; 20]), dseq: 1, gseq: 1, oseq: 1 };
         let status = |health, now| LeaseStatus {
             lease,

@@ -120,7 +120,7 @@ impl Store {
     /// When the database refuses.
     pub async fn forget_entrusted(&self, lease: LeaseId) -> anyhow::Result<()> {
         let failed = || format!("failed to forget what the tenant of lease {lease} entrusted to us");
-        let mut transaction = self.writer.begin().await.with_context(failed)?;
+        let mut transaction = self.begin().await?;
         for statement in
             ["delete from manifests where lease_id = $1", "delete from lease_secrets where lease_id = $1"]
         {
@@ -138,7 +138,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_manifest_is_kept_sealed_and_counts_its_revisions() {
-        let store = Store::in_memory().await.expect("opens");
+        let store = Store::fresh().await.expect("opens");
         let lease = LeaseId { tenant: Address([1; 20]), dseq: 1, gseq: 1, oseq: 1 };
         assert!(store.manifest(lease).await.expect("read").is_none());
         let put = |digest: u8, body: &'static [u8]| {

@@ -1,4 +1,4 @@
-//! The daemon's memory: one SQLite database with one writer.
+//! The daemon's memory: one database, SQLite or Postgres, with one writer at a time.
 //!
 //! Every loop starts from these tables and can be killed at any line. Each table has one writer:
 //!
@@ -21,50 +21,54 @@ mod accounts;
 mod chain;
 mod decisions;
 mod devices;
+mod engine;
 mod fold;
+mod fresh;
 mod intents;
 mod leases;
 mod manifests;
+mod moving;
 mod reservations;
 mod rows;
 mod seal;
 mod secrets;
+mod tables;
 
-use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ::manifests::order::Address;
 use anyhow::{Context, bail};
-use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Row, Sqlite, SqlitePool, Transaction};
+use sqlx::migrate::MigrateError;
+use sqlx::{Any, AnyPool, Row, Transaction};
 
+use self::engine::Engine;
 pub use accounts::{AccountRow, ProviderRow};
 pub use chain::{Advance, Event};
 pub use decisions::DecisionRow;
 pub use devices::GpuAllocation;
+pub use engine::DatabaseUrl;
 pub use intents::{IntentHistory, IntentKind, IntentRow, IntentState, NewIntent};
 pub use leases::{Health, LeaseRow, LeaseState, LeaseStatus};
 pub use manifests::StoredManifest;
+pub use moving::{Compared, move_database};
 pub use reservations::{ReservationRow, ReservationState, Standing};
 pub use rows::{BidRow, BidState, OrderRow, OrderState};
 pub use seal::Sealer;
-
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
+pub use tables::Rows;
 
 /// The word whose sealed form tells whether the data key is the one the database was written with.
 const KEY_CHECK: &str = "data key check";
 
-/// How long a statement waits for another process that holds the database.
-const BUSY: Duration = Duration::from_secs(5);
+/// Connections that only read.
+const READERS: u32 = 4;
 
 /// A handle to the database; clones share it.
 #[derive(Debug, Clone)]
 pub struct Store {
     /// One connection: writers queue here instead of failing with "busy".
-    writer: SqlitePool,
-    reader: SqlitePool,
+    writer: AnyPool,
+    reader: AnyPool,
+    engine: Engine,
     sealer: Arc<Sealer>,
 }
 
@@ -80,59 +84,30 @@ pub struct Identity {
 }
 
 impl Store {
-    /// Opens the database at `url` (`sqlite:///var/lib/berth/provider.db`), creates it if it is missing, and brings its
-    /// tables up to this program's version.
+    /// Opens the database, creates it if it is a SQLite file that is missing, and brings its tables up to this program's
+    /// version.
     ///
     /// # Errors
-    /// When the URL names another engine, the file cannot be opened, the database was written by a newer program, or
-    /// `sealer` holds another key than the one the database was written with.
-    pub async fn open(url: &str, sealer: Sealer) -> anyhow::Result<Self> {
-        let options = options(url)?;
-        let writer =
-            SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.with_context(
-                || format!("failed to open the database {url}: its folder must exist and be writable"),
-            )?;
-        migrate(&writer).await?;
-        let reader = SqlitePoolOptions::new()
-            .max_connections(4)
-            .connect_with(options)
-            .await
-            .with_context(|| format!("failed to open the database {url} for reading"))?;
-        let store = Self { writer, reader, sealer: Arc::new(sealer) };
+    /// When the database cannot be opened, it was written by a newer program, or `sealer` holds another key than the one it
+    /// was written with.
+    pub async fn open(database: &DatabaseUrl, sealer: Sealer) -> anyhow::Result<Self> {
+        let engine = database.engine();
+        let writer = database.connect(1).await?;
+        migrate(&writer, engine).await?;
+        let reader = database.connect(READERS).await?;
+        let store = Self { writer, reader, engine, sealer: Arc::new(sealer) };
         store.check_key().await?;
         Ok(store)
     }
 
-    /// A database that lives as long as the handle, for tests.
-    ///
-    /// # Errors
-    /// When SQLite refuses.
-    pub async fn in_memory() -> anyhow::Result<Self> {
-        let options = SqliteConnectOptions::from_str("sqlite::memory:")?.foreign_keys(true);
-        let pool = SqlitePoolOptions::new()
-            .max_connections(1)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_with(options)
-            .await?;
-        migrate(&pool).await?;
-        let store = Self { writer: pool.clone(), reader: pool, sealer: Arc::new(Sealer::new(&[0x5a; 32])) };
-        store.check_key().await?;
-        Ok(store)
-    }
-
-    /// Brings the tables of the database at `url` up to this program's version, and says how many migrations that took.
+    /// Brings the tables of the database up to this program's version, and says how many migrations that took.
     ///
     /// # Errors
     /// As [`Store::open`], without a look at the key.
-    pub async fn migrate(url: &str) -> anyhow::Result<usize> {
-        let pool = SqlitePoolOptions::new()
-            .max_connections(1)
-            .connect_with(options(url)?)
-            .await
-            .with_context(|| format!("failed to open the database {url}"))?;
+    pub async fn migrate(database: &DatabaseUrl) -> anyhow::Result<usize> {
+        let pool = database.connect(1).await?;
         let before = applied(&pool).await;
-        migrate(&pool).await?;
+        migrate(&pool, database.engine()).await?;
         let after = applied(&pool).await;
         pool.close().await;
         Ok(after.saturating_sub(before))
@@ -176,13 +151,13 @@ impl Store {
         Ok(())
     }
 
-    async fn begin(&self) -> anyhow::Result<Transaction<'static, Sqlite>> {
-        self.writer.begin_with("begin immediate").await.context("failed to begin a transaction")
+    async fn begin(&self) -> anyhow::Result<Transaction<'static, Any>> {
+        self.writer.begin_with(self.engine.begin()).await.context("failed to begin a transaction")
     }
 }
 
 /// Writes the value unless the key has one, and returns what stands there.
-async fn remember(tx: &mut Transaction<'_, Sqlite>, key: &str, value: &str) -> anyhow::Result<String> {
+async fn remember(tx: &mut Transaction<'_, Any>, key: &str, value: &str) -> anyhow::Result<String> {
     sqlx::query("insert into identity (key, value) values ($1, $2) on conflict (key) do nothing")
         .bind(key)
         .bind(value)
@@ -193,27 +168,8 @@ async fn remember(tx: &mut Transaction<'_, Sqlite>, key: &str, value: &str) -> a
     Ok(row.try_get("value")?)
 }
 
-fn options(url: &str) -> anyhow::Result<SqliteConnectOptions> {
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        bail!(
-            "the database URL names Postgres, which this version cannot use yet: use sqlite:///path/to/provider.db"
-        );
-    }
-    if !url.starts_with("sqlite:") {
-        bail!("the database URL must begin with sqlite: (for example sqlite:///var/lib/berth/provider.db)");
-    }
-    Ok(SqliteConnectOptions::from_str(url)
-        .with_context(|| format!("the database URL {url} cannot be read"))?
-        .create_if_missing(true)
-        .foreign_keys(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        // A sent transaction must be remembered even if the machine loses power.
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(BUSY))
-}
-
-async fn migrate(pool: &SqlitePool) -> anyhow::Result<()> {
-    match MIGRATIONS.run(pool).await {
+async fn migrate(pool: &AnyPool, engine: Engine) -> anyhow::Result<()> {
+    match engine.migrations().run(pool).await {
         Ok(()) => Ok(()),
         Err(MigrateError::VersionMissing(version)) => bail!(
             "the database was written by a newer berth-provider (it has migration {version}): run that version, or restore a \
@@ -226,7 +182,7 @@ async fn migrate(pool: &SqlitePool) -> anyhow::Result<()> {
     }
 }
 
-async fn applied(pool: &SqlitePool) -> usize {
+async fn applied(pool: &AnyPool) -> usize {
     // The table is missing in a new database, and then nothing was applied.
     sqlx::query("select count(*) as n from _sqlx_migrations where success")
         .fetch_one(pool)
@@ -241,16 +197,9 @@ async fn applied(pool: &SqlitePool) -> usize {
 mod tests {
     use super::*;
 
-    fn url(folder: &tempfile::TempDir) -> String {
-        format!("sqlite://{}", folder.path().join("provider.db").display())
-    }
-
-    #[tokio::test]
-    async fn postgres_and_unknown_engines_are_refused_with_the_form_that_works() {
-        for url in ["postgres://localhost/berth", "mysql://localhost/berth"] {
-            let refused = Store::open(url, Sealer::new(&[1; 32])).await.expect_err("not supported");
-            assert!(refused.to_string().contains("sqlite:///"), "{refused}");
-        }
+    fn url(folder: &tempfile::TempDir) -> DatabaseUrl {
+        let path = folder.path().join("provider.db");
+        format!("sqlite://{}", path.display()).parse().expect("a database URL")
     }
 
     #[tokio::test]
@@ -280,7 +229,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_database_serves_one_market_and_one_provider() {
-        let store = Store::in_memory().await.expect("opens");
+        let store = Store::fresh().await.expect("opens");
         let ours = Identity { chain_id: 1, market: Address([1; 20]), provider: Address([2; 20]) };
         store.belongs_to(ours).await.expect("bound");
         store.belongs_to(ours).await.expect("the same");

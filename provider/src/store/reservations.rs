@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, anyhow};
 use manifests::decision::Placement;
 use manifests::order::{Address, Hash, OrderId};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Sqlite, Transaction};
+use sqlx::any::AnyRow;
+use sqlx::{Any, Transaction};
 
 use super::Store;
 use super::intents::{IntentRow, drop_unsaid_bids};
@@ -52,7 +52,7 @@ const OF_LEASES: &str = "select leases.* from leases join reservations on reserv
      where reservations.state <> 'released'";
 const OF_TORN_DOWN: &str = "select lease_id from lease_status join reservations on reservations.order_id = lease_id \
      where reservations.state <> 'released' and torn_down_at is not null";
-const OF_INTENTS: &str = "select intents.*, exists (select 1 from attempts where intent = intents.id and live <> 0) \
+const OF_INTENTS: &str = "select intents.*, (select count(*) from attempts where intent = intents.id and live <> 0) \
      as begun from intents join reservations on reservations.order_id = intents.order_id \
      where reservations.state <> 'released' and intents.kind = 'bid' order by intents.created_at, intents.id";
 
@@ -130,7 +130,7 @@ impl Store {
         &self,
         query: &'static str,
         provider: Option<Address>,
-        read: impl Fn(&SqliteRow) -> anyhow::Result<T>,
+        read: impl Fn(&AnyRow) -> anyhow::Result<T>,
     ) -> anyhow::Result<Vec<T>> {
         let query = match provider {
             Some(provider) => sqlx::query(query).bind(provider.to_string()),
@@ -276,7 +276,7 @@ impl Store {
 }
 
 pub(super) async fn hold(
-    tx: &mut Transaction<'static, Sqlite>,
+    tx: &mut Transaction<'static, Any>,
     order: OrderId,
     spec_hash: Hash,
     placement: &Placement,
@@ -298,7 +298,7 @@ pub(super) async fn hold(
 }
 
 pub(super) async fn release(
-    tx: &mut Transaction<'static, Sqlite>,
+    tx: &mut Transaction<'static, Any>,
     order: OrderId,
     because: &str,
     now: u64,
@@ -316,7 +316,7 @@ pub(super) async fn release(
     Ok(changed.rows_affected() > 0)
 }
 
-fn read(row: &SqliteRow) -> anyhow::Result<ReservationRow> {
+fn read(row: &AnyRow) -> anyhow::Result<ReservationRow> {
     Ok(ReservationRow {
         order: text(row, "order_id")?,
         spec_hash: text(row, "spec_hash")?,

@@ -9,7 +9,7 @@ use manifests::order::{Bid, CloseReason, Order};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 
 /// Where an order stands on the book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub struct BidRow {
 }
 
 impl OrderRow {
-    pub(super) fn read(row: &SqliteRow) -> anyhow::Result<Self> {
+    pub(super) fn read(row: &AnyRow) -> anyhow::Result<Self> {
         let state = match string(row, "state")?.as_str() {
             "open" => OrderState::Open,
             "matched" => OrderState::Matched,
@@ -78,7 +78,7 @@ impl OrderRow {
 }
 
 impl BidRow {
-    pub(super) fn read(row: &SqliteRow) -> anyhow::Result<Self> {
+    pub(super) fn read(row: &AnyRow) -> anyhow::Result<Self> {
         let state = match string(row, "state")?.as_str() {
             "open" => BidState::Open,
             "withdrawn" => BidState::Withdrawn,
@@ -97,30 +97,30 @@ impl BidRow {
     }
 }
 
-pub(super) fn string(row: &SqliteRow, column: &str) -> anyhow::Result<String> {
+pub(super) fn string(row: &AnyRow, column: &str) -> anyhow::Result<String> {
     row.try_get(column).with_context(|| format!("the database column {column} cannot be read"))
 }
 
-pub(super) fn text<T: FromStr<Err: Display>>(row: &SqliteRow, column: &str) -> anyhow::Result<T> {
+pub(super) fn text<T: FromStr<Err: Display>>(row: &AnyRow, column: &str) -> anyhow::Result<T> {
     string(row, column)?.parse().map_err(|error| anyhow!("the database column {column} is damaged: {error}"))
 }
 
-pub(super) fn json<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> anyhow::Result<T> {
+pub(super) fn json<T: DeserializeOwned>(row: &AnyRow, column: &str) -> anyhow::Result<T> {
     serde_json::from_str(&string(row, column)?)
         .with_context(|| format!("the database column {column} is damaged"))
 }
 
-pub(super) fn number(row: &SqliteRow, column: &str) -> anyhow::Result<u64> {
+pub(super) fn number(row: &AnyRow, column: &str) -> anyhow::Result<u64> {
     small(row, column)
 }
 
-pub(super) fn small<T: TryFrom<i64>>(row: &SqliteRow, column: &str) -> anyhow::Result<T> {
+pub(super) fn small<T: TryFrom<i64>>(row: &AnyRow, column: &str) -> anyhow::Result<T> {
     let value: i64 =
         row.try_get(column).with_context(|| format!("the database column {column} cannot be read"))?;
     T::try_from(value).map_err(|_| anyhow!("the database column {column} holds {value}, which cannot be"))
 }
 
-pub(super) fn maybe<T: TryFrom<i64>>(row: &SqliteRow, column: &str) -> anyhow::Result<Option<T>> {
+pub(super) fn maybe<T: TryFrom<i64>>(row: &AnyRow, column: &str) -> anyhow::Result<Option<T>> {
     let value: Option<i64> =
         row.try_get(column).with_context(|| format!("the database column {column} cannot be read"))?;
     value
@@ -131,10 +131,7 @@ pub(super) fn maybe<T: TryFrom<i64>>(row: &SqliteRow, column: &str) -> anyhow::R
         .transpose()
 }
 
-pub(super) fn maybe_text<T: FromStr<Err: Display>>(
-    row: &SqliteRow,
-    column: &str,
-) -> anyhow::Result<Option<T>> {
+pub(super) fn maybe_text<T: FromStr<Err: Display>>(row: &AnyRow, column: &str) -> anyhow::Result<Option<T>> {
     let value: Option<String> =
         row.try_get(column).with_context(|| format!("the database column {column} cannot be read"))?;
     value
@@ -144,16 +141,16 @@ pub(super) fn maybe_text<T: FromStr<Err: Display>>(
         .transpose()
 }
 
-pub(super) fn reason(row: &SqliteRow, column: &str) -> anyhow::Result<CloseReason> {
+pub(super) fn reason(row: &AnyRow, column: &str) -> anyhow::Result<CloseReason> {
     small(row, column).map(CloseReason)
 }
 
-pub(super) fn rate(row: &SqliteRow, column: &str) -> anyhow::Result<Rate> {
+pub(super) fn rate(row: &AnyRow, column: &str) -> anyhow::Result<Rate> {
     let scaled: u128 = text(row, column)?;
     Rate::new(scaled).with_context(|| format!("the database column {column} is damaged"))
 }
 
-pub(super) fn amount(row: &SqliteRow, column: &str) -> anyhow::Result<Amount> {
+pub(super) fn amount(row: &AnyRow, column: &str) -> anyhow::Result<Amount> {
     text(row, column).map(Amount)
 }
 

@@ -26,7 +26,7 @@ impl Store {
         now: u64,
     ) -> anyhow::Result<()> {
         let failed = || format!("failed to store the secrets of lease {lease}");
-        let mut transaction = self.writer.begin().await.with_context(failed)?;
+        let mut transaction = self.begin().await?;
         for (name, value) in values {
             sqlx::query(
                 "insert into lease_secrets (lease_id, name, sealed, received_at) values ($1, $2, $3, $4) \
@@ -54,7 +54,7 @@ impl Store {
             .fetch_all(&self.reader)
             .await
             .with_context(|| format!("failed to read the secrets of lease {lease}"))?;
-        let open = |row: &sqlx::sqlite::SqliteRow| {
+        let open = |row: &sqlx::any::AnyRow| {
             let (name, sealed): (String, Vec<u8>) = (row.try_get("name")?, row.try_get("sealed")?);
             let value = self.sealer.open(&place(lease, &name), &sealed).ok_or_else(|| {
                 anyhow!("the secret {name} of lease {lease} does not open: it was changed behind our back")
@@ -80,7 +80,7 @@ mod tests {
 
     #[tokio::test]
     async fn secrets_are_kept_sealed_one_by_one_and_go_with_the_manifest() {
-        let store = Store::in_memory().await.expect("opens");
+        let store = Store::fresh().await.expect("opens");
         let lease = LeaseId { tenant: Address([1; 20]), dseq: 1, gseq: 1, oseq: 1 };
         assert!(store.secrets(lease).await.expect("read").is_empty());
         store.put_secrets(lease, &values(&[("db", "hunter2"), ("api", "hunter3")]), 5).await.expect("stored");

@@ -71,7 +71,7 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) async fn new() -> Self {
-        let store = Store::in_memory().await.expect("opens");
+        let store = Store::fresh().await.expect("opens");
         let stage = Self { store, height: AtomicU64::new(100), log: AtomicU64::new(0) };
         stage.mine(0, vec![]).await;
         stage

@@ -47,7 +47,7 @@ struct Bench {
 
 impl Bench {
     async fn new(gpus: u64) -> Self {
-        let store = Store::in_memory().await.expect("opens");
+        let store = Store::fresh().await.expect("opens");
         let (chain, cluster, clock) = (FakeChain::new(), Cluster::default(), Clock::manual(GENESIS));
         cluster.has(Some(one_node(gpus)));
         let metrics = Metrics::new().expect("distinct names");

@@ -19,7 +19,7 @@ use provider::leases::escrow::Escrow;
 use provider::metrics::Metrics;
 use provider::outbox::Outbox;
 use provider::store::{
-    Health, IntentKind, LeaseState, LeaseStatus, ReservationRow, ReservationState, Sealer, Store,
+    DatabaseUrl, Health, IntentKind, LeaseState, LeaseStatus, ReservationRow, ReservationState, Sealer, Store,
 };
 use provider::task::{Nudge, Turn as _};
 use serde_json::json;
@@ -49,9 +49,8 @@ struct Daemon {
 }
 
 impl Daemon {
-    async fn start(market: &Market, folder: &tempfile::TempDir) -> Self {
-        let url = format!("sqlite://{}", folder.path().join("provider.db").display());
-        let store = Store::open(&url, Sealer::new(&[7; 32])).await.expect("opens");
+    async fn start(market: &Market, database: &DatabaseUrl) -> Self {
+        let store = Store::open(database, Sealer::new(&[7; 32])).await.expect("opens");
         let (chain, clock, provider) = (market.chain.clone(), Clock::default(), market.provider.address());
         let (metrics, nudge) = (Metrics::new().expect("distinct names"), Nudge::default());
         let settings = follower::Settings { provider, start_block: 0, deepest_wait: 2, nudges: vec![] };
@@ -118,13 +117,14 @@ async fn accept(market: &Market, order: OrderId) {
 async fn an_order_is_bid_on_won_paid_and_closed_over_two_restarts() {
     let Some(market) = Market::open().await else { return };
     let folder = tempfile::tempdir().expect("a temporary folder");
+    let database = DatabaseUrl::fresh(folder.path()).await.expect("a database");
     let provider = market.provider.address();
     let order = post(&market, 1).await;
 
-    let mut daemon = Daemon::start(&market, &folder).await;
+    let mut daemon = Daemon::start(&market, &database).await;
     daemon.until("a decision", async |store| store.decision(order).await.expect("read").is_some()).await;
     // Stopped with the bid anywhere on its way.
-    let mut daemon = Daemon::start(&market, &folder).await;
+    let mut daemon = Daemon::start(&market, &database).await;
     daemon.until_our_bid_is_followed(order, provider).await;
     accept(&market, order).await;
     daemon
@@ -145,7 +145,7 @@ async fn an_order_is_bid_on_won_paid_and_closed_over_two_restarts() {
         })
         .await;
 
-    let mut daemon = Daemon::start(&market, &folder).await;
+    let mut daemon = Daemon::start(&market, &database).await;
     mined(&market.tenant, &Call::CloseLease { lease: order, reason: CloseReason::TENANT }).await;
     daemon
         .until("all that was earned to be withdrawn", async |store| {
@@ -186,13 +186,14 @@ async fn an_order_is_bid_on_won_paid_and_closed_over_two_restarts() {
 async fn a_bid_that_a_reorg_drops_is_on_chain_again_and_reserved_once() {
     let Some(market) = Market::open().await else { return };
     let folder = tempfile::tempdir().expect("a temporary folder");
+    let database = DatabaseUrl::fresh(folder.path()).await.expect("a database");
     let provider = market.provider.address();
     let order = post(&market, 1).await;
     assert_eq!(
         market.chain.order(order, At::Latest).await.expect("read").expect("posted").spec_hash,
         spec_hash(&spec(1000, 0))
     );
-    let mut daemon = Daemon::start(&market, &folder).await;
+    let mut daemon = Daemon::start(&market, &database).await;
     daemon.until_our_bid_is_followed(order, provider).await;
 
     market.anvil.ask("anvil_reorg", json!([1, []])).await;

@@ -5,7 +5,7 @@ use manifests::money::Amount;
 use manifests::order::{BlockRef, Hash};
 use provider::follower::{ChainSource as _, Follower, Settings};
 use provider::metrics::Metrics;
-use provider::store::{BidState, LeaseState, OrderState, Store};
+use provider::store::{BidState, Compared, LeaseState, OrderState, Store};
 use provider::task::{Nudge, Turn as _};
 
 struct Bench {
@@ -18,7 +18,7 @@ struct Bench {
 impl Bench {
     async fn new() -> Self {
         let (chain, store, nudge) =
-            (FakeChain::new(), Store::in_memory().await.expect("opens"), Nudge::default());
+            (FakeChain::new(), Store::fresh().await.expect("opens"), Nudge::default());
         let settings =
             Settings { provider: US, start_block: 0, deepest_wait: 2, nudges: vec![nudge.clone()] };
         let follower =
@@ -139,26 +139,78 @@ async fn a_node_that_lags_is_not_taken_for_a_reorg() {
     assert!(bench.store.lease(id(1)).await.expect("read").is_some());
 }
 
+/// Reads the chain again into a new database.
+async fn resync(bench: &Bench, only_compare: bool) -> anyhow::Result<Vec<Compared>> {
+    let beside = Store::fresh().await?;
+    let settings = Settings { provider: US, start_block: 0, deepest_wait: 2, nudges: vec![] };
+    provider::resync::resync(bench.chain.clone(), &bench.store, &beside, settings, only_compare).await
+}
+
 #[tokio::test]
-async fn folding_everything_again_gives_the_same_rows() {
+async fn reading_the_chain_again_gives_the_same_rows() {
     let mut bench = Bench::new().await;
     bench.chain.mine(vec![deployed(1, 7), moved(1, 50), moved(1, -20), posted(1), bid_of(US, 1)]);
     bench.chain.mine(vec![won_by(US, 1)]);
     bench.chain.mine(vec![paid(1, 40, GENESIS + 12), ended(1, GENESIS + 14)]);
+    for _ in 0..100 {
+        bench.chain.mine(vec![]);
+    }
     bench.catch_up().await;
-    let rows = async |store: &Store| {
-        (
-            store.order(id(1)).await.expect("read"),
-            store.bid(id(1), US).await.expect("read"),
-            store.lease(id(1)).await.expect("read"),
-            store.account(account(1)).await.expect("read"),
-        )
-    };
-    let before = rows(&bench.store).await;
-    assert_eq!(bench.store.resync().await.expect("folded"), 2);
-    assert_eq!(rows(&bench.store).await, before);
-    let account = before.3.expect("stored");
+    bench.chain.mine(vec![posted(2)]);
+    for only_compare in [true, false] {
+        let compared = resync(&bench, only_compare).await.expect("read again");
+        assert!(compared.iter().all(Compared::is_equal), "{compared:?}");
+        let events = compared.iter().find(|row| row.table == "events").expect("compared");
+        assert_eq!(events.after.count, 8, "what was said since then is not among them");
+    }
+    bench.catch_up().await;
+    assert!(bench.store.order(id(2)).await.expect("read").is_some(), "following goes on from where it was");
+    let account = bench.store.account(account(1)).await.expect("read").expect("stored");
     assert_eq!((account.deposited, account.refunded), (Amount(50), Amount(20)));
-    let closed = before.2.expect("stored").state;
+    let closed = bench.store.lease(id(1)).await.expect("read").expect("stored").state;
     assert!(matches!(closed, LeaseState::Closed { block: 3, .. }), "{closed:?}");
+}
+
+#[tokio::test]
+async fn a_reorg_below_every_remembered_block_stops_the_follower_and_a_resync_heals_it() {
+    let mut bench = Bench::new().await;
+    bench.chain.mine(vec![]);
+    bench.catch_up().await;
+    bench.chain.mine(vec![posted(1), won_by(US, 1)]);
+    for _ in 0..600 {
+        bench.chain.mine(vec![]);
+        bench.catch_up().await;
+    }
+    bench.chain.drop_last(601);
+    bench.chain.mine(vec![posted(1), won_by(RIVAL, 1)]);
+    for _ in 0..601 {
+        bench.chain.mine(vec![]);
+    }
+    let stopped = bench.follower.turn().await.expect_err("nothing in common is remembered");
+    assert!(format!("{stopped:#}").contains("berth-provider resync"), "{stopped:#}");
+    let lease = async |store: &Store| store.lease(id(1)).await.expect("read").expect("stored").lease.provider;
+    assert_eq!(lease(&bench.store).await, US, "a chain that cannot be joined changes nothing");
+
+    let compared = resync(&bench, true).await.expect("read again");
+    assert!(compared.iter().any(|row| !row.is_equal()));
+    assert_eq!(lease(&bench.store).await, US, "comparing changes nothing");
+    resync(&bench, false).await.expect("taken over");
+    assert_eq!(lease(&bench.store).await, RIVAL);
+    let head = bench.chain.head().await.expect("a head");
+    assert_eq!(bench.catch_up().await, head);
+}
+
+#[tokio::test]
+async fn a_daemon_that_follows_on_during_a_resync_keeps_its_rows() {
+    let mut bench = Bench::new().await;
+    bench.chain.mine(vec![posted(1)]);
+    bench.catch_up().await;
+    let beside = Store::fresh().await.expect("opens");
+    let settings = Settings { provider: US, start_block: 0, deepest_wait: 2, nudges: vec![] };
+    provider::resync::resync(bench.chain.clone(), &bench.store, &beside, settings, true).await.expect("read");
+    bench.chain.mine(vec![posted(2)]);
+    bench.catch_up().await;
+    let refused = bench.store.take_chain_from(&beside, false).await.expect_err("it moved on");
+    assert!(refused.to_string().contains("stop the daemon"), "{refused}");
+    assert!(bench.store.order(id(2)).await.expect("read").is_some());
 }

@@ -8,4 +8,6 @@ mod bidder;
 mod chain;
 mod follower;
 mod money;
+mod moving;
+mod owner;
 mod support;

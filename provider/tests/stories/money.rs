@@ -42,7 +42,7 @@ impl Till {
     /// A provider that withdraws every minute or every dollar, and waits ten minutes for manifests.
     async fn new() -> Self {
         let (store, clock, contract) =
-            (Store::in_memory().await.expect("opens"), Clock::manual(GENESIS), Contract::default());
+            (Store::fresh().await.expect("opens"), Clock::manual(GENESIS), Contract::default());
         let settings = config::Escrow {
             withdraw_every: Duration::from_secs(60),
             withdraw_above: Amount(1_000_000),
@@ -176,7 +176,7 @@ impl Say for Answers {
 }
 
 async fn speaks(answers: Vec<Result<Outcome, SendError>>) -> (Store, Clock, Outbox<Answers>) {
-    let (store, clock) = (Store::in_memory().await.expect("opens"), Clock::manual(GENESIS));
+    let (store, clock) = (Store::fresh().await.expect("opens"), Clock::manual(GENESIS));
     let sender = Answers(store.clone(), Arc::new(Mutex::new(answers)));
     let metrics = Metrics::new().expect("distinct names");
     let outbox =

@@ -143,8 +143,7 @@ pub(crate) fn run(verb: ContextVerb) -> anyhow::Result<()> {
 }
 
 fn endpoint(context: &Context) -> String {
-    market::rpc::Rpc::new(&context.rpc)
-        .map_or_else(|_| "not a URL".to_owned(), |rpc| rpc.endpoint().to_owned())
+    market::rpc::Rpc::new(&context.rpc).map_or_else(|_| "not a URL".to_owned(), |rpc| rpc.endpoint())
 }
 
 fn add_context(add: AddContext) -> anyhow::Result<(String, Context)> {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::Write as _;
 
+pub(crate) use market::sentence::seconds;
 use serde::Serialize;
 
 /// A line of progress. Where nobody listens any more, nothing is said.
@@ -51,17 +52,6 @@ pub(crate) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) 
     }
 }
 
-/// Seconds in words, two units at most.
-pub(crate) fn seconds(seconds: u64) -> String {
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
-        (0, _, _) => format!("{hours}h {minutes}m"),
-        _ => format!("{days}d {hours}h"),
-    }
-}
-
 /// Text from elsewhere must not steer the terminal: control characters but tab and line end are left out.
 fn visible(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
@@ -74,13 +64,5 @@ mod tests {
     #[test]
     fn foreign_text_cannot_steer_the_terminal() {
         assert_eq!(visible("a\u{1b}[31mb\u{7}\n\tc\r"), "a[31mb\n\tc");
-    }
-
-    #[test]
-    fn seconds_are_told_in_two_units() {
-        assert_eq!(seconds(59), "59s");
-        assert_eq!(seconds(61), "1m 1s");
-        assert_eq!(seconds(3 * 3600 + 60), "3h 1m");
-        assert_eq!(seconds(90_000), "1d 1h");
     }
 }

@@ -20,9 +20,10 @@ use crate::sdl::{report, source};
 ///
 /// With --output json, one line for each file on standard output:
 /// {"file","accept","version","errors":[{"kind","path","line","column","message"}]}, where version is the digest of the
-/// manifest that the document stands for, and kind never changes its meaning.
+/// manifest that the document stands for, and kind never changes its meaning. A file that cannot be read is refused with kind
+/// "io", without path and place.
 ///
-/// Exit codes: 0 all are accepted, 1 one is refused, 2 wrong usage or a file that cannot be read.
+/// Exit codes: 0 all are accepted, 1 one is refused or cannot be read, 2 wrong usage.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Validate {
@@ -71,12 +72,16 @@ struct Refusal<'a> {
 }
 
 pub(super) fn run(validate: &Validate) -> anyhow::Result<()> {
-    let (mut refused, mut unread) = (0, Vec::new());
+    let mut refused = 0;
     for path in &validate.files {
         let bytes = match source::read(path) {
             Ok(bytes) => bytes,
             Err(error) => {
-                unread.push(error);
+                refused += 1;
+                match validate.output {
+                    Format::Json => output::result(serde_json::to_string(&unread(path, &error.to_string()))?),
+                    Format::Text => output::problem(&error),
+                }
                 continue;
             }
         };
@@ -87,19 +92,20 @@ pub(super) fn run(validate: &Validate) -> anyhow::Result<()> {
             Format::Text => output::result(told(path, &bytes, &verdict, validate.advise)),
         }
     }
-    let last = unread.pop();
-    for error in &unread {
-        output::problem(error);
-    }
-    match (last, refused, validate.files.len()) {
-        (Some(error), _, _) => Err(error),
-        (None, 0, _) => Ok(()),
-        (None, 1, 1) => Err(Ending::error(Ending::REFUSED, "the document is refused")),
-        (None, refused, all) => {
+    match (refused, validate.files.len()) {
+        (0, _) => Ok(()),
+        (1, 1) => Err(Ending::error(Ending::REFUSED, "the document is refused")),
+        (refused, all) => {
             let are = if refused == 1 { "is" } else { "are" };
             Err(Ending::error(Ending::REFUSED, format!("{refused} of {all} documents {are} refused")))
         }
     }
+}
+
+/// The answer to a file that is no document, because nothing can be read of it.
+fn unread<'a>(path: &Path, message: &'a str) -> Answer<'a> {
+    let errors = vec![Refusal { kind: "io", path: "", line: 0, column: 0, message }];
+    Answer { file: path.display().to_string(), accept: false, version: None, errors }
 }
 
 fn answer<'a>(path: &'a Path, verdict: &'a Result<Deployment, Vec<Problem>>) -> Answer<'a> {

@@ -102,10 +102,38 @@ fn ordered(group: &Group, spec: &GroupSpec, terms: &Terms) {
     table(&head, rows);
     result(format_args!("together {}", amounts::total(spec)));
     for service in &group.services {
-        for told in extension::of_service(service) {
+        for told in extension::of_service(service).into_iter().chain(kept(service)) {
             result(format_args!("  {}: {told}", service.name));
         }
     }
+}
+
+/// What of a service's replicas and volumes is the same after they are replaced.
+fn kept(service: &Service) -> Vec<String> {
+    let mut told = Vec::new();
+    let persistent: Vec<String> = service
+        .resources
+        .storage
+        .iter()
+        .filter(|volume| volume.persistent())
+        .map(|volume| shown(&volume.name))
+        .collect();
+    match (persistent.is_empty(), service.count) {
+        (true, 0 | 1) => {}
+        (true, _) => told.push(
+            "its replicas have no numbers, so BERTH_REPLICA is not set: a persistent volume would give them numbers"
+                .to_owned(),
+        ),
+        (false, _) => {
+            told.push("BERTH_REPLICA is the replica's number, from 0".to_owned());
+            told.push(format!(
+                "volume {} lasts as long as the lease: an update can make it larger, within what is ordered and where the \
+                 provider's class lets it grow, and never smaller",
+                persistent.join(", ")
+            ));
+        }
+    }
+    told
 }
 
 /// The objects that a group becomes, each kind once with its names.

@@ -5,7 +5,6 @@
 //! nodes put raw bytes of a revert into them.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -14,78 +13,27 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// How long one call may take, connection included.
-const CALL_LIMIT: Duration = Duration::from_secs(20);
+use super::RpcError;
 
 /// How much of a foreign text is worth repeating.
 const TEXT_LIMIT: usize = 300;
 
-/// Why a call to the chain's endpoint brought no result.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RpcError {
-    /// The endpoint gave no usable answer: unreachable, overloaded, too slow or garbled. Says nothing about the chain; the
-    /// same call may work in a moment or elsewhere.
-    #[error("{method} at {endpoint} got no answer: {problem}")]
-    Transient {
-        /// The JSON-RPC method.
-        method: &'static str,
-        /// Scheme, host and port of the endpoint, without path or credentials.
-        endpoint: String,
-        /// What happened.
-        problem: String,
-    },
-    /// A contract refused the call.
-    #[error("the contract refused the call")]
-    Reverted {
-        /// What it returned; empty if it gave no reason.
-        data: Vec<u8>,
-    },
-    /// The endpoint understood the call and refused it.
-    #[error("{method} was refused by {endpoint}: {message} (code {code})")]
-    Refused {
-        /// The JSON-RPC method.
-        method: &'static str,
-        /// Scheme, host and port of the endpoint.
-        endpoint: String,
-        /// The error code of JSON-RPC.
-        code: i64,
-        /// The endpoint's words, cleaned.
-        message: String,
-    },
-    /// The endpoint can never answer us: a wrong address, or access denied.
-    #[error("{endpoint} cannot be used: {problem}")]
-    Fatal {
-        /// Scheme, host and port of the endpoint, or what was given instead.
-        endpoint: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-}
-
-impl RpcError {
-    /// Whether the same call may succeed later or elsewhere.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Transient { .. })
-    }
-}
-
-/// One endpoint. Cheap to clone; clones share connections.
-#[derive(Debug, Clone)]
-pub struct Rpc {
+/// One endpoint.
+#[derive(Debug)]
+pub(super) struct Endpoint {
     http: reqwest::Client,
     url: Url,
     /// Scheme, host and port: what may be shown, because paths of public endpoints hold keys.
     shown: String,
-    next_id: Arc<AtomicU64>,
+    next_id: AtomicU64,
 }
 
 #[derive(Serialize)]
-struct Question<'a, P> {
+struct Question<'a> {
     jsonrpc: &'static str,
     id: u64,
     method: &'a str,
-    params: P,
+    params: &'a RawValue,
 }
 
 #[derive(Deserialize)]
@@ -105,12 +53,9 @@ struct ErrorObject {
     data: serde_json::Value,
 }
 
-impl Rpc {
+impl Endpoint {
     /// An endpoint at `url`, `http` or `https`. Nothing is sent yet.
-    ///
-    /// # Errors
-    /// [`RpcError::Fatal`] if the text is no such URL.
-    pub fn new(url: &str) -> Result<Self, RpcError> {
+    pub(super) fn new(url: &str) -> Result<Self, RpcError> {
         let fatal = |problem: &str| RpcError::Fatal {
             endpoint: "the RPC URL".to_owned(),
             problem: problem.to_owned(),
@@ -127,37 +72,32 @@ impl Rpc {
         };
         crate::tls::install_provider();
         let http = reqwest::Client::builder()
-            .timeout(CALL_LIMIT)
             .connect_timeout(Duration::from_secs(5))
             .tcp_nodelay(true)
             .build()
             .map_err(|error| fatal(&format!("no HTTP client could be made for it: {error}")))?;
-        Ok(Self { http, url, shown, next_id: Arc::new(AtomicU64::new(1)) })
+        Ok(Self { http, url, shown, next_id: AtomicU64::new(1) })
     }
 
     /// Scheme, host and port of the endpoint.
-    #[must_use]
-    pub fn endpoint(&self) -> &str {
+    pub(super) fn shown(&self) -> &str {
         &self.shown
     }
 
-    pub(crate) async fn call<P: Serialize, R: DeserializeOwned>(
+    /// Puts one question, and waits no longer than `limit` for the whole answer.
+    pub(super) async fn call<R: DeserializeOwned>(
         &self,
         method: &'static str,
-        params: P,
+        params: &RawValue,
+        limit: Duration,
     ) -> Result<R, RpcError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let question = Question { jsonrpc: "2.0", id, method, params };
-        let reply = self
-            .http
-            .post(self.url.clone())
-            .json(&question)
-            .send()
-            .await
-            .map_err(|error| self.transient(method, causes(error.without_url())))?;
+        let silent = |error: reqwest::Error| self.transient(method, causes(error.without_url()));
+        let reply =
+            self.http.post(self.url.clone()).timeout(limit).json(&question).send().await.map_err(silent)?;
         let status = reply.status();
-        let body =
-            reply.bytes().await.map_err(|error| self.transient(method, causes(error.without_url())))?;
+        let body = reply.bytes().await.map_err(silent)?;
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) {
             return Err(RpcError::Fatal {
                 endpoint: self.shown.clone(),
@@ -255,12 +195,12 @@ pub(crate) fn causes(error: impl std::error::Error) -> String {
 mod tests {
     use super::*;
 
-    fn rpc() -> Rpc {
-        Rpc::new("http://user:pass@127.0.0.1:1/key-in-the-path").expect("a URL")
+    fn endpoint() -> Endpoint {
+        Endpoint::new("http://user:pass@127.0.0.1:1/key-in-the-path").expect("a URL")
     }
 
     fn read(body: &str) -> Result<String, RpcError> {
-        rpc().read("eth_call", 7, StatusCode::OK, body.as_bytes())
+        endpoint().read("eth_call", 7, StatusCode::OK, body.as_bytes())
     }
 
     #[test]
@@ -300,7 +240,7 @@ mod tests {
     #[test]
     fn an_url_that_is_none_is_refused_with_the_form_that_is_wanted() {
         for wrong in ["", "localhost:8545", "ws://localhost:8545", "ipc:///tmp/a"] {
-            let error = Rpc::new(wrong).expect_err(wrong);
+            let error = Endpoint::new(wrong).expect_err(wrong);
             assert!(error.to_string().contains("http://"), "{error}");
         }
     }

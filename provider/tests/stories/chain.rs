@@ -148,9 +148,10 @@ async fn an_order_is_bid_on_won_paid_and_closed_over_two_restarts() {
     let mut daemon = Daemon::start(&market, &database).await;
     mined(&market.tenant, &Call::CloseLease { lease: order, reason: CloseReason::TENANT }).await;
     daemon
-        .until("all that was earned to be withdrawn", async |store| {
+        .until("every whole unit that was earned to be withdrawn", async |store| {
             let row = store.lease(order).await.expect("read").expect("won");
-            matches!(row.state, LeaseState::Closed { ended_at, .. } if row.paid_until == ended_at)
+            let LeaseState::Closed { ended_at, .. } = row.state else { return false };
+            row.lease.rate.cost_down(ended_at - row.paid_until).expect("small") == Amount::ZERO
         })
         .await;
     let row = daemon.store.lease(order).await.expect("read").expect("won");

@@ -2,6 +2,7 @@
 
 mod anvil;
 mod deployment;
+mod faults;
 mod gateway;
 mod money;
 mod sending;

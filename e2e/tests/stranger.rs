@@ -59,7 +59,7 @@ impl Stranger {
 #[ignore = "runs on the bench: cargo e2e test stranger"]
 async fn stranger_at_the_gateway() {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    each_is_turned_away_for_its_own_reason().await.unwrap();
+    Box::pin(each_is_turned_away_for_its_own_reason()).await.unwrap();
 }
 
 async fn each_is_turned_away_for_its_own_reason() -> Result<()> {

@@ -11,6 +11,7 @@ use crate::api::{
     self, ErrorBody, ErrorKind, GatewayStatus, LeaseStatus, LogsQuery, NonceAnswer, OrderAnswer, Secrets,
 };
 use crate::auth::{Domain, GatewayRequest, Target};
+use crate::reader::Provider;
 use crate::rpc::{causes, clean};
 use crate::wallet::Wallet;
 
@@ -100,13 +101,28 @@ impl GatewayClient {
     /// # Errors
     /// [`ClientError::BadUri`] if `uri` is not an https URL.
     pub fn new(provider: Address, uri: &str, spki: Hash, domain: Domain) -> Result<Self, ClientError> {
+        Self::pinned(provider, uri, vec![spki], domain)
+    }
+
+    /// The gateway of a provider as the registry has it: while one key replaces another, it may hold either. Nothing is sent
+    /// yet.
+    ///
+    /// # Errors
+    /// [`ClientError::BadUri`] if it registered no https URL.
+    pub fn of(record: &Provider, domain: Domain) -> Result<Self, ClientError> {
+        let old = record.old_spki.map(|(old, _)| old);
+        let keys = [record.spki_hash].into_iter().chain(old).collect();
+        Self::pinned(record.address, &record.uri, keys, domain)
+    }
+
+    fn pinned(provider: Address, uri: &str, keys: Vec<Hash>, domain: Domain) -> Result<Self, ClientError> {
         let bad = || ClientError::BadUri { provider, uri: clean(uri) };
         let base: Url = uri.parse().map_err(|_| bad())?;
         if base.scheme() != "https" || base.host_str().is_none() {
             return Err(bad());
         }
         let unusable = |problem: String| ClientError::Unreachable { provider, uri: clean(uri), problem };
-        let tls = crate::tls::pinned(spki).map_err(|error| unusable(error.to_string()))?;
+        let tls = crate::tls::pinned(keys).map_err(|error| unusable(error.to_string()))?;
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .https_only(true)

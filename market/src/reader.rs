@@ -259,6 +259,14 @@ pub struct Provider {
     pub active_leases: u32,
 }
 
+impl Provider {
+    /// Whether the gateway may present the key with this SHA-256 now.
+    #[must_use]
+    pub fn has_gateway_key(&self, spki: Hash) -> bool {
+        self.spki_hash == spki || self.old_spki.is_some_and(|(old, _)| old == spki)
+    }
+}
+
 /// The numbers that governance set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParamValues {

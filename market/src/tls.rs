@@ -30,10 +30,10 @@ pub fn spki_hash(certificate_der: &[u8]) -> Result<Hash, Error> {
     Ok(Hash(Sha256::digest(parsed.subject_public_key_info().as_ref()).into()))
 }
 
-/// A client configuration that trusts exactly the key with this SHA-256.
-pub(crate) fn pinned(spki: Hash) -> Result<ClientConfig, Error> {
+/// A client configuration that trusts exactly the keys with these SHA-256.
+pub(crate) fn pinned(keys: Vec<Hash>) -> Result<ClientConfig, Error> {
     let provider = Arc::new(ring::default_provider());
-    let verifier = Arc::new(PinnedKey { spki, provider: Arc::clone(&provider) });
+    let verifier = Arc::new(PinnedKeys { keys, provider: Arc::clone(&provider) });
     Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
@@ -42,12 +42,12 @@ pub(crate) fn pinned(spki: Hash) -> Result<ClientConfig, Error> {
 }
 
 #[derive(Debug)]
-struct PinnedKey {
-    spki: Hash,
+struct PinnedKeys {
+    keys: Vec<Hash>,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for PinnedKey {
+impl ServerCertVerifier for PinnedKeys {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -56,7 +56,7 @@ impl ServerCertVerifier for PinnedKey {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if spki_hash(end_entity)? == self.spki {
+        if self.keys.contains(&spki_hash(end_entity)?) {
             Ok(ServerCertVerified::assertion())
         } else {
             Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))

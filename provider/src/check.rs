@@ -138,7 +138,7 @@ async fn registry(chain: &Chain, config: &Config, key: Option<&GatewayKey>) -> a
     );
     if let Some(key) = key {
         ensure!(
-            record.spki_hash == key.spki_hash(),
+            record.has_gateway_key(key.spki_hash()),
             "the registry has gateway key {}, but gateway.tlsDir holds {}: update the registry or restore the key",
             record.spki_hash,
             key.spki_hash()

@@ -17,6 +17,7 @@ use bidengine::{Policy, Tariff};
 use manifests::money::Amount;
 use manifests::objects::{Cidr, Overcommit};
 use manifests::order::Address;
+use market::deploy::AddressBook;
 
 use crate::inventory::quantity::{Rounding, units};
 use crate::store::DatabaseUrl;
@@ -67,9 +68,12 @@ pub struct Config {
 pub struct Chain {
     /// `chain.rpc`: URL of a JSON-RPC endpoint. Required.
     pub rpc: String,
-    /// `chain.chainId`: the chain's id. Required. An endpoint on another chain is refused.
+    /// `chain.addresses`: the addresses file that `berth market deploy` wrote. It says chain, market and first block, in place
+    /// of the three keys below, and the code of every contract, which is checked at the start. Default: none.
+    pub addresses: Option<AddressBook>,
+    /// `chain.chainId`: the chain's id. Required without `chain.addresses`. An endpoint on another chain is refused.
     pub chain_id: u64,
-    /// `chain.market`: address of the Market contract. Required.
+    /// `chain.market`: address of the Market contract. Required without `chain.addresses`.
     pub market: Address,
     /// `chain.startBlock`: where following begins in a new database. Default 0. The block in which the Market was deployed
     /// saves reading what came before.
@@ -315,9 +319,27 @@ impl Chain {
     fn read(root: &mut Section<'_>) -> Option<Self> {
         let mut chain = root.section("chain");
         let rpc = chain.text("rpc", "a URL such as http://127.0.0.1:8545");
-        let chain_id = chain.required("chainId", "the chain's number");
-        let market = chain.required("market", "the Market contract's address");
-        let start_block = chain.or("startBlock", "a block height", 0);
+        let addresses = Self::addresses(&mut chain);
+        let (chain_id, market, start_block) = match &addresses {
+            Some(Some(book)) => {
+                for key in ["chainId", "market", "startBlock"] {
+                    if chain.optional::<String>(key, "").is_none_or(|said| said.is_some()) {
+                        chain.problem(key, "is said by chain.addresses: leave one of the two out");
+                    }
+                }
+                (Some(book.chain_id), Some(book.contracts().market), Some(book.block))
+            }
+            Some(None) => (
+                chain.required("chainId", "the chain's number"),
+                chain.required("market", "the Market contract's address"),
+                chain.or("startBlock", "a block height", 0),
+            ),
+            // One problem is enough: the keys need not be there.
+            None => {
+                let _ = ["chainId", "market", "startBlock"].map(|key| chain.optional::<String>(key, ""));
+                (None, None, None)
+            }
+        };
         let poll_interval = chain.duration("pollInterval", Duration::from_millis(250));
         let mut depth = chain.section("confirmations");
         let start = depth.or("start", "a number of blocks", 1);
@@ -326,12 +348,26 @@ impl Chain {
         chain.finish();
         Some(Self {
             rpc: rpc?,
+            addresses: addresses?,
             chain_id: chain_id?,
             market: market?,
             start_block: start_block?,
             poll_interval: poll_interval?,
             confirmations: Confirmations { start: start?, teardown: teardown? },
         })
+    }
+
+    /// The addresses file, if one is named; `None` if it cannot be used.
+    fn addresses(chain: &mut Section<'_>) -> Option<Option<AddressBook>> {
+        let named: Option<PathBuf> = chain.optional("addresses", "the path of an addresses file")?;
+        let Some(path) = named else { return Some(None) };
+        match AddressBook::load(&path) {
+            Ok(book) => Some(Some(book)),
+            Err(error) => {
+                chain.problem("addresses", &format!("cannot be used: {error}"));
+                None
+            }
+        }
     }
 }
 
@@ -536,7 +572,10 @@ mod tests {
         let uncommented: Vec<String> = EXAMPLE
             .lines()
             .filter(|line| {
-                !line.contains("kubeconfig:") && !line.contains("section:") && !line.contains("sources:")
+                !line.contains("addresses: /")
+                    && !line.contains("kubeconfig:")
+                    && !line.contains("section:")
+                    && !line.contains("sources:")
             })
             .filter(|line| !line.contains("untimeClass:") && !line.contains("portHost:"))
             .filter(|line| !line.contains("addressPool:"))
@@ -616,6 +655,47 @@ mod tests {
         assert_eq!(config.chain.poll_interval, Duration::from_millis(20));
         let sources: Vec<_> = config.ingress.sources.iter().map(ToString::to_string).collect();
         assert_eq!(sources, ["10.0.0.0/8", "fd00::/8"]);
+    }
+
+    #[test]
+    fn an_addresses_file_says_chain_market_and_first_block() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("addresses.json");
+        let placed = |digit: char| {
+            let address = digit.to_string().repeat(40);
+            serde_json::json!({"address": format!("0x{address}"), "codeHash": format!("0x{}", "0".repeat(64))})
+        };
+        let nobody = format!("0x{}", "0".repeat(40));
+        let book = serde_json::json!({
+            "version": 1, "chainId": 7, "block": 9, "deployer": nobody,
+            "contracts": {
+                "token": placed('1'), "timelock": placed('2'), "params": placed('3'), "registry": placed('4'),
+                "auditors": placed('5'), "market": placed('6'), "lens": placed('7'),
+            },
+            "plan": {
+                "token": null, "delay": 0, "proposers": [], "executors": [], "guardian": nobody, "treasury": nobody,
+                "salt": format!("0x{}", "0".repeat(64)),
+            },
+        });
+        std::fs::write(&file, book.to_string()).expect("written");
+        let named = format!("chain:\n  addresses: {}", file.display());
+        let both = EXAMPLE.replace("chain:", &named);
+        let told = format!("{:#}", Config::parse(&both, none).expect_err("said twice"));
+        assert!(
+            told.contains("chain.market is said by chain.addresses") && told.contains("chain.chainId"),
+            "{told}"
+        );
+        let alone: Vec<&str> =
+            both.lines().filter(|line| !line.contains("chainId:") && !line.contains("  market:")).collect();
+        let config = Config::parse(&alone.join("\n"), none).expect("good");
+        assert_eq!((config.chain.chain_id, config.chain.start_block), (7, 9));
+        assert_eq!(config.chain.market, config.chain.addresses.expect("kept").contracts().market);
+        std::fs::write(&file, "{}").expect("written");
+        let told = format!("{:#}", Config::parse(&alone.join("\n"), none).expect_err("no file"));
+        assert!(
+            told.contains("chain.addresses cannot be used") && !told.contains("missing: write"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -231,7 +231,12 @@ pub(crate) fn open_wallet(config: &Config) -> anyhow::Result<Wallet> {
 }
 
 pub(crate) async fn reach_chain(config: &Config) -> anyhow::Result<Chain> {
-    let chain = Chain::connect(&config.chain.rpc, config.chain.chain_id, config.chain.market).await;
+    let settings = &config.chain;
+    if let Some(book) = &settings.addresses {
+        let chain = book.connect(&settings.rpc).await;
+        return chain.context("the market cannot be used: check chain.rpc and chain.addresses");
+    }
+    let chain = Chain::connect(&settings.rpc, settings.chain_id, settings.market).await;
     chain.context("the market cannot be used: check chain.rpc, chain.chainId and chain.market")
 }
 
@@ -252,7 +257,7 @@ async fn connect_chain(config: &Config, spki_hash: Hash) -> anyhow::Result<(Chai
         ),
     }
     let registered = chain.provider(provider, At::Latest).await.context("failed to read the registry")?;
-    if let Some(registered) = registered.filter(|registered| registered.spki_hash != spki_hash) {
+    if let Some(registered) = registered.filter(|registered| !registered.has_gateway_key(spki_hash)) {
         warn!(
             ours = %spki_hash,
             registered = %registered.spki_hash,

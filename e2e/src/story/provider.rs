@@ -13,6 +13,7 @@ use super::world::World;
 use crate::access::Access;
 use crate::accounts::Account;
 use crate::addresses::NODE_NAME;
+use crate::deployment::ADDRESSES;
 use crate::ingress::WayIn;
 use crate::process::Process;
 use crate::{kubectl, wait, workspace};
@@ -61,8 +62,7 @@ impl Provider {
             r#"
 chain:
   rpc: "{rpc}"
-  chainId: {chain_id}
-  market: "{market}"
+  addresses: {folder}/{ADDRESSES}
   pollInterval: 50ms
 wallet:
   keystore: {keystore}
@@ -102,14 +102,12 @@ pricing:
   minimumMonthly: "1.00"
 "#,
             rpc = self.access.rpc,
-            market = world.chain.contracts().market,
             keystore = keystore.display(),
             password_file = password_file.display(),
             provider = self.address,
             kubeconfig = self.access.kubeconfig.display(),
             namespace = self.namespace,
             domain = self.domain,
-            chain_id = self.access.chain_id,
             gateway = self.access.gateway,
             metrics = self.access.metrics,
             uri = self.access.gateway_uri(),

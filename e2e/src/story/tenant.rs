@@ -12,6 +12,7 @@ use tokio::process::{Child, Command};
 
 use super::world::World;
 use crate::accounts::Account;
+use crate::deployment::ADDRESSES;
 use crate::workspace;
 
 /// The exit code of `berth up` when nobody bids.
@@ -51,11 +52,10 @@ impl Tenant {
     pub(super) async fn settle(world: &World, account: &Account) -> Result<Self> {
         let home = world.folder.join(&account.name);
         let tenant = Self { account: account.clone(), home };
-        let contracts = world.chain.contracts();
-        let (chain_id, market) = (world.chain.chain_id().to_string(), contracts.market.to_string());
         let mut add = tenant.command(&["context", "add", "bench", "--rpc", &world.access.rpc])?;
-        add.args(["--chain-id", &chain_id, "--market", &market]);
-        add.arg("--keystore")
+        add.arg("--addresses")
+            .arg(world.folder.join(ADDRESSES))
+            .arg("--keystore")
             .arg(&tenant.account.keystore)
             .arg("--password-file")
             .arg(&tenant.account.password_file);

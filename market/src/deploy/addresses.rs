@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Plan;
 use crate::call::keccak256;
-use crate::chain::{Chain, Contracts};
-use crate::rpc::{Rpc, RpcError};
+use crate::chain::{Chain, ConnectError, Contracts};
+use crate::rpc::RpcError;
 
 /// The form of the file.
 const VERSION: u32 = 1;
@@ -191,18 +191,21 @@ impl AddressBook {
         }
     }
 
-    /// Connects to the market through the endpoint at `rpc_url`, and makes sure that the chain, the code of every contract and
+    /// Connects to the market through the endpoints at `rpc_url`, and makes sure that the chain, the code of every contract and
     /// the contracts that the market works with are those of the file.
     ///
     /// # Errors
     /// [`AddressesError`], in sentences that say what to do.
     pub async fn connect(&self, rpc_url: &str) -> Result<Chain, AddressesError> {
-        let chain = Chain::of(Rpc::new(rpc_url)?, self.chain_id, self.contracts());
-        let have = chain.rpc.chain_id().await?;
-        if have != self.chain_id {
-            return Err(AddressesError::OtherChain { book: self.chain_id, have });
-        }
-        chain.rpc.want_chain(have);
+        let Chain { rpc, .. } = Chain::bare(rpc_url, self.chain_id).await.map_err(|error| match error {
+            ConnectError::WrongChain { want, have, .. } => AddressesError::OtherChain { book: want, have },
+            ConnectError::Rpc(error) => AddressesError::Rpc(error),
+            // Only asked of a market.
+            ConnectError::NoCode { .. } | ConnectError::NotAMarket { .. } | ConnectError::NoLens { .. } => {
+                AddressesError::OtherParts { market: self.contracts.market.address }
+            }
+        })?;
+        let chain = Chain::of(rpc, self.chain_id, self.contracts());
         for (part, Placed { address, code_hash }) in self.contracts.named() {
             let have = keccak256(&chain.rpc.code(*address).await?);
             if have != *code_hash {

@@ -5,6 +5,7 @@ mod deployment;
 mod faults;
 mod gateway;
 mod money;
+mod rotation;
 mod sending;
 mod silence;
 mod strangers;

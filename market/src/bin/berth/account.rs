@@ -90,7 +90,7 @@ impl Account {
     /// The gateway of a provider, pinned to its registered key.
     pub(crate) fn gateway(&self, provider: &Provider) -> anyhow::Result<GatewayClient> {
         let domain = self.chain.gateway_domain();
-        Ok(GatewayClient::new(provider.address, &provider.uri, provider.spki_hash, domain)?)
+        Ok(GatewayClient::of(provider, domain)?)
     }
 }
 

@@ -98,12 +98,15 @@ pub(crate) struct AddContext {
     /// JSON-RPC endpoint of the chain: http://host:port or https://host/path.
     #[arg(long)]
     pub(crate) rpc: String,
+    /// The market's addresses file, as `berth market deploy` wrote it.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["chain_id", "market"])]
+    pub(crate) addresses: Option<PathBuf>,
     /// The chain's id; an endpoint on another chain is refused.
-    #[arg(long)]
-    pub(crate) chain_id: u64,
+    #[arg(long, required_unless_present = "addresses")]
+    pub(crate) chain_id: Option<u64>,
     /// Address of the Market contract.
-    #[arg(long)]
-    pub(crate) market: Address,
+    #[arg(long, required_unless_present = "addresses")]
+    pub(crate) market: Option<Address>,
     /// Key file (Web3 Secret Storage, version 3).
     #[arg(long, value_name = "FILE")]
     pub(crate) keystore: PathBuf,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use manifests::order::Address;
+use market::deploy::AddressBook;
 use market::wallet::Wallet;
 use serde::{Deserialize, Serialize};
 
@@ -150,6 +151,7 @@ fn add_context(add: AddContext) -> anyhow::Result<(String, Context)> {
     let AddContext {
         name,
         rpc,
+        addresses,
         chain_id,
         market,
         keystore,
@@ -164,6 +166,17 @@ fn add_context(add: AddContext) -> anyhow::Result<(String, Context)> {
         return Err(Ending::error(Ending::USAGE, sentence));
     }
     market::rpc::Rpc::new(&rpc).map_err(|error| Ending::error(Ending::USAGE, error.to_string()))?;
+    let (chain_id, market) = match (addresses, chain_id, market) {
+        (Some(file), ..) => {
+            let book =
+                AddressBook::load(&file).map_err(|error| Ending::error(Ending::USAGE, error.to_string()))?;
+            (book.chain_id, book.contracts().market)
+        }
+        (None, Some(chain_id), Some(market)) => (chain_id, market),
+        (None, ..) => {
+            return Err(Ending::error(Ending::USAGE, "name --addresses, or --chain-id and --market"));
+        }
+    };
     let mapping = Mapping {
         translate: translate.into_iter().collect(),
         exchange_rates: exchange_rate.into_iter().collect(),

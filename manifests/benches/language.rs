@@ -12,7 +12,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use libyaml_safer::{EventData, Parser};
 use manifests::decision::{Placement, Replica, Takes};
-use manifests::objects::{GatewayRef, Given, LeaseContext, Overcommit, Settings, render};
+use manifests::objects::{GatewayRef, Given, LeaseContext, Settings, render};
 use manifests::order::{Address, LeaseId};
 use manifests::{Deployment, parse};
 
@@ -123,24 +123,17 @@ fn lease(deployment: &Deployment) -> LeaseContext {
 
 fn settings() -> Settings {
     let network = |text: &str| text.parse().expect("a network");
+    let gateway = GatewayRef {
+        name: "berth".to_owned(),
+        namespace: "berth-gateway".to_owned(),
+        section: Some("http".to_owned()),
+    };
     Settings {
-        ingress_domain: "apps.provider.example".to_owned(),
-        gateway: GatewayRef {
-            name: "berth".to_owned(),
-            namespace: "berth-gateway".to_owned(),
-            section: Some("http".to_owned()),
-        },
         gateway_sources: vec![network("192.0.2.1/32")],
         dns_servers: vec![network("192.0.2.1/32")],
         closed_networks: vec![network("198.51.100.0/24"), network("2001:db8::/32")],
         user_namespace_nodes: BTreeSet::from(["node-a".to_owned()]),
-        api_servers: Vec::new(),
-        port_host: "provider.example".to_owned(),
-        gpu_runtime_class: None,
-        runtime_class: None,
-        storage_classes: BTreeMap::new(),
-        address_pool: None,
-        overcommit: Overcommit::default(),
+        ..Settings::of("apps.provider.example", gateway, "provider.example")
     }
 }
 

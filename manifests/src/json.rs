@@ -18,16 +18,19 @@ pub(crate) enum Keys {
 
 /// Writes a value of one of this crate's types.
 pub(crate) fn write<T: Serialize + ?Sized>(value: &T, keys: Keys) -> Vec<u8> {
-    let mut out = Vec::with_capacity(2048);
-    value
-        .serialize(&mut Writer { out: &mut out, keys })
-        .expect("the types of this crate are made of what is written here");
-    out
+    let mut writer = Writer { out: Vec::with_capacity(2048), keys, fields: Vec::new(), aside: Vec::new() };
+    value.serialize(&mut writer).expect("the types of this crate are made of what is written here");
+    writer.out
 }
 
-struct Writer<'o> {
-    out: &'o mut Vec<u8>,
+struct Writer {
+    out: Vec<u8>,
     keys: Keys,
+    /// Of the objects that are still open, each field with where it begins and ends, its comma included; those of the
+    /// innermost last.
+    fields: Vec<(&'static str, usize, usize)>,
+    /// Room for the fields of an object while they change places.
+    aside: Vec<u8>,
 }
 
 /// A value that the canonical form does not know.
@@ -48,7 +51,7 @@ impl ser::Error for NotWritten {
     }
 }
 
-impl Writer<'_> {
+impl Writer {
     fn text(&mut self, text: &str) {
         let bytes = text.as_bytes();
         self.out.push(b'"');
@@ -130,11 +133,11 @@ fn not_written<T>(what: &str) -> Result<T, NotWritten> {
     Err(NotWritten(what.to_owned()))
 }
 
-impl<'w, 'o> ser::Serializer for &'w mut Writer<'o> {
+impl<'w> ser::Serializer for &'w mut Writer {
     type Ok = ();
     type Error = NotWritten;
-    type SerializeSeq = List<'w, 'o>;
-    type SerializeStruct = Object<'w, 'o>;
+    type SerializeSeq = List<'w>;
+    type SerializeStruct = Object<'w>;
     type SerializeTuple = Impossible<(), NotWritten>;
     type SerializeTupleStruct = Impossible<(), NotWritten>;
     type SerializeTupleVariant = Impossible<(), NotWritten>;
@@ -193,11 +196,11 @@ impl<'w, 'o> ser::Serializer for &'w mut Writer<'o> {
     fn serialize_struct(
         self,
         _name: &'static str,
-        length: usize,
+        _length: usize,
     ) -> Result<Self::SerializeStruct, NotWritten> {
         self.out.push(b'{');
-        let start = self.out.len();
-        Ok(Object { writer: self, start, fields: Vec::with_capacity(length) })
+        let (start, first) = (self.out.len(), self.fields.len());
+        Ok(Object { writer: self, start, first })
     }
 
     fn serialize_i8(self, _value: i8) -> Outcome {
@@ -287,12 +290,12 @@ impl<'w, 'o> ser::Serializer for &'w mut Writer<'o> {
     }
 }
 
-struct List<'w, 'o> {
-    writer: &'w mut Writer<'o>,
+struct List<'w> {
+    writer: &'w mut Writer,
     empty: bool,
 }
 
-impl ser::SerializeSeq for List<'_, '_> {
+impl ser::SerializeSeq for List<'_> {
     type Ok = ();
     type Error = NotWritten;
 
@@ -309,46 +312,48 @@ impl ser::SerializeSeq for List<'_, '_> {
     }
 }
 
-struct Object<'w, 'o> {
-    writer: &'w mut Writer<'o>,
+struct Object<'w> {
+    writer: &'w mut Writer,
     /// Where the first field begins in the output.
     start: usize,
-    /// Keys, and where each field ends, its comma included.
-    fields: Vec<(&'static str, usize)>,
+    /// Where its fields begin among those of all open objects.
+    first: usize,
 }
 
-impl ser::SerializeStruct for Object<'_, '_> {
+impl ser::SerializeStruct for Object<'_> {
     type Ok = ();
     type Error = NotWritten;
 
     fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Outcome {
         // Names of fields are ours and need no escapes.
         let out = &mut self.writer.out;
+        let from = out.len();
         out.push(b'"');
         out.extend_from_slice(key.as_bytes());
         out.extend_from_slice(b"\":");
         value.serialize(&mut *self.writer)?;
         self.writer.out.push(b',');
-        self.fields.push((key, self.writer.out.len()));
+        self.writer.fields.push((key, from, self.writer.out.len()));
         Ok(())
     }
 
     fn end(self) -> Outcome {
-        let Object { writer, start, fields } = self;
-        if writer.keys == Keys::Sorted && !fields.is_sorted() {
-            let written = writer.out.split_off(start);
-            let starts = std::iter::once(start).chain(fields.iter().map(|(_, end)| *end));
-            let mut pieces: Vec<_> =
-                fields.iter().zip(starts).map(|((key, end), from)| (*key, from, *end)).collect();
-            pieces.sort_unstable();
-            for (_, from, end) in pieces {
-                writer.out.extend_from_slice(&written[from - start..end - start]);
+        let Object { writer: Writer { out, keys, fields, aside }, start, first } = self;
+        let own = &mut fields[first..];
+        if *keys == Keys::Sorted && !own.is_sorted_by_key(|(key, ..)| *key) {
+            own.sort_unstable_by_key(|(key, ..)| *key);
+            aside.clear();
+            aside.extend_from_slice(&out[start..]);
+            out.truncate(start);
+            for (_, from, end) in own {
+                out.extend_from_slice(&aside[*from - start..*end - start]);
             }
         }
-        match writer.out.last_mut() {
-            Some(last) if !fields.is_empty() => *last = b'}',
-            _ => writer.out.push(b'}'),
+        match out.last_mut() {
+            Some(last) if fields.len() > first => *last = b'}',
+            _ => out.push(b'}'),
         }
+        fields.truncate(first);
         Ok(())
     }
 }

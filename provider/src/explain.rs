@@ -57,10 +57,13 @@ fn tell(row: &DecisionRow) -> anyhow::Result<String> {
                     "placement    unit {} on {}: {} milli-cpu, {} bytes of memory, {} bytes of storage",
                     replica.unit, replica.node, takes.cpu_milli, takes.memory_bytes, takes.ephemeral_bytes
                 )?;
-                match &takes.gpu {
-                    Some(gpu) => writeln!(text, ", {} × {}", gpu.count, gpu.pool)?,
-                    None => writeln!(text)?,
+                if let Some(gpu) = &takes.gpu {
+                    write!(text, ", {} × {}", gpu.count, gpu.pool)?;
                 }
+                for (class, bytes) in &takes.volumes {
+                    write!(text, ", {bytes} bytes of class {class}")?;
+                }
+                writeln!(text)?;
             }
             for warning in warnings {
                 writeln!(text, "warning      {warning}")?;
@@ -84,6 +87,12 @@ fn tell(row: &DecisionRow) -> anyhow::Result<String> {
             if gpus.is_empty() { "none".to_owned() } else { gpus.join(", ") },
             if node.schedulable { "" } else { " (takes no pods)" }
         )?;
+    }
+    for (class, bytes) in &inputs.capacity.storage {
+        writeln!(text, "  persistent volumes of class {class}: {bytes} bytes")?;
+    }
+    if inputs.capacity.leased_ips > 0 {
+        writeln!(text, "  addresses to lease: {}", inputs.capacity.leased_ips)?;
     }
     let again = inputs.decide();
     let agrees =

@@ -3,7 +3,6 @@
 //! One replica runs at a time: nothing here elects a leader, and two daemons on one key would spoil each other's
 //! transactions.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -309,25 +308,21 @@ fn bidder_settings(config: &Config) -> bidder::Settings {
 
 fn cluster_settings(config: &Config) -> objects::Settings {
     let (cluster, ingress) = (&config.cluster, &config.ingress);
+    let gateway = objects::GatewayRef {
+        name: ingress.gateway.name.clone(),
+        namespace: ingress.gateway.namespace.clone(),
+        section: ingress.gateway.section.clone(),
+    };
     objects::Settings {
-        ingress_domain: ingress.domain.clone(),
-        gateway: objects::GatewayRef {
-            name: ingress.gateway.name.clone(),
-            namespace: ingress.gateway.namespace.clone(),
-            section: ingress.gateway.section.clone(),
-        },
         gateway_sources: ingress.sources.clone(),
-        port_host: port_host(config),
         dns_servers: cluster.dns_servers.clone(),
         closed_networks: cluster.closed_networks.clone(),
-        // The cluster tells these itself.
-        api_servers: Vec::new(),
-        user_namespace_nodes: BTreeSet::new(),
-        storage_classes: BTreeMap::new(),
         gpu_runtime_class: cluster.gpu_runtime_class.clone(),
         runtime_class: cluster.runtime_class.clone(),
         address_pool: cluster.address_pool.clone().map(address_pool),
         overcommit: cluster.overcommit,
+        // The rest is for the cluster to tell.
+        ..objects::Settings::of(ingress.domain.as_str(), gateway, port_host(config))
     }
 }
 

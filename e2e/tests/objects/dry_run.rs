@@ -7,9 +7,10 @@ use e2e::access::Access;
 use e2e::{cluster, kubectl, wait};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams, ValidationDirective};
+use kube::api::{Patch, PatchParams, PostParams, ValidationDirective};
 use kube::{Api, Client};
 use manifests::objects::Object;
+use provider::leases::apply::api_of;
 use serde_json::{Value, json};
 
 use crate::{Rendered, ours};
@@ -22,18 +23,7 @@ const REALLY: [&str; 4] = ["Namespace", "ResourceQuota", "LimitRange", "ServiceA
 
 /// Applies an object, or only tries to.
 async fn apply(client: &Client, object: &Object, really: bool) -> Result<()> {
-    let (group, version) = object.api_version.split_once('/').unwrap_or(("", &object.api_version));
-    let resource = ApiResource {
-        group: group.to_owned(),
-        version: version.to_owned(),
-        api_version: object.api_version.clone(),
-        kind: object.kind.clone(),
-        plural: object.plural.clone(),
-    };
-    let api: Api<DynamicObject> = match &object.namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-        None => Api::all_with(client.clone(), &resource),
-    };
+    let api = api_of(client, object);
     let params = PatchParams {
         dry_run: !really,
         field_validation: Some(ValidationDirective::Strict),

@@ -41,6 +41,29 @@ pub struct Settings {
     pub overcommit: Overcommit,
 }
 
+impl Settings {
+    /// A cluster that is reached this way and of which nothing else is known: it closes no network of its own and offers nothing
+    /// beyond containers.
+    #[must_use]
+    pub fn of(ingress_domain: impl Into<String>, gateway: GatewayRef, port_host: impl Into<String>) -> Self {
+        Self {
+            ingress_domain: ingress_domain.into(),
+            gateway,
+            gateway_sources: Vec::new(),
+            port_host: port_host.into(),
+            dns_servers: Vec::new(),
+            closed_networks: Vec::new(),
+            api_servers: Vec::new(),
+            user_namespace_nodes: BTreeSet::new(),
+            gpu_runtime_class: None,
+            runtime_class: None,
+            storage_classes: BTreeMap::new(),
+            address_pool: None,
+            overcommit: Overcommit::default(),
+        }
+    }
+}
+
 /// A Gateway of the Gateway API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewayRef {

@@ -4,6 +4,7 @@
 //! `secretRef` is covered wherever it is, through aliases too, and of text that could not be read nothing is shown beyond
 //! the place where reading stopped.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -50,7 +51,8 @@ impl Source {
     /// Takes a document in; any bytes will do.
     pub fn new(bytes: &[u8]) -> Self {
         // Of what is too long or in another encoding not one line is known to be what it seems.
-        let text = if bytes.len() > MAX_DOCUMENT_BYTES { None } else { decode(bytes).ok() };
+        let text =
+            if bytes.len() > MAX_DOCUMENT_BYTES { None } else { decode(bytes).ok().map(Cow::into_owned) };
         let text = text.unwrap_or_default();
         let mut scan = Scan::default();
         if guarded(|| scan.read(&text)) != Some(Ok(())) {

@@ -6,9 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use manifests::decision::{GpuTake, Placement, Replica, Takes};
 use manifests::gpu::Gpu;
 use manifests::manifest::{Group, Service};
-use manifests::objects::{
-    AddressPool, GatewayRef, Given, LeaseContext, Overcommit, SecretValue, Settings, StorageClass,
-};
+use manifests::objects::{AddressPool, GatewayRef, Given, LeaseContext, SecretValue, Settings, StorageClass};
 use manifests::order::{Address, LeaseId};
 
 /// The lease that most tests are about.
@@ -26,21 +24,18 @@ pub(crate) fn settings() -> Settings {
     let class = |word: &str, name: &str, id_mapped| {
         (word.to_owned(), StorageClass { name: name.to_owned(), id_mapped, expandable: true })
     };
+    let gateway = GatewayRef {
+        name: "berth".to_owned(),
+        namespace: "berth-gateway".to_owned(),
+        section: Some("http".to_owned()),
+    };
     Settings {
-        ingress_domain: "apps.provider.example".to_owned(),
-        gateway: GatewayRef {
-            name: "berth".to_owned(),
-            namespace: "berth-gateway".to_owned(),
-            section: Some("http".to_owned()),
-        },
         gateway_sources: vec![network("192.0.2.1/32")],
-        port_host: "provider.example".to_owned(),
         dns_servers: vec![network("192.0.2.1/32")],
         closed_networks: vec![network("198.51.100.0/24"), network("2001:db8::/32")],
         api_servers: vec![SocketAddr::from(([203, 0, 113, 1], 6443))],
         user_namespace_nodes: BTreeSet::from(NODES.map(str::to_owned)),
         gpu_runtime_class: Some("nvidia".to_owned()),
-        runtime_class: None,
         storage_classes: BTreeMap::from([
             class("default", "plain", false),
             class("beta1", "plain", false),
@@ -52,7 +47,7 @@ pub(crate) fn settings() -> Settings {
             annotations: BTreeMap::from([("metallb.io/address-pool".to_owned(), "tenants".to_owned())]),
             sharing_annotation: Some("metallb.io/allow-shared-ip".to_owned()),
         }),
-        overcommit: Overcommit::default(),
+        ..Settings::of("apps.provider.example", gateway, "provider.example")
     }
 }
 

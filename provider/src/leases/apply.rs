@@ -26,7 +26,7 @@ pub const FIELD_MANAGER: &str = "berth-provider";
 const CALL: Duration = Duration::from_secs(15);
 
 /// How long something that was taken away may take to be gone; after that the next turn goes on.
-const GOING: Duration = Duration::from_secs(10);
+const GOING: Duration = Duration::from_secs(3);
 
 /// How long a quota that has just grown may take to let claims grow: the API server notes its new limits by and by.
 const QUOTA_NOTED: Duration = Duration::from_secs(3);
@@ -89,7 +89,7 @@ impl Applier {
     async fn apply_one(&self, object: &Object) -> kube::Result<()> {
         let params = PatchParams::apply(FIELD_MANAGER).force();
         // Only whether it was taken is of interest, so nothing of the answer is read that may hold a secret.
-        let (api, patch) = (self.api_of(object), Patch::Apply(&object.body));
+        let (api, patch) = (api_of(&self.client, object), Patch::Apply(&object.body));
         timely(api.patch_metadata(&object.name, &params, &patch)).await.map(|_| ())
     }
 
@@ -107,7 +107,7 @@ impl Applier {
             }),
             ..DeleteParams::default()
         };
-        let api = self.api_of(object);
+        let api = api_of(&self.client, object);
         let deleted = timely(api.delete(&object.name, &params)).await;
         forgive_absence(deleted).with_context(|| format!("failed to make way for {object:?}"))?;
         let deadline = Instant::now() + GOING;
@@ -195,20 +195,21 @@ impl Applier {
         let api: Api<Namespace> = Api::all(self.client.clone());
         timely(api.get_opt(name)).await.with_context(|| format!("failed to read namespace {name}"))
     }
+}
 
-    fn api_of(&self, object: &Object) -> Api<DynamicObject> {
-        let (group, version) = object.api_version.split_once('/').unwrap_or(("", &object.api_version));
-        let resource = ApiResource {
-            group: group.to_owned(),
-            version: version.to_owned(),
-            api_version: object.api_version.clone(),
-            kind: object.kind.clone(),
-            plural: object.plural.clone(),
-        };
-        match &object.namespace {
-            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
-            None => Api::all_with(self.client.clone(), &resource),
-        }
+/// Where objects of this one's kind and namespace are.
+pub fn api_of(client: &Client, object: &Object) -> Api<DynamicObject> {
+    let (group, version) = object.api_version.split_once('/').unwrap_or(("", &object.api_version));
+    let resource = ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version: object.api_version.clone(),
+        kind: object.kind.clone(),
+        plural: object.plural.clone(),
+    };
+    match &object.namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
     }
 }
 

@@ -6,7 +6,7 @@ use manifests::decision::{Decision, GpuTake, Placement, Replica, Takes};
 use manifests::group::{OrderSpec, spec_hash};
 use manifests::manifest::Manifest;
 use manifests::money::{Amount, Rate};
-use manifests::objects::{GatewayRef, LeaseContext, Overcommit, Settings};
+use manifests::objects::{GatewayRef, LeaseContext, Settings};
 use manifests::order::{
     Address, BlockRef, CloseReason, Fact, Hash, Lease, LeaseId, LogRef, Order, OrderKind,
 };
@@ -212,21 +212,8 @@ fn hash(number: u64) -> Hash {
 
 /// What the cluster is like.
 pub(crate) fn cluster() -> Settings {
-    Settings {
-        ingress_domain: "apps.provider.test".to_owned(),
-        gateway: GatewayRef { name: "shared".to_owned(), namespace: "ingress".to_owned(), section: None },
-        gateway_sources: vec![],
-        dns_servers: vec![],
-        closed_networks: vec![],
-        port_host: "provider.test".to_owned(),
-        api_servers: vec![],
-        user_namespace_nodes: Default::default(),
-        gpu_runtime_class: None,
-        runtime_class: None,
-        storage_classes: Default::default(),
-        address_pool: None,
-        overcommit: Overcommit::default(),
-    }
+    let gateway = GatewayRef { name: "shared".to_owned(), namespace: "ingress".to_owned(), section: None };
+    Settings::of("apps.provider.test", gateway, "provider.test")
 }
 
 /// Where the API server of the small cluster says that it answers.

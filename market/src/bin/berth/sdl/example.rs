@@ -7,7 +7,7 @@ use clap::Args;
 use manifests::decision::{GpuTake, Placement, Replica, Takes};
 use manifests::gpu::Gpu;
 use manifests::manifest::{Group, Service};
-use manifests::objects::{AddressPool, GatewayRef, Given, LeaseContext, Overcommit, Settings, StorageClass};
+use manifests::objects::{AddressPool, GatewayRef, Given, LeaseContext, Settings, StorageClass};
 use manifests::order::{Address, LeaseId};
 
 const TENANT: Address = Address([0x11; 20]);
@@ -33,28 +33,19 @@ impl Cluster {
             let name = format!("berth-{word}");
             (word.to_owned(), StorageClass { name, id_mapped: true, expandable: true })
         };
+        let gateway =
+            GatewayRef { name: "berth".to_owned(), namespace: "berth-gateway".to_owned(), section: None };
         Settings {
-            ingress_domain: self.ingress_domain.clone(),
-            gateway: GatewayRef {
-                name: "berth".to_owned(),
-                namespace: "berth-gateway".to_owned(),
-                section: None,
-            },
-            gateway_sources: Vec::new(),
-            port_host: "ports.provider.example".to_owned(),
-            dns_servers: Vec::new(),
-            closed_networks: Vec::new(),
             api_servers: vec![SocketAddr::from(API_SERVER)],
             user_namespace_nodes: BTreeSet::from([NODE.to_owned()]),
             gpu_runtime_class: Some("nvidia".to_owned()),
-            runtime_class: None,
             storage_classes: BTreeMap::from(["default", "beta1", "beta2", "beta3"].map(class)),
             address_pool: Some(AddressPool {
                 load_balancer_class: None,
                 annotations: BTreeMap::new(),
                 sharing_annotation: Some("metallb.io/allow-shared-ip".to_owned()),
             }),
-            overcommit: Overcommit::default(),
+            ..Settings::of(self.ingress_domain.as_str(), gateway, "ports.provider.example")
         }
     }
 }

@@ -7,6 +7,7 @@ import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC2
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {Multicall} from "@openzeppelin/contracts/utils/Multicall.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
@@ -270,10 +271,11 @@ contract Market is IMarket, EIP712, Multicall, ReentrancyGuardTransient {
     ) external whileOpen {
         Order o = _openOrder(orderId);
         require(block.timestamp <= o.expiresAt() && block.timestamp <= expiresAt, Expired());
-        _requireSpec(orderId, specHash);
         address provider = _bidder(msg.sender, orderId, o.reqBits());
         Bid b = _bids[orderId][provider];
         if (b.state() == BidState.None) {
+            // Once is enough: an order's spec never changes, and a bid that stands here was made for it.
+            _requireSpec(orderId, specHash);
             _requireTerms(rate, reclaim, minBill, o.maxRate(), o.minReclaim(), MAX_MIN_BILL);
         } else {
             _requireTerms(rate, reclaim, minBill, b.rate(), b.reclaim(), b.minBill());
@@ -766,7 +768,7 @@ contract Market is IMarket, EIP712, Multicall, ReentrancyGuardTransient {
     }
 
     function _requireRunway(uint256 have, uint256 need) private view {
-        require(have >= need, RunwayTooShort(have / SCALE, Math.ceilDiv(need, SCALE)));
+        if (have < need) revert RunwayTooShort(have / SCALE, Math.ceilDiv(need, SCALE));
     }
 
     // --- signatures ---
@@ -787,9 +789,12 @@ contract Market is IMarket, EIP712, Multicall, ReentrancyGuardTransient {
     }
 
     function _requireSignature(address signer, bytes32 structHash, bytes calldata signature) private view {
+        bytes32 digest = _hashTypedDataV4(structHash);
+        // The key first: it costs less than to ask whether its account has code, and an account with code may have one.
+        (address recovered,,) = ECDSA.tryRecoverCalldata(digest, signature);
+        if (recovered == signer && signer != address(0)) return;
         require(
-            SignatureChecker.isValidSignatureNowCalldata(signer, _hashTypedDataV4(structHash), signature),
-            BadSignature()
+            SignatureChecker.isValidERC1271SignatureNowCalldata(signer, digest, signature), BadSignature()
         );
     }
 

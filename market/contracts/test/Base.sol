@@ -21,6 +21,7 @@ abstract contract Base {
     /// A dollar an hour is 277.777… units a second: no multiple of S, as real rates are.
     uint80 internal constant RATE = 277_777_777_777;
     uint40 internal constant RUNWAY = 600;
+    uint256 internal constant BOND_SECS = 6 hours;
     bytes32 internal constant MANIFEST = keccak256("manifest");
     bytes32 internal constant CLASS = keccak256("cpu");
     string internal constant URI = "https://provider.example:8443";
@@ -39,6 +40,8 @@ abstract contract Base {
     IProviderRegistry internal registry;
     IMarket internal market;
     IMarketLens internal lens;
+    /// Until when the bids last that `contend` places: five minutes past the deadline of the last order of `postLowest`.
+    uint40 internal awardableUntil;
 
     function setUp() public virtual {
         vm.warp(1_900_000_000);
@@ -117,6 +120,23 @@ abstract contract Base {
         uint40 expiresAt = bidExpiry();
         vm.prank(key);
         market.placeBid(orderId, specHash, rate, expiresAt, reclaim, minBill);
+    }
+
+    /// An order of group `gseq` that goes to the lowest bid of the next ten minutes.
+    function postLowest(bytes32 accountId, uint16 gseq) internal returns (bytes32 orderId) {
+        orderId = orderIdOf(accountId, gseq);
+        IMarket.OrderTerms memory t = terms();
+        t.mode = 1;
+        t.deadline = time() + 10 minutes;
+        awardableUntil = t.deadline + 5 minutes;
+        vm.prank(tenant);
+        market.createOrder(orderId, t, spec());
+    }
+
+    /// A bid that lasts past the award of such an order.
+    function contend(bytes32 orderId, address key, uint80 rate) internal {
+        vm.prank(key);
+        market.placeBid(orderId, keccak256(spec()), rate, awardableUntil, 0, 0);
     }
 
     function accept(bytes32 orderId, address from) internal {
@@ -227,6 +247,11 @@ abstract contract Base {
 
     function accountOf(bytes32 orderId) internal pure returns (bytes32) {
         return bytes32((uint256(orderId) >> 32) << 32);
+    }
+
+    /// Token units that a lease at `rate` locks.
+    function bondOf(uint256 rate) internal pure returns (uint256) {
+        return (rate * BOND_SECS + S - 1) / S;
     }
 
     // --- expectations ---

@@ -406,7 +406,7 @@ interface IMarket {
 
     /// @notice Bids, or betters the earlier bid on the same order (withdrawn and expired ones count): rate and minimum
     /// bill may only fall, the promised notice may only grow, `expiresAt` is free. `specHash` is that of the order
-    /// that was priced. `reclaim` is the notice in seconds promised before leaving; `minBill` the seconds, at most 3600,
+    /// that was priced, and held against the order with the first bid. `reclaim` is the notice in seconds promised before leaving; `minBill` the seconds, at most 3600,
     /// that are paid even if the tenant leaves earlier.
     ///
     /// On an order of mode 1 a bid must be the best when it is placed: at least a hundredth below the rate of the best so

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {IMarket} from "../interfaces/IMarket.sol";
 
 /// @dev An order on the book: `state 8 | expiresAt 40 | maxRate 80 | minReclaim 32 | reqBits 95 | lowest 1`, from the
@@ -24,7 +23,7 @@ using Book for Bid global;
 /// @title Orders, bids and leases, one word each
 /// @notice How they lie in the Market's storage, and what can be said of them by arithmetic alone. The Market writes the
 /// words and MarketLens reads them; both say the same because both say it here. Words hold fields that fit, so they are
-/// taken apart without checks.
+/// taken apart without checks; states are written from enums alone.
 library Book {
     uint256 private constant LOWEST = 1 << 255;
     uint256 private constant BPS = 10_000;
@@ -46,8 +45,10 @@ library Book {
         );
     }
 
-    function state(Order o) internal pure returns (IMarket.OrderState) {
-        return IMarket.OrderState(uint8(Order.unwrap(o)));
+    function state(Order o) internal pure returns (IMarket.OrderState now_) {
+        assembly ("memory-safe") {
+            now_ := and(o, 0xff)
+        }
     }
 
     /// @notice Whether the lowest bid wins.
@@ -98,8 +99,10 @@ library Book {
         );
     }
 
-    function state(Lease l) internal pure returns (IMarket.OrderState) {
-        return IMarket.OrderState(uint8(Lease.unwrap(l)));
+    function state(Lease l) internal pure returns (IMarket.OrderState now_) {
+        assembly ("memory-safe") {
+            now_ := and(l, 0xff)
+        }
     }
 
     function provider(Lease l) internal pure returns (address) {
@@ -211,8 +214,10 @@ library Book {
         return uint40(Bid.unwrap(b) >> 184);
     }
 
-    function state(Bid b) internal pure returns (IMarket.BidState) {
-        return IMarket.BidState(uint8(Bid.unwrap(b) >> 224));
+    function state(Bid b) internal pure returns (IMarket.BidState now_) {
+        assembly ("memory-safe") {
+            now_ := and(shr(224, b), 0xff)
+        }
     }
 
     function bondSecs(Bid b) internal pure returns (uint24) {
@@ -239,7 +244,10 @@ library Book {
 
     /// @notice Token units of stake that secure a lease, rounded up.
     function bondOf(uint80 rate_, uint24 secs, uint256 scale) internal pure returns (uint256) {
-        return Math.ceilDiv(uint256(rate_) * secs, scale);
+        // A rate has 80 bits and these seconds have 24.
+        unchecked {
+            return (uint256(rate_) * secs + scale - 1) / scale;
+        }
     }
 
     /// @notice What of `scaled` (a rate times seconds) goes to the provider and to the treasury, in whole units.

@@ -9,8 +9,6 @@ import {Base} from "../Base.sol";
 
 /// @notice Leases: how they begin, and every way in which they end.
 contract LeasesTest is Base {
-    uint256 private constant BOND_SECS = 6 hours;
-
     bytes32 private account;
 
     function setUp() public override {
@@ -471,7 +469,4 @@ contract LeasesTest is Base {
     }
 
     /// Token units, rounded up.
-    function bondOf(uint256 rate) private pure returns (uint256) {
-        return (rate * BOND_SECS + S - 1) / S;
-    }
 }

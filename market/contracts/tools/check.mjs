@@ -36,6 +36,7 @@ const lanes = [
       { FORGE_SNAPSHOT_CHECK: "true", ...(long && { FOUNDRY_INVARIANT_RUNS: "1280" }) },
     ],
     ["artifacts match the source", ...ours("artifacts.mjs", "--check")],
+    ["README.md tells the gas that was measured", ...ours("gas.mjs", "--check")],
   ],
   [
     [

@@ -33,8 +33,8 @@ interface IParams {
         uint88 minStake;
     }
 
-    /// @notice The numbers are these from now on, for orders, leases and registrations to come; live leases are not
-    /// touched.
+    /// @notice The numbers are these: for registrations from now on, for orders and leases to come in each Market from its
+    /// `syncParams` on; live leases are not touched.
     event ParamsChanged(Values values);
     /// @notice Fees that are paid out go to `treasury` from now on, those that were earned before included.
     event TreasuryChanged(address indexed treasury);
@@ -48,7 +48,8 @@ interface IParams {
 
     // --- owner ---
 
-    /// @notice Owner only. Replaces all numbers. WARNING: a higher `minStake` does not turn providers away that registered
+    /// @notice Owner only. Replaces all numbers. Markets go by a copy until somebody calls their `syncParams`, which belongs
+    /// into the same operation of the timelock. WARNING: a higher `minStake` does not turn providers away that registered
     /// with less; it only keeps them from taking stake out.
     /// Reverts: CapExceeded, OwnableUnauthorizedAccount.
     function setValues(Values calldata newValues) external;

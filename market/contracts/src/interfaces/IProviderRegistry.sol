@@ -18,8 +18,12 @@ pragma solidity 0.8.37;
 /// to `uri` only over TLS and only if the SHA-256 of the certificate's SubjectPublicKeyInfo equals `spkiHash`, or, while
 /// `oldSpkiUntil` is ahead, `oldSpkiHash`.
 ///
-/// WARNING for owners: who has the owner key can, after 24 hours for all to see, send what leases earn elsewhere, and after
-/// seven days what no lease locks of the stake. Keep it off every server; the operator key is the one that works.
+/// WARNING for owners: who has the owner key can send tenants to another gateway at once, and, after 24 hours for all to
+/// see, what leases earn elsewhere. Keep it off every server; the operator key is the one that works.
+///
+/// WARNING for owners: who has the operator key can turn free stake into penalties for a tenant of its own, by bidding with a
+/// long notice and leaving at once. Keep no more free stake than the bonds of leases to come, and replace a lost operator
+/// key at once.
 ///
 /// WARNING for owners: any owner may name any address as its operator that nobody named before. Whoever names yours
 /// first takes it (OperatorTaken): make another key.

@@ -93,6 +93,13 @@ impl Rate {
         Some(Amount(self.0.checked_mul(u128::from(seconds))?.div_ceil(RATE_SCALE)))
     }
 
+    /// The fewest seconds that cost this much. `None` for a rate of zero and beyond 128 bits.
+    #[must_use]
+    pub fn seconds_for(self, amount: Amount) -> Option<u64> {
+        let scaled = amount.0.checked_mul(RATE_SCALE)?;
+        (self.0 > 0).then(|| scaled.div_ceil(self.0)).and_then(|seconds| u64::try_from(seconds).ok())
+    }
+
     /// What a month of 730 hours costs, rounded up; no rate is large enough to overflow here.
     #[must_use]
     pub fn monthly_up(self) -> Amount {
@@ -142,6 +149,8 @@ mod tests {
         assert_eq!(rate.cost_down(3), Some(Amount(8)));
         assert_eq!(rate.cost_up(3), Some(Amount(9)));
         assert_eq!(Rate::new(RATE_SCALE).expect("small").cost_up(7), Some(Amount(7)));
+        assert_eq!(rate.seconds_for(Amount(8)), Some(3));
+        assert_eq!(Rate::new(0).expect("small").seconds_for(Amount(1)), None);
     }
 
     #[test]

@@ -294,6 +294,12 @@ impl CloseReason {
     pub const DEPLETED: Self = Self(200);
     /// The order found no taker in time.
     pub const EXPIRED: Self = Self(201);
+
+    /// Whether it is one of a tenant's, 1 to 99.
+    #[must_use]
+    pub fn is_tenants(self) -> bool {
+        (1..=99).contains(&self.0)
+    }
 }
 
 impl fmt::Display for CloseReason {
@@ -373,7 +379,8 @@ pub enum Fact {
         reason: CloseReason,
         /// Unix seconds of chain time up to which it is paid.
         ended_at: u64,
-        /// What the provider forfeited for leaving early.
+        /// What moved beside the seconds: closed by the provider, what it forfeited for leaving early; closed by the tenant,
+        /// what the provider is paid up to the minimum bill.
         penalty: Amount,
     },
     /// A provider was paid.

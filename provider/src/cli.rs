@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use manifests::order::OrderId;
 
 use crate::config::Config;
 use crate::store::{Compared, DatabaseUrl, Store, move_database};
-use crate::{check, explain, owner, resync, run, telemetry};
+use crate::{check, explain, money, owner, resync, run, telemetry};
 
 /// Sells a cluster's spare capacity on the market.
 #[derive(Debug, Parser)]
@@ -43,6 +44,13 @@ enum Verb {
         /// tenant/dseq/gseq/oseq, or the order's 32-byte word.
         order: OrderId,
     },
+    /// What each lease earned, was paid and can still collect, in the database and on chain, and how long the gas money lasts.
+    /// Ends with 1 if the two differ by a unit.
+    Money {
+        /// How to print.
+        #[arg(long, short, value_enum, default_value = "text")]
+        output: Format,
+    },
     #[command(flatten)]
     Owner(owner::Verb),
     /// List the places at which BERTH_FAIL_POINT makes the daemon die.
@@ -51,16 +59,25 @@ enum Verb {
     FailPoints,
 }
 
+/// In which form an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
 /// From where to where; without either, the configured database is brought up to this version.
 #[derive(Debug, Args)]
 struct Move {
     /// The database to copy, such as sqlite:///var/lib/berth/provider.db. It stays as it is.
     #[arg(long, requires = "to")]
-    from: Option<DatabaseUrl>,
+    from: Option<String>,
     /// The empty database that takes the copy, such as postgres://user:password@host:5432/berth. Every row is read back and
     /// compared before it is kept; then set `database` to it.
     #[arg(long, requires = "from")]
-    to: Option<DatabaseUrl>,
+    to: Option<String>,
 }
 
 impl Cli {
@@ -81,6 +98,8 @@ impl Cli {
             }
             Verb::Check => check::check(&Config::load(&config)?).await,
             Verb::Migrate(Move { from: Some(from), to: Some(to) }) => {
+                let from: DatabaseUrl = from.parse().context("--from cannot be used")?;
+                let to: DatabaseUrl = to.parse().context("--to cannot be used")?;
                 tell(&move_database(&from, &to).await?);
                 say(&format!("every row of {from} is in {to}; set `database` to it"));
                 Ok(ExitCode::SUCCESS)
@@ -108,6 +127,14 @@ impl Cli {
             Verb::Explain { order } => {
                 say(&explain::explain(&Config::load(&config)?, order).await?);
                 Ok(ExitCode::SUCCESS)
+            }
+            Verb::Money { output } => {
+                let money = money::money(&Config::load(&config)?).await?;
+                say(&match output {
+                    Format::Text => money::tell(&money),
+                    Format::Json => serde_json::to_string(&money).context("failed to write JSON")?,
+                });
+                Ok(if money.agrees() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }
             Verb::Owner(verb) => owner::run(verb, &config).await,
             #[cfg(feature = "fail-points")]

@@ -66,7 +66,8 @@ pub struct Config {
 /// `chain`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chain {
-    /// `chain.rpc`: URL of a JSON-RPC endpoint. Required.
+    /// `chain.rpc`: URL of a JSON-RPC endpoint, or several with commas or spaces between them, of hosts that do not fail
+    /// together. Required. A wrong chain behind any of them keeps the daemon from starting.
     pub rpc: String,
     /// `chain.addresses`: the addresses file that `berth market deploy` wrote. It says chain, market and first block, in place
     /// of the three keys below, and the code of every contract, which is checked at the start. Default: none.

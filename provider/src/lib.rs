@@ -29,6 +29,7 @@ pub mod inventory;
 pub mod leases;
 pub mod lifecycle;
 pub mod metrics;
+pub mod money;
 pub mod outbox;
 pub mod owner;
 pub mod resync;

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use manifests::money::Amount;
 use manifests::order::{Address, Hash};
 use market::backlog;
@@ -25,7 +25,7 @@ use market::{At, Chain};
 use serde::Serialize;
 
 use self::decide::{Decision, Deed, Description, Registration, Sight, Wanted, decide};
-use crate::cli::say;
+use crate::cli::{Format, say};
 use crate::config::{Config, parse_dollars, parse_duration};
 use crate::gateway::tls::GatewayKey;
 use crate::run::{open_wallet, reach_chain};
@@ -74,14 +74,6 @@ struct Signing {
     /// How to print.
     #[arg(long, short, value_enum, default_value = "text")]
     output: Format,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people.
-    Text,
-    /// For programs.
-    Json,
 }
 
 /// `register`

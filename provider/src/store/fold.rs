@@ -91,8 +91,14 @@ pub(super) fn order(events: &[(LogRef, Fact)]) -> OrderFold {
                     lease.state = LeaseState::Reclaiming { deadline: *deadline };
                 }
             }
-            Fact::LeaseClosed { reason, ended_at, .. } => {
+            Fact::LeaseClosed { reason, ended_at, penalty, .. } => {
                 if let Some(lease) = &mut fold.lease {
+                    if reason.is_tenants() {
+                        // The seconds that were missing to the minimum bill: the contract pays them by setting back the second
+                        // up to which the lease was paid.
+                        let missing = lease.lease.rate.seconds_for(*penalty).unwrap_or(0);
+                        lease.paid_until = lease.paid_until.saturating_sub(missing);
+                    }
                     lease.state =
                         LeaseState::Closed { reason: *reason, ended_at: *ended_at, block: at.block };
                 }

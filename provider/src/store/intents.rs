@@ -191,6 +191,25 @@ impl Store {
         })
     }
 
+    /// What transactions of intents that were made since this unix second cost in gas, in wei.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn gas_spent_since(&self, second: u64) -> anyhow::Result<u128> {
+        let rows = sqlx::query("select outcome from intents where created_at >= $1 and outcome is not null")
+            .bind(sql(second)?)
+            .fetch_all(&self.reader)
+            .await
+            .context("failed to read what was spent on gas")?;
+        rows.iter().try_fold(0u128, |sum, row| {
+            Ok(match json(row, "outcome")? {
+                Outcome::Mined { fee_wei, .. } => sum.saturating_add(fee_wei),
+                // What a refused transaction cost is not kept.
+                Outcome::Reverted { .. } => sum,
+            })
+        })
+    }
+
     /// How many intents there are, by kind and state.
     ///
     /// # Errors

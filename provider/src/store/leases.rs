@@ -2,11 +2,12 @@
 
 use anyhow::{Context, anyhow};
 use manifests::money::Amount;
-use manifests::order::{Address, CloseReason, Lease, LeaseId};
+use manifests::order::{Address, CloseReason, Fact, Lease, LeaseId};
 use sqlx::any::AnyRow;
 
 use super::Store;
-use super::rows::{amount, maybe, number, rate, reason, small, sql, string, text};
+use super::fold::Subject;
+use super::rows::{amount, json, maybe, number, rate, reason, small, sql, string, text};
 use crate::failpoint::{self, Point};
 
 /// Where a lease stands on chain.
@@ -199,6 +200,22 @@ impl Store {
         .iter()
         .map(LeaseRow::read)
         .collect()
+    }
+
+    /// How often a lease was paid.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn payouts(&self, lease: LeaseId) -> anyhow::Result<u64> {
+        let rows = sqlx::query("select payload from events where subject = $1")
+            .bind(Subject::Order(lease).key())
+            .fetch_all(&self.reader)
+            .await
+            .with_context(|| format!("failed to read the payouts of lease {lease}"))?;
+        rows.iter().try_fold(0, |count, row| {
+            let fact: Fact = json(row, "payload")?;
+            Ok(count + u64::from(matches!(fact, Fact::Withdrawn { .. })))
+        })
     }
 
     /// What the cluster was last seen to do for a lease.

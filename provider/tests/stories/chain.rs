@@ -17,6 +17,7 @@ use provider::config;
 use provider::follower::{self, Follower};
 use provider::leases::escrow::Escrow;
 use provider::metrics::Metrics;
+use provider::money::reconcile;
 use provider::outbox::Outbox;
 use provider::store::{
     DatabaseUrl, Health, IntentKind, LeaseState, LeaseStatus, ReservationRow, ReservationState, Sealer, Store,
@@ -164,6 +165,11 @@ async fn an_order_is_bid_on_won_paid_and_closed_over_two_restarts() {
         dust.is_some_and(|dust| dust <= Amount(2)),
         "rate × seconds, dust at most a unit a payout: {dust:?}"
     );
+
+    let (_, leases) = reconcile(&daemon.store, &market.chain, market.provider.address()).await.expect("read");
+    let [told] = leases.as_slice() else { panic!("{leases:?}") };
+    assert_eq!((told.state.as_str(), told.paid, told.to_collect), ("closed", row.paid_net.0, 0));
+    assert_eq!(told.differences, Vec::<String>::new(), "database and chain agree to the unit");
 
     let status = LeaseStatus {
         lease: order,

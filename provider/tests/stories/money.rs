@@ -116,6 +116,24 @@ async fn what_a_lease_earned_until_its_end_is_withdrawn_and_then_it_is_left_alon
 }
 
 #[tokio::test]
+async fn what_a_minimum_bill_brought_is_withdrawn_as_well() {
+    let mut till = Till::new().await;
+    till.at(10, vec![posted(1), won_by(US, 1)]).await;
+    till.manifest_came(1).await;
+    // 5 units a second: 20 seconds were missing, and nothing else was earned.
+    let closed = Fact::LeaseClosed {
+        lease: id(1),
+        provider: US,
+        reason: CloseReason::TENANT,
+        ended_at: GENESIS + 10,
+        penalty: Amount(100),
+    };
+    till.at(10, vec![closed]).await;
+    assert_eq!(till.store.lease(id(1)).await.expect("read").expect("won").paid_until, GENESIS - 10);
+    assert_eq!(till.wishes().await, [Call::Withdraw { leases: vec![id(1)] }]);
+}
+
+#[tokio::test]
 async fn a_lease_without_a_manifest_is_closed_in_time_and_not_before() {
     let mut till = Till::new().await;
     till.at(10, vec![posted(1), won_by(US, 1)]).await;

@@ -90,6 +90,24 @@ impl Anvil {
         answer["result"].clone()
     }
 
+    /// Several questions in one, answered in their order.
+    pub(crate) async fn ask_all(&self, questions: impl Iterator<Item = (&str, Value)>) -> Vec<Value> {
+        let numbered = questions.enumerate().map(|(id, (method, params))| {
+            json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })
+        });
+        let questions = Value::Array(numbered.collect());
+        let asked = questions.clone();
+        let answers = self.http.post(&self.url).json(&questions).send().await.expect("sent");
+        let mut answers: Vec<Value> = answers.json().await.expect("a list");
+        answers.sort_by_key(|answer| answer["id"].as_u64());
+        let result = |mut answer: Value| {
+            let id = answer["id"].as_u64().and_then(|id| usize::try_from(id).ok()).unwrap_or_default();
+            assert!(answer.get("error").is_none(), "{}: {answer}", asked[id]);
+            answer["result"].take()
+        };
+        answers.into_iter().map(result).collect()
+    }
+
     pub(crate) async fn mine_by_hand(&self) {
         self.ask("evm_setAutomine", json!([false])).await;
     }

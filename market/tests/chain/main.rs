@@ -4,6 +4,7 @@ mod anvil;
 mod deployment;
 mod faults;
 mod gateway;
+mod model;
 mod money;
 mod rotation;
 mod sending;

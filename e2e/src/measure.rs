@@ -1,6 +1,8 @@
 //! `cargo e2e bench`: how long things take, measured on a bench of its own and told as figures. Nothing here passes or
-//! fails; a figure is only worth something beside another one of the same run.
+//! fails but what has a target (the costs of the contracts); a duration is only worth something beside another one of the
+//! same run.
 
+pub mod gas;
 mod lease;
 
 use std::collections::BTreeMap;
@@ -57,15 +59,22 @@ const MEASURES: [Measure; 4] = [
 /// What is measured without a bench: the pure crate of documents, by its own measuring program.
 pub const MANIFESTS: &str = "manifests";
 
+/// What is counted without a bench: the gas of the contracts' calls.
+pub const CONTRACTS: &str = "contracts";
+
 /// Refuses a name that nothing is called.
 ///
 /// # Errors
 /// With the names that there are.
 pub fn ensure_known(name: Option<&str>) -> Result<()> {
     match name {
-        Some(name) if name != MANIFESTS && MEASURES.iter().all(|measure| measure.name != name) => {
+        Some(name)
+            if name != MANIFESTS
+                && name != CONTRACTS
+                && MEASURES.iter().all(|measure| measure.name != name) =>
+        {
             let names = MEASURES.map(|measure| measure.name).join(", ");
-            bail!("nothing that is measured is called {name}: there is {names}, {MANIFESTS}")
+            bail!("nothing that is measured is called {name}: there is {names}, {MANIFESTS}, {CONTRACTS}")
         }
         _ => Ok(()),
     }
@@ -214,5 +223,6 @@ mod tests {
         assert!(error.contains("pod_to_ready"), "{error}");
         assert!(ensure_known(None).is_ok());
         assert!(ensure_known(Some(MANIFESTS)).is_ok());
+        assert!(ensure_known(Some(CONTRACTS)).is_ok());
     }
 }

@@ -96,7 +96,11 @@ impl Part {
                 if tools.has(SLITHER) {
                     npm.env("SLITHER", tools.program(SLITHER, "slither"));
                 }
-                vec![npm]
+                // The same contracts beside a model of them: a hundred calls a run, about a second each.
+                let runs = if long { "400" } else { "40" };
+                let mut model = cargo(&["test", "--all-features", "--package", "market", "--test", "chain"])?;
+                model.args(["model::", "--", "--show-output"]).env("BERTH_MODEL_RUNS", runs);
+                vec![npm, model]
             }
             "manifests_unit" => vec![unit(&["--package", "manifests"])?],
             "unit" => vec![unit(&["--workspace", "--exclude", "manifests"])?],
@@ -115,6 +119,7 @@ impl Part {
             (Work::Check, "contracts") => {
                 let mut tally = Tally::of_forge(output);
                 tally += Tally::of_steps(output);
+                tally += Tally::of_cargo_tests(output);
                 tally.or_failed(ended_well)
             }
             (Work::Check, "unit" | "manifests_unit")

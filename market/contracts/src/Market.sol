@@ -208,24 +208,7 @@ contract Market is IMarket, EIP712, Multicall, ReentrancyGuardTransient {
     {
         bytes32 orderId = request.orderId;
         bytes32 specHash = keccak256(spec);
-        _requireSigned(
-            orderId,
-            keccak256(
-                abi.encode(
-                    ORDER_REQUEST,
-                    orderId,
-                    request.manifestHash,
-                    keccak256(abi.encode(ORDER_TERMS, request.terms)),
-                    specHash,
-                    request.deposit,
-                    request.nonce,
-                    request.validUntil
-                )
-            ),
-            request.nonce,
-            request.validUntil,
-            signature
-        );
+        _requireSigned(orderId, _hashOf(request, specHash), request.nonce, request.validUntil, signature);
         bytes32 accountId = orderId.account();
         if (!_deployments[accountId].account.exists()) _createDeployment(accountId, request.manifestHash);
         if (request.deposit != 0) _deposit(accountId, orderId.tenant(), request.deposit);
@@ -506,6 +489,12 @@ contract Market is IMarket, EIP712, Multicall, ReentrancyGuardTransient {
         _orders[orderId].word =
             Book.order(lowest, terms.expiresAt, terms.maxRate, terms.minReclaim, terms.reqBits);
         _orders[orderId].specHash = specHash;
+        _announce(orderId, specHash, terms, spec);
+    }
+
+    function _announce(bytes32 orderId, bytes32 specHash, OrderTerms calldata terms, bytes calldata spec)
+        private
+    {
         emit OrderCreated(
             orderId,
             terms.resourceClass,
@@ -603,7 +592,7 @@ contract Market is IMarket, EIP712, Multicall, ReentrancyGuardTransient {
     function _freeBest(bytes32 orderId, address best) private {
         if (best == address(0)) return;
         Bid b = _bids[orderId][best];
-        _registry.unlockBond(best, Book.bondOf(b.rate(), b.bondSecs(), SCALE));
+        _registry.unlockBond(best, _bondOf(b));
     }
 
     function _requireTerms(
@@ -651,7 +640,7 @@ contract Market is IMarket, EIP712, Multicall, ReentrancyGuardTransient {
         uint40 fundedUntil = a.until();
         emit LeaseCreated(orderId, provider, tenant, b.rate(), _now(), r.feeBps, fundedUntil);
         if (others != 0) emit FundsChanged(accountId, msg.sender, 0, fundedUntil);
-        _registry.beginLease(provider, bonded ? 0 : Book.bondOf(b.rate(), b.bondSecs(), SCALE));
+        _registry.beginLease(provider, bonded ? 0 : _bondOf(b));
     }
 
     function _closeByTenant(bytes32 orderId, Lease l, uint8 reason) private {
@@ -660,40 +649,61 @@ contract Market is IMarket, EIP712, Multicall, ReentrancyGuardTransient {
     }
 
     function _close(bytes32 orderId, Lease l, uint8 reason) private {
-        bytes32 accountId = orderId.account();
-        address provider = l.provider();
-        Account a = _deployments[accountId].account.settle();
-        Bid b = _bids[orderId][provider];
-        uint256 rate = b.rate();
-        a = a.withRateSum(a.rateSum() - rate);
+        Bid b = _bids[orderId][l.provider()];
+        Account a = _deployments[orderId.account()].account.settle();
+        a = a.withRateSum(a.rateSum() - b.rate());
         if (a.depleted()) reason = DEPLETED;
+        (uint8 told, uint40 missing, uint256 forfeit) = _reckon(a, l, b, reason);
+        uint256 billed = uint256(b.rate()) * missing;
+        a = a.withBal(a.bal() + forfeit * SCALE - billed);
+        _deployments[orderId.account()].account = a;
+        // What is missing to the minimum bill joins the earnings by setting the checkpoint back: the end stays.
+        _store(
+            orderId,
+            Book.lease(OrderState.Closed, l.provider(), l.checkpoint() - missing, a.settledAt(), reason)
+        );
+        emit LeaseClosed(
+            orderId, l.provider(), orderId.tenant(), reason, a.settledAt(), forfeit + billed / SCALE
+        );
+        if (forfeit != 0 || (a.rateSum() != 0 && !a.depleted())) {
+            emit FundsChanged(orderId.account(), msg.sender, forfeit.toInt256(), a.until());
+        }
+        _tellEnd(orderId, l.provider(), b, told, forfeit, a.settledAt() - b.startedAt(), missing);
+    }
 
-        uint256 bond = Book.bondOf(b.rate(), b.bondSecs(), SCALE);
-        uint40 end = a.settledAt();
-        uint40 missing;
-        uint256 forfeit;
-        // What the registry hears: leaving after notice is no early exit, whatever the reason given.
-        uint8 told = reason;
+    /// What a lease that ends in this second for `reason` moves: the seconds missing to its minimum bill, and what its
+    /// provider forfeits; and the reason that the registry hears: leaving after notice is no early exit, whatever was said.
+    function _reckon(Account a, Lease l, Bid b, uint8 reason)
+        private
+        view
+        returns (uint8 told, uint40 missing, uint256 forfeit)
+    {
+        told = reason;
         if (reason <= LAST_TENANT_REASON) {
             if (l.state() == OrderState.Active) missing = _missing(a, b);
-            a = a.withBal(a.bal() - missing * rate);
         } else if (reason <= LAST_PROVIDER_REASON) {
             bool noticed = l.state() == OrderState.Reclaiming && block.timestamp >= b.expiresAt();
             require(reason != RECLAIM_ELAPSED || noticed, ReclaimNotElapsed(b.expiresAt()));
             if (noticed) told = RECLAIM_ELAPSED;
-            else forfeit = Math.min(rate * b.reclaim() / SCALE, bond);
-            a = a.withBal(a.bal() + forfeit * SCALE);
+            else forfeit = Math.min(uint256(b.rate()) * b.reclaim() / SCALE, _bondOf(b));
         }
-        _deployments[accountId].account = a;
-        // What is missing to the minimum bill joins the earnings by setting the checkpoint back: the end stays.
-        _store(orderId, Book.lease(OrderState.Closed, provider, l.checkpoint() - missing, end, reason));
-        emit LeaseClosed(orderId, provider, orderId.tenant(), reason, end, forfeit + missing * rate / SCALE);
-        if (forfeit != 0 || (a.rateSum() != 0 && !a.depleted())) {
-            emit FundsChanged(accountId, msg.sender, forfeit.toInt256(), a.until());
-        }
-        uint40 served = end - b.startedAt();
-        (, uint256 fees) = Book.split((served + missing) * rate, b.feeBps(), SCALE);
-        _registry.endLease(provider, orderId, bond, forfeit, told, served, fees.toUint96());
+    }
+
+    function _tellEnd(
+        bytes32 orderId,
+        address provider,
+        Bid b,
+        uint8 told,
+        uint256 forfeit,
+        uint40 served,
+        uint40 missing
+    ) private {
+        (, uint256 fees) = Book.split(uint256(b.rate()) * (served + missing), b.feeBps(), SCALE);
+        _registry.endLease(provider, orderId, _bondOf(b), forfeit, told, served, fees.toUint96());
+    }
+
+    function _bondOf(Bid b) private view returns (uint256) {
+        return Book.bondOf(b.rate(), b.bondSecs(), SCALE);
     }
 
     /// The seconds that are missing to the minimum bill, as far as the account can pay them.
@@ -772,6 +782,21 @@ contract Market is IMarket, EIP712, Multicall, ReentrancyGuardTransient {
     }
 
     // --- signatures ---
+
+    function _hashOf(OrderRequest calldata request, bytes32 specHash) private pure returns (bytes32) {
+        return keccak256(
+            abi.encode(
+                ORDER_REQUEST,
+                request.orderId,
+                request.manifestHash,
+                keccak256(abi.encode(ORDER_TERMS, request.terms)),
+                specHash,
+                request.deposit,
+                request.nonce,
+                request.validUntil
+            )
+        );
+    }
 
     /// A tenant's word, for one use.
     function _requireSigned(

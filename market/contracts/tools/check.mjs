@@ -34,6 +34,7 @@ const lanes = [
       forge,
       ["test"],
       { FORGE_SNAPSHOT_CHECK: "true", ...(long && { FOUNDRY_INVARIANT_RUNS: "1280" }) },
+      (stdout) => moves(stdout).never.map((move) => `the campaign never made this move: ${move}`),
     ],
     ["artifacts match the source", ...ours("artifacts.mjs", "--check")],
     ["README.md tells the gas that was measured", ...ours("gas.mjs", "--check")],
@@ -50,17 +51,30 @@ const lanes = [
   ],
 ];
 
+/**
+ * How often each move of the campaign was made, from forge's table of calls, reverts and discards. A move that was never
+ * made is a mistake in the handlers: nothing was tested with it.
+ */
+function moves(stdout) {
+  const rows = [...stdout.matchAll(/^\| Everybody +\| (\w+) +\| (\d+) +\| \d+ +\| (\d+) +\|$/gm)];
+  const made = rows.map(([, move, calls, discards]) => [move, calls - discards]).sort(([, a], [, b]) => a - b);
+  const never = made.filter(([, times]) => times === 0).map(([move]) => move);
+  if (made.length === 0) never.push("no move at all");
+  return { never, told: `moves made: ${made.map(([move, times]) => `${move} ${times}`).join(", ")}` };
+}
+
 /** What a step is heard to say; of forge only the figures. */
 function figures(program, stdout) {
   const lines = stdout.split("\n").filter((line) => line.trim() !== "");
   if (program !== forge) return lines;
-  return lines.filter((line) =>
-    /^Ran \d+ test suites?|^\[PASS\] invariant_|^\| (Market|MarketLens|ProviderRegistry|Params|TestToken) /.test(line),
+  const heard = lines.filter((line) =>
+    /^Ran \d+ test suites?|^\[PASS\] invariant_|^\| (Market|MarketLens|ProviderRegistry|AuditorRegistry|Params|Timelock|TestToken) /.test(line),
   );
+  return stdout.includes("| Everybody") ? [...heard, moves(stdout).told] : heard;
 }
 
 /** Runs one step to its end; answers its exit code. */
-async function run([what, program, args, env = {}]) {
+async function run([what, program, args, env = {}, judge = () => []]) {
   const started = Date.now();
   let stdout = "";
   let stderr = "";
@@ -71,18 +85,20 @@ async function run([what, program, args, env = {}]) {
   });
   child.stdout.on("data", (bytes) => (stdout += bytes));
   child.stderr.on("data", (bytes) => (stderr += bytes));
-  const code = await new Promise((resolve) => {
+  const ended = await new Promise((resolve) => {
     child.on("error", (error) => {
       stderr += String(error);
       resolve(1);
     });
     child.on("close", resolve);
   });
+  const wrong = ended === 0 ? judge(stdout) : [];
+  const code = wrong.length === 0 ? ended : 1;
   const seconds = ((Date.now() - started) / 1000).toFixed(1);
   const word = code === 0 ? "ok     " : code === NOT_RUN ? "NOT RUN" : "FAILED ";
   console.log(`contracts: ${word} ${what} (${seconds} s)`);
   if (code === 0) for (const line of figures(program, stdout)) console.log(`contracts:         ${line.trim()}`);
-  else console.log(`${stdout}${stderr}`.trimEnd());
+  else console.log([stdout, stderr, ...wrong].join("\n").trim());
   return code;
 }
 

@@ -108,11 +108,17 @@ fn hash(bytes: &[u8]) -> Token {
 pub(super) fn number(token: &Token) -> u128 {
     match token {
         Token::Uint(number) => {
-            if *number > U256::from(u128::MAX) { u128::MAX } else { number.as_u128() }
+            if *number > U256::from(u128::MAX) {
+                u128::MAX
+            } else {
+                number.as_u128()
+            }
         }
         Token::Address(address) => u128::from(address.as_bytes()[19]),
         Token::Bool(flag) => u128::from(*flag),
-        Token::FixedBytes(bytes) => bytes.iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte)),
+        Token::FixedBytes(bytes) => {
+            bytes.iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte))
+        }
         other => panic!("{other} is no number"),
     }
 }
@@ -137,17 +143,10 @@ impl Contracts {
             let text = std::fs::read_to_string(format!("{folder}/{name}.json")).expect("committed");
             serde_json::from_str(&text).expect("JSON")
         };
-        let abis = names.map(|name| {
-            (name, serde_json::from_value(artifact(name)["abi"].clone()).expect("an interface"))
-        });
-        let numbers = Numbers {
-            fee_bps: 0,
-            min_runway: 0,
-            bond_secs: 0,
-            least_order: 0,
-            most_order: 0,
-            min_stake: 0,
-        };
+        let abis = names
+            .map(|name| (name, serde_json::from_value(artifact(name)["abi"].clone()).expect("an interface")));
+        let numbers =
+            Numbers { fee_bps: 0, min_runway: 0, bond_secs: 0, least_order: 0, most_order: 0, min_stake: 0 };
         let start = Model {
             now: 0,
             numbers,
@@ -166,7 +165,8 @@ impl Contracts {
         };
         let mut it = Self { node, abis: abis.into(), addresses: BTreeMap::new(), start, first_block: 0 };
         it.node.ask("anvil_autoImpersonateAccount", json!([true])).await;
-        let people = (0..=TENANTS).map(tenant).chain((0..PROVIDERS).flat_map(|index| [owner(index), operator(index)]));
+        let people =
+            (0..=TENANTS).map(tenant).chain((0..PROVIDERS).flat_map(|index| [owner(index), operator(index)]));
         for address in people.chain([governor(), guardian()]) {
             it.node.ask("anvil_setBalance", json!([address, "0xffffffffffffffffffff"])).await;
         }
@@ -233,8 +233,7 @@ impl Contracts {
             Some(constructor) => constructor.encode_input(code, arguments).expect("its arguments"),
             None => code,
         };
-        let transaction =
-            json!({ "from": governor(), "gas": format!("{GAS:#x}"), "data": format!("0x{}", hex::encode(data)) });
+        let transaction = json!({ "from": governor(), "gas": format!("{GAS:#x}"), "data": format!("0x{}", hex::encode(data)) });
         let sent = self.node.ask("eth_sendTransaction", json!([transaction])).await;
         let receipt = self.receipt(&sent).await;
         assert_eq!(receipt["status"], "0x1", "{name} is not deployed: {receipt}");
@@ -361,9 +360,12 @@ impl Contracts {
             Deed::Cancel { by, key } => market(tenant(by), "cancelOrder", vec![order_id(key)]),
             Deed::Bid { provider, key, bid } => {
                 let spec = hash(SPEC);
-                let terms =
-                    [bid.rate, bid.expires.into(), bid.reclaim, bid.min_bill].map(uint);
-                market(operator(provider), "placeBid", [order_id(key), spec].into_iter().chain(terms).collect())
+                let terms = [bid.rate, bid.expires.into(), bid.reclaim, bid.min_bill].map(uint);
+                market(
+                    operator(provider),
+                    "placeBid",
+                    [order_id(key), spec].into_iter().chain(terms).collect(),
+                )
             }
             Deed::WithdrawBid { provider, key } => {
                 market(operator(provider), "withdrawBid", vec![order_id(key)])
@@ -411,9 +413,7 @@ impl Contracts {
                 registry(tenant(from), "addStake", vec![Token::Address(owner(provider)), uint(amount)])
             }
             Deed::AskForStake { provider } => registry(owner(provider), "requestUnstake", vec![]),
-            Deed::TakeStake { provider, amount } => {
-                registry(owner(provider), "unstake", vec![uint(amount)])
-            }
+            Deed::TakeStake { provider, amount } => registry(owner(provider), "unstake", vec![uint(amount)]),
             Deed::Retire { provider } => registry(owner(provider), "retire", vec![]),
             Deed::ChangePurse { provider, purse: to } => {
                 registry(owner(provider), "setPayout", vec![Token::Address(purse(to))])
@@ -445,7 +445,8 @@ impl Contracts {
         for log in logs.as_array().expect("a list") {
             let topics: Vec<ethers_core::types::H256> =
                 serde_json::from_value(log["topics"].clone()).expect("topics");
-            let data = hex::decode(log["data"].as_str().expect("data").trim_start_matches("0x")).expect("hex");
+            let data =
+                hex::decode(log["data"].as_str().expect("data").trim_start_matches("0x")).expect("hex");
             let mut events = self.abis.values().flat_map(|abi| abi.events());
             let Some(event) = events.find(|event| event.signature() == topics[0]) else { continue };
             let parsed = event.parse_log(RawLog { topics, data }).expect("its words");
@@ -500,7 +501,8 @@ impl Contracts {
         for (key, row) in orders.iter().zip(rows(next())) {
             let row = fields(&row);
             if row[0] != 0 {
-                let shown = [row[0], row[2], row[3], row[4], row[6], row[8], row[9], row[11], row[13], row[14]];
+                let shown =
+                    [row[0], row[2], row[3], row[4], row[6], row[8], row[9], row[11], row[13], row[14]];
                 sight.insert(format!("lease {key:?}"), shown.to_vec());
             }
         }

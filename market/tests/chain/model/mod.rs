@@ -80,9 +80,15 @@ async fn replayed(contracts: &Contracts, moves: &[Move], counts: &RefCell<Counts
         match (&by_rules, &on_chain) {
             (Ok(()), Ok(())) => {}
             (Err(broken), Err(told)) if broken.contains(told) => model = before,
-            _ => return Err(format!("{deed:?} at {}: the rules say {by_rules:?}, the chain {on_chain:?}", model.now)),
+            _ => {
+                return Err(format!(
+                    "{deed:?} at {}: the rules say {by_rules:?}, the chain {on_chain:?}",
+                    model.now
+                ));
+            }
         }
-        same(&expected(&model), &contracts.sight(&model).await).map_err(|what| format!("after {deed:?}: {what}"))?;
+        same(&expected(&model), &contracts.sight(&model).await)
+            .map_err(|what| format!("after {deed:?}: {what}"))?;
     }
     let told = replay::replay(contracts.start.clone(), &contracts.log().await, model.now)?;
     same(&expected(&told), &contracts.sight(&model).await).map_err(|what| format!("told by the log: {what}"))

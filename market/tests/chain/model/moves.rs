@@ -25,7 +25,8 @@ pub(super) struct Move {
 
 pub(super) fn moves() -> impl Strategy<Value = Move> {
     // Mostly moments, so that things happen in each other's midst; sometimes long enough for money and time to end.
-    let seconds = prop_oneof![80 => 1_u64..40, 14 => 60_u64..900, 2 => 3600_u64..20_000, 1 => 604_000_u64..605_000];
+    let seconds =
+        prop_oneof![80 => 1_u64..40, 14 => 60_u64..900, 2 => 3600_u64..20_000, 1 => 604_000_u64..605_000];
     let amount = prop_oneof![1 => 0_u64..10, 3 => 1_u64..5_000_000, 6 => 5_000_000_u64..200_000_000];
     (seconds, 0_u8..100, any::<u8>(), any::<u8>(), amount, 0_u8..104, any::<u32>(), any::<bool>()).prop_map(
         |(seconds, kind, which, who, amount, share, secs, flag)| Move {
@@ -147,12 +148,20 @@ impl Move {
         let wanting = |state: u128| {
             let fitting: Vec<OrderKey> =
                 orders.iter().copied().filter(|key| model.state(*key) == state).collect();
-            if self.share < 8 { any } else { fitting.get(which % fitting.len().max(1)).copied().unwrap_or(any) }
+            if self.share < 8 {
+                any
+            } else {
+                fitting.get(which % fitting.len().max(1)).copied().unwrap_or(any)
+            }
         };
         let tenant_of = |key: OrderKey| if self.share < 4 { STRANGER } else { key.account.tenant };
         let holder = |key: OrderKey| match model.orders.get(&key).map(|order| &order.stage) {
             Some(super::rules::Stage::Leased(lease)) if self.share >= 4 => {
-                if self.flag { Hand::Owner(lease.provider) } else { Hand::Operator(lease.provider) }
+                if self.flag {
+                    Hand::Owner(lease.provider)
+                } else {
+                    Hand::Operator(lease.provider)
+                }
             }
             _ if self.flag => Hand::Operator(provider),
             _ => Hand::Stranger,
@@ -205,7 +214,7 @@ impl Move {
                 Deed::CloseByTenant { by: tenant_of(key), key, reason: self.share }
             }
             75..79 => {
-                let key = if self.secs % 2 == 0 { wanting(2) } else { wanting(3) };
+                let key = if self.secs.is_multiple_of(2) { wanting(2) } else { wanting(3) };
                 Deed::CloseByProvider { by: holder(key), key, reason: 99 + self.share % 6 }
             }
             79..81 => Deed::Expire { key: wanting(5) },
@@ -216,11 +225,7 @@ impl Move {
                     .iter()
                     .copied()
                     .filter(|key| {
-                        leased(key)
-                            && matches!(
-                                model.orders[key].stage,
-                                super::rules::Stage::Leased(_)
-                            )
+                        leased(key) && matches!(model.orders[key].stage, super::rules::Stage::Leased(_))
                     })
                     .skip(which % 3)
                     .take(1 + usize::from(self.who) % 4)
@@ -259,7 +264,7 @@ impl Move {
             max_rate: u128::from(self.amount) * 40_000 + u128::from(self.secs % 1_000),
             expires,
             min_reclaim: u128::from(self.secs % 3) * 100,
-            bits: u128::from(self.share % 8 == 0),
+            bits: u128::from(self.share.is_multiple_of(8)),
             lowest_by: lowest.then_some(deadline),
         }
     }

@@ -19,11 +19,10 @@ pub(super) fn replay(
     for (index, (second, transaction, event, words)) in log.iter().enumerate() {
         model.pass_to(*second);
         // The other events of the same call say what this one is about.
-        let with = |name: &str| {
-            log.iter().any(|(_, of, other, _)| of == transaction && other == name)
-        };
-        tell(&mut model, event, words, with, log.get(index..).unwrap_or_default())
-            .map_err(|broken| format!("the log tells {event} {words:?} and the rules refuse it: {broken:?}"))?;
+        let with = |name: &str| log.iter().any(|(_, of, other, _)| of == transaction && other == name);
+        tell(&mut model, event, words, with, log.get(index..).unwrap_or_default()).map_err(|broken| {
+            format!("the log tells {event} {words:?} and the rules refuse it: {broken:?}")
+        })?;
     }
     model.pass_to(now);
     Ok(model)
@@ -82,9 +81,7 @@ fn tell(
         "FeesCollected" => model.collect(),
         "StakeChanged" => stake(model, provider(), words, &with),
         "ProviderRetired" => model.retire(provider()),
-        "PayoutChanged" => {
-            model.change_purse(provider(), usize::try_from(word("payout")).expect("few") - 1)
-        }
+        "PayoutChanged" => model.change_purse(provider(), usize::try_from(word("payout")).expect("few") - 1),
         "CapabilitiesChanged" => model.claim(provider(), word("bits")),
         "ParamsChanged" => {
             let Token::Tuple(values) = &words["values"] else { panic!("a struct") };

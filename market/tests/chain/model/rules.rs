@@ -228,7 +228,9 @@ impl Model {
         match account.ended {
             Some(end) => end,
             None if rate == 0 => FOREVER,
-            None => u64::try_from(account.scaled / rate).map_or(FOREVER, |left| (self.now + left).min(FOREVER)),
+            None => {
+                u64::try_from(account.scaled / rate).map_or(FOREVER, |left| (self.now + left).min(FOREVER))
+            }
         }
     }
 
@@ -318,10 +320,7 @@ impl Model {
     fn stake(&self, provider: usize, need: u128) -> Vec<(bool, &'static str, Vec<u128>)> {
         let provider = &self.providers[provider];
         let free = provider.stake - provider.locked;
-        vec![
-            (provider.retired, "ProviderInactive", vec![]),
-            (free < need, "StakeTooLow", vec![free, need]),
-        ]
+        vec![(provider.retired, "ProviderInactive", vec![]), (free < need, "StakeTooLow", vec![free, need])]
     }
 
     // --- calls ---
@@ -447,11 +446,7 @@ impl Model {
             None => (terms.max_rate, terms.min_reclaim, MAX_MIN_BILL),
         };
         broken.extend([
-            (
-                self.now > terms.expires || self.now > bid.expires || self.now > deadline,
-                "Expired",
-                vec![],
-            ),
+            (self.now > terms.expires || self.now > bid.expires || self.now > deadline, "Expired", vec![]),
             (missing != 0, "MissingCapabilities", vec![missing]),
             (bid.rate == 0, "RateZero", vec![]),
             (bid.rate > rate, "RateTooHigh", vec![rate]),
@@ -617,7 +612,11 @@ impl Model {
         let deadline = lease.as_ref().and_then(|lease| lease.notice).unwrap_or_default();
         broken.push((!theirs, "NotOperator", vec![]));
         broken.push((!(100..=149).contains(&reason), "ReasonOutOfRange", vec![reason.into()]));
-        broken.push((live && !ended && reason == 104 && !noticed, "ReclaimNotElapsed", vec![deadline.into()]));
+        broken.push((
+            live && !ended && reason == 104 && !noticed,
+            "ReclaimNotElapsed",
+            vec![deadline.into()],
+        ));
         refused(broken)?;
         if ended {
             self.end(key, 200, 0);
@@ -667,9 +666,9 @@ impl Model {
     }
 
     pub(super) fn withdraw(&mut self, keys: &[OrderKey]) -> Answer {
-        let wrong = keys.iter().filter(|key| {
-            !matches!(self.orders.get(key).map(|order| &order.stage), Some(Stage::Leased(_)))
-        });
+        let wrong = keys
+            .iter()
+            .filter(|key| !matches!(self.orders.get(key).map(|order| &order.stage), Some(Stage::Leased(_))));
         refused(wrong.flat_map(|key| self.unless(*key, false)).collect())?;
         for key in keys {
             let lease = self.lease_mut(*key).expect("it is a lease");

@@ -36,5 +36,6 @@ pub mod suite;
 pub mod supervisor;
 pub mod tools;
 pub mod visitor;
+pub mod volumes;
 pub mod wait;
 pub mod workspace;

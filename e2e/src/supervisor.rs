@@ -18,7 +18,9 @@ use crate::parts::Parts;
 use crate::process::Process;
 use crate::progress::say;
 use crate::tools::{Purpose, Tools};
-use crate::{chain, cluster, dns, images, ingress, mounts, network, node, registry, story, wait, workspace};
+use crate::{
+    chain, cluster, dns, images, ingress, mounts, network, node, registry, story, volumes, wait, workspace,
+};
 
 /// The script, in the folder of the bench, that the fake NVML and the device plugin read.
 pub const GPU_SCRIPT: &str = "gpus.json";
@@ -82,7 +84,13 @@ async fn start(parts: &Parts, with_market: bool) -> Result<Vec<Process>> {
     let mut kubelet = node::start_kubelet(parts, &authority)?;
     let proxy = cluster::start_proxy(parts, &authority)?;
     apply_definitions(parts, &control_plane.kubeconfig).await?;
-    apply(parts, &control_plane.kubeconfig, "objects", [dns::objects(), ingress::objects()].concat()).await?;
+    apply(
+        parts,
+        &control_plane.kubeconfig,
+        "objects",
+        [dns::objects(), ingress::objects(), volumes::objects()].concat(),
+    )
+    .await?;
     let gpus = start_device_plugin(parts)?;
     let dns = dns::start(parts, &control_plane.kubeconfig)?;
     let mut gateway = ingress::start(parts, &control_plane.kubeconfig).await?;

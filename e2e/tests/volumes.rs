@@ -1,15 +1,15 @@
 //! What a service writes to a persistent volume is there after its pod is gone, the volume grows under the running pod, and
 //! what a provider does not offer is declined with its reason.
 //!
-//! The volumes are folders of the bench's node, made beforehand and bound without a provisioner. Nothing resizes them: what is
-//! seen to grow is the claim, beside a StatefulSet that is made anew and a pod that stays.
+//! Nothing resizes the bench's volumes: what is seen to grow is the claim, beside a StatefulSet that is made anew and a pod that
+//! stays.
 
 use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::story::direct::{Direct, Wanted};
-use e2e::story::provider::{Provider, STORAGE_CLASS};
+use e2e::story::provider::Provider;
 use e2e::story::world::World;
 use e2e::wait::until;
 use e2e::{kubectl, workspace};
@@ -31,22 +31,6 @@ async fn a_volume_outlives_its_pod_and_grows_under_it() {
     kept_and_grown().await.unwrap();
 }
 
-/// Folders of the node that claims find, and a class that lets claims grow.
-fn volumes() -> String {
-    let volume = |number: u32| {
-        format!(
-            "---\n{{apiVersion: v1, kind: PersistentVolume, metadata: {{name: bench-kept-{number}}}, spec: {{capacity: {{storage: \
-             512Mi}}, accessModes: [ReadWriteOnce], persistentVolumeReclaimPolicy: Retain, storageClassName: {STORAGE_CLASS}, \
-             hostPath: {{path: /var/lib/bench-kept/{number}, type: DirectoryOrCreate}}}}}}\n"
-        )
-    };
-    let class = format!(
-        "{{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {{name: {STORAGE_CLASS}}}, provisioner: \
-         kubernetes.io/no-provisioner, volumeBindingMode: WaitForFirstConsumer, allowVolumeExpansion: true}}\n"
-    );
-    (1..=3).map(volume).fold(class, |text, volume| text + &volume)
-}
-
 async fn kept_and_grown() -> Result<()> {
     let text = fs::read_to_string(workspace::root().join("e2e/documents/volumes.yaml"))?;
     // The same is ordered; of the two volumes the larger one is db's now, under which spare made room for it.
@@ -54,7 +38,6 @@ async fn kept_and_grown() -> Result<()> {
     let (first, grown) = (Wanted::of(&text)?, Wanted::of(&next)?);
     ensure!(first.spec.to_bytes()? == grown.spec.to_bytes()?, "another order belongs to the second document");
 
-    kubectl::apply(&volumes()).await?;
     let world = World::open("volumes").await?;
     let provider = world.provider().await?;
     let mut agent = provider.agent()?;
@@ -101,8 +84,7 @@ async fn kept_and_grown() -> Result<()> {
     })
     .await?;
     daemon.kill().await?;
-    agent.kill().await?;
-    kubectl::run(&["delete", "pv,storageclass", "--all"]).await.map(drop)
+    agent.kill().await
 }
 
 /// The namespace of the lease, seen by the cluster's operator.

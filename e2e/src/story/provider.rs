@@ -16,10 +16,8 @@ use crate::addresses::NODE_NAME;
 use crate::deployment::ADDRESSES;
 use crate::ingress::WayIn;
 use crate::process::Process;
+use crate::volumes::STORAGE_CLASS;
 use crate::{kubectl, wait, workspace};
-
-/// The StorageClass from which it sells persistent volumes, on a cluster that has it.
-pub const STORAGE_CLASS: &str = "bench-kept";
 
 /// A registered provider.
 pub struct Provider {
@@ -58,6 +56,11 @@ impl Provider {
         let folder = self.folder.display();
         let WayIn { namespace: way_in_namespace, name: way_in, sources, .. } = &self.access.way_in;
         let Account { keystore, password_file, .. } = &world.accounts.operator;
+        // A cluster that somebody lent has classes of its own.
+        let storage = match self.access.is_a_bench() {
+            true => format!("  storageClasses: {{default: {{name: {STORAGE_CLASS}, limit: 1Gi}}}}\n"),
+            false => String::new(),
+        };
         format!(
             r#"
 chain:
@@ -73,9 +76,7 @@ dataKeyFile: {folder}/data.key
 cluster:
   kubeconfig: {kubeconfig}
   namespace: {namespace}
-  storageClasses:
-    default: {{name: {STORAGE_CLASS}, limit: 1Gi}}
-ingress:
+{storage}ingress:
   domain: {domain}
   gateway: {{name: {way_in}, namespace: {way_in_namespace}}}
   sources: {sources:?}

@@ -48,6 +48,7 @@
 //!     min_reclaim: 0,
 //!     req_bits: 0,
 //!     kind: OrderKind::Service,
+//!     award: None,
 //!     spec,
 //! };
 //!

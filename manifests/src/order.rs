@@ -234,6 +234,10 @@ pub struct Order {
     pub req_bits: u128,
     /// What is asked for.
     pub kind: OrderKind,
+    /// Unix seconds of chain time until which bids are taken, if the lowest of them wins: a bid must then last five minutes
+    /// beyond it. `None` if the tenant chooses.
+    #[serde(default)]
+    pub award: Option<u64>,
     /// The group spec without its price, as sorted-key JSON.
     #[serde(with = "hex_bytes")]
     pub spec: Vec<u8>,
@@ -494,6 +498,7 @@ mod tests {
             min_reclaim: 2,
             req_bits: u128::MAX >> 32,
             kind: OrderKind::Service,
+            award: None,
             spec: b"{}".to_vec(),
         };
         let funds = Fact::FundsChanged { account: id().account(), delta: -1, funded_until: 3 };

@@ -98,6 +98,11 @@ fn from_market(event: M) -> Result<Option<Fact>, OutOfRange> {
             min_reclaim: e.min_reclaim,
             req_bits: e.req_bits,
             kind: if e.kind == 0 { OrderKind::Service } else { return Err(OutOfRange) },
+            award: match e.mode {
+                0 => None,
+                1 => Some(e.deadline),
+                _ => return Err(OutOfRange),
+            },
             spec: e.spec.to_vec(),
         }),
         M::OrderClosedFilter(e) => {

@@ -267,7 +267,9 @@ impl<S: CapacitySource> Bidder<S> {
 
     fn bid(&self, order: &Order, rate: Rate, now: u64, times: u64) -> NewIntent {
         let Bids { valid_for, reclaim, min_bill } = self.settings.bids;
-        let expires_at = order.expires_at.min(now.saturating_add(valid_for.as_secs()));
+        // A bid for an order that is awarded must outlast the award.
+        let least = order.award.map_or(0, |deadline| deadline.saturating_add(AWARD_WINDOW_SECS));
+        let expires_at = order.expires_at.min(now.saturating_add(valid_for.as_secs()).max(least));
         NewIntent {
             id: format!("bid {} {times}", order.id),
             kind: IntentKind::Bid,
@@ -284,6 +286,9 @@ impl<S: CapacitySource> Bidder<S> {
         }
     }
 }
+
+/// Seconds that the contract wants a bid to last beyond the deadline of an order that goes to its lowest bid.
+const AWARD_WINDOW_SECS: u64 = 300;
 
 fn seconds(time: Duration) -> u32 {
     u32::try_from(time.as_secs()).unwrap_or(u32::MAX)

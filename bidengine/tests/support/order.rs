@@ -15,6 +15,7 @@ pub(crate) fn order(spec: Vec<u8>) -> Order {
         min_reclaim: 0,
         req_bits: 0,
         kind: OrderKind::Service,
+        award: None,
         spec,
     }
 }

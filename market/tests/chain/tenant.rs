@@ -5,18 +5,20 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use manifests::money::Amount;
-use manifests::order::{Fact, Hash, OrderId};
+use manifests::order::{Fact, Hash, Order, OrderId};
 use market::At;
 use market::api::Answer;
 use market::call::Call;
 use market::client::{ClientError, GatewayClient};
 use market::reader::OrderState;
+use market::revert::MarketError;
+use market::sender::{MemoryJournal, SendError, Sender};
 use market::wallet::Wallet;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::anvil::{CHAIN_ID, Market, TENANT_TOKENS, mined, rate, wallet};
+use crate::anvil::{CHAIN_ID, Market, TENANT_TOKENS, mined, quick, rate, wallet};
 use crate::gateway::Gateway;
 use crate::silence::Relay;
 
@@ -258,6 +260,133 @@ async fn a_document_comes_up_is_seen_and_goes_down_with_every_unit_told() {
     assert_eq!(tokens(&market).await, Amount(TENANT_TOKENS.0 - 777_701));
     assert!(!text(&machine.berth(&["ls"]).await.stdout).contains("web"));
     assert_eq!(code(&machine.berth(&["status", "web"]).await), Some(3));
+}
+
+/// Puts a second provider into the market.
+async fn rival(market: &Market) -> Sender<MemoryJournal> {
+    let rival = Sender::new(market.chain.clone(), wallet(3), MemoryJournal::default(), quick());
+    let stake = Amount(200_000_000);
+    mined(&market.tenant, &Call::MintTestToken { to: rival.address(), amount: stake }).await;
+    mined(&rival, &Call::ApproveRegistry { amount: stake }).await;
+    let register = Call::Register {
+        operator: rival.address(),
+        payout: rival.address(),
+        attrs_hash: Hash::default(),
+        uri: "https://127.0.0.1:1".to_owned(),
+        spki_hash: Hash::default(),
+        stake,
+    };
+    mined(&rival, &register).await;
+    rival
+}
+
+fn that_goes_to_the_lowest() -> String {
+    DOCUMENT.replace(
+        "    here: {pricing: {web: {denom: uact, amount: 1000}}}",
+        "    here: {x-berth: {award: lowest, deadline: 10m}, pricing: {web: {denom: uact, amount: 1000}}}",
+    )
+}
+
+/// The order on the book, and until when it takes bids.
+async fn auction(market: &Market) -> (Order, u64) {
+    until("the order", async || {
+        let head = market.chain.head().await.expect("head").number;
+        let facts = market.chain.facts_between(0, head).await.expect("read");
+        facts.into_iter().find_map(|logged| match logged.fact {
+            Fact::OrderCreated(order) => order.award.map(|deadline| (order, deadline)),
+            _ => None,
+        })
+    })
+    .await
+}
+
+fn bid_at(order: &Order, deadline: u64, asked: u128) -> Call {
+    Call::PlaceBid {
+        order: order.id,
+        spec_hash: order.spec_hash,
+        rate: rate(asked),
+        expires_at: deadline + 300,
+        reclaim: 0,
+        min_bill: 0,
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_goes_to_the_lowest_bid_is_awarded_by_a_stranger_and_comes_up() {
+    let Some(market) = Market::open().await else { return };
+    let rival = rival(&market).await;
+    let _gateway = gateway(&market).await;
+    let machine = Machine::ready(&market).await;
+    let document = machine.document(&that_goes_to_the_lowest());
+    let arguments = ["up", &document, "--deposit", "5", "--yes"];
+    let contest = async {
+        let (order, deadline) = auction(&market).await;
+        mined(&rival, &bid_at(&order, deadline, 150_000_000_000)).await;
+        let dearer = rival.send("dearer", &bid_at(&order, deadline, 149_999_999_999)).await;
+        assert!(dearer.is_ok(), "the best bidder lowers its own bid by any step: {dearer:?}");
+        let early = rival.simulate(&Call::Award { order: order.id }).await;
+        assert!(
+            matches!(early, Err(SendError::Refused(MarketError::AwardNotDue { .. }))),
+            "not before the deadline: {early:?}"
+        );
+        mined(&market.provider, &bid_at(&order, deadline, 100_000_000_000)).await;
+        let posted = market.chain.order(order.id, At::Latest).await.expect("read").expect("there");
+        let best = posted.award.and_then(|award| award.best);
+        assert_eq!(best, Some((market.provider.address(), rate(100_000_000_000))));
+        let freed = market.chain.provider(rival.address(), At::Latest).await.expect("read").expect("there");
+        assert_eq!(freed.locked, Amount::ZERO, "its bond is free again");
+        // The award is in the first block after the deadline, so that the tenant has no block to see it due in.
+        market.anvil.next_block_at(deadline + 1).await;
+        let stranger = Sender::new(market.chain.clone(), wallet(0), MemoryJournal::default(), quick());
+        mined(&stranger, &Call::Award { order: order.id }).await;
+        order.id
+    };
+    let (up, order) = tokio::join!(machine.berth(&arguments), contest);
+    assert_eq!(code(&up), Some(0), "{}", text(&up.stderr));
+    assert_eq!(text(&up.stdout), "http://hello.example.test\n");
+    assert!(!text(&up.stderr).contains("awarded to"), "somebody else did it: {}", text(&up.stderr));
+    let lease = market.chain.lease(order, At::Latest).await.expect("read").expect("there");
+    assert_eq!((lease.state, lease.provider), (OrderState::Active, market.provider.address()));
+    assert_eq!(lease.rate, rate(100_000_000_000), "the cheaper of the two");
+}
+
+#[tokio::test]
+async fn a_tenant_awards_its_order_itself_when_nobody_else_does() {
+    let Some(market) = Market::open().await else { return };
+    let _gateway = gateway(&market).await;
+    let machine = Machine::ready(&market).await;
+    let document = machine.document(&that_goes_to_the_lowest());
+    let arguments = ["up", &document, "--deposit", "5", "--yes"];
+    let contest = async {
+        let (order, deadline) = auction(&market).await;
+        mined(&market.provider, &bid_at(&order, deadline, 100_000_000_000)).await;
+        market.anvil.mine_at(deadline + 1).await;
+        order.id
+    };
+    let (up, order) = tokio::join!(machine.berth(&arguments), contest);
+    assert_eq!(code(&up), Some(0), "{}", text(&up.stderr));
+    assert!(text(&up.stderr).contains("awarded to the lowest bid"), "{}", text(&up.stderr));
+    let lease = market.chain.lease(order, At::Latest).await.expect("read").expect("there");
+    assert_eq!(lease.state, OrderState::Active);
+}
+
+#[tokio::test]
+async fn an_order_that_nobody_bid_on_by_its_deadline_gives_everything_back() {
+    let Some(market) = Market::open().await else { return };
+    let _gateway = gateway(&market).await;
+    let machine = Machine::ready(&market).await;
+    let document = machine.document(&that_goes_to_the_lowest());
+    let arguments = ["up", &document, "--deposit", "5", "--yes"];
+    let silence = async {
+        let (order, deadline) = auction(&market).await;
+        market.anvil.mine_at(deadline + 1).await;
+        order.id
+    };
+    let (up, order) = tokio::join!(machine.berth(&arguments), silence);
+    assert_eq!(code(&up), Some(4), "{}", text(&up.stderr));
+    assert_eq!(tokens(&market).await, TENANT_TOKENS);
+    let record = market.chain.order(order, At::Latest).await.expect("read").expect("there");
+    assert_eq!(record.state, OrderState::Closed);
 }
 
 #[tokio::test]

@@ -173,6 +173,7 @@ impl Stage {
             min_reclaim: 0,
             req_bits: 0,
             kind: OrderKind::Service,
+            award: None,
             spec: bytes,
         };
         let created = Fact::DeploymentCreated { account: id.account(), manifest_hash: manifest.digest() };

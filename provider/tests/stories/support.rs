@@ -55,6 +55,7 @@ pub(super) fn order(dseq: u64, spec: Vec<u8>) -> Order {
         min_reclaim: 0,
         req_bits: 0,
         kind: OrderKind::Service,
+        award: None,
         spec,
     }
 }

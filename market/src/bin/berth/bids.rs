@@ -1,7 +1,7 @@
-//! Waiting for bids, judging their terms, and accepting one for each open order.
+//! Waiting for bids, judging their terms, and accepting one for each open order; or, where the lowest wins, having it awarded.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::join_all;
 use manifests::money::Rate;
@@ -18,7 +18,7 @@ use crate::account::Account;
 use crate::cli::Pick;
 use crate::exit::Ending;
 use crate::output::progress;
-use crate::sight::Sight;
+use crate::sight::{GroupSight, Sight};
 use crate::state::Record;
 
 /// How long others may still bid after the first good bid.
@@ -46,7 +46,8 @@ struct Offer {
     bid: BidRecord,
 }
 
-/// Accepts one bid for each open order, or none: nothing is accepted before every order has a bid that will do.
+/// Accepts one bid for each open order, or none: nothing is accepted before every order has a bid that will do. Orders that
+/// go to their lowest bid are awarded with them, unless somebody else awards them first, which anybody may.
 pub(crate) async fn award(account: &Account, record: &Record, wish: &Wish) -> anyhow::Result<()> {
     let providers = bidders(account, wish.pick).await?;
     let started = Instant::now();
@@ -55,24 +56,35 @@ pub(crate) async fn award(account: &Account, record: &Record, wish: &Wish) -> an
     let mut refused = BTreeSet::new();
     loop {
         let sight = Sight::of(&account.chain, record).await?;
-        let open: Vec<usize> = (0..)
-            .zip(&sight.groups)
-            .filter(|(_, g)| g.state == Some(OrderState::Open))
-            .map(|(n, _)| n)
-            .collect();
+        let groups = || (0..).zip(&sight.groups);
+        let is_open = |g: &GroupSight| g.state == Some(OrderState::Open);
+        let open: Vec<usize> =
+            groups().filter(|(_, g)| is_open(g) && g.award.is_none()).map(|(n, _)| n).collect();
+        let auctions: Vec<Auction> =
+            groups().filter_map(|(_, g)| Auction::of(g, sight.head.timestamp)).collect();
+        if let Some(auction) = auctions.iter().find(|auction| auction.stage == Stage::Unanswered) {
+            let orders = [auction.order];
+            let answers = answers(account, &providers, &orders).await;
+            return Err(nobody(record, &orders, &providers, &answers));
+        }
+        let all_due = auctions.iter().all(|auction| auction.stage == Stage::Due);
         let mut offers = offers(account, record, &sight, &open, &wish.min_reclaim).await?;
         for offers in offers.values_mut() {
             offers.retain(|offer| !refused.contains(&(offer.provider, offer.bid.terms_hash())));
         }
         let chosen: Vec<Offer> = open.iter().filter_map(|n| choose(&offers[n], wish.pick)).collect();
         let now = Instant::now();
-        if chosen.len() == open.len() {
+        if chosen.len() == open.len() && all_due {
             let since = *first_offer.get_or_insert(now);
             let all_bid = open.iter().all(|n| offers[n].len() >= providers.len());
             if all_bid || now - since >= GRACE {
                 let orders: Vec<OrderId> = open.iter().map(|n| sight.groups[*n].order).collect();
                 match accept(account, &orders, &chosen, &sight).await? {
-                    None => return Ok(()),
+                    None => {
+                        if award_all(account, &auctions).await? {
+                            return Ok(());
+                        }
+                    }
                     Some(offer) => {
                         refused.insert((offer.provider, offer.bid.terms_hash()));
                         continue;
@@ -95,6 +107,61 @@ pub(crate) async fn award(account: &Account, record: &Record, wish: &Wish) -> an
         }
         sleep(LOOK).await;
     }
+}
+
+/// An order that goes to its lowest bid and was not awarded yet.
+struct Auction {
+    name: String,
+    order: OrderId,
+    stage: Stage,
+}
+
+/// Where such an order stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Bids are taken.
+    Bidding,
+    /// It has a best bid and can be awarded.
+    Due,
+    /// The deadline passed and nobody bid, or the best bid expired.
+    Unanswered,
+}
+
+impl Auction {
+    fn of(group: &GroupSight, head: u64) -> Option<Self> {
+        let award = group.award?;
+        // A chain that mines only when there is something to mine lags behind the clock, which the next block will show.
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let stage = match group.state? {
+            OrderState::Open if head.max(clock) <= award.deadline => Stage::Bidding,
+            OrderState::Open if award.best.is_some() => Stage::Due,
+            OrderState::Open | OrderState::Expired => Stage::Unanswered,
+            _ => return None,
+        };
+        Some(Self { name: group.name.clone(), order: group.order, stage })
+    }
+}
+
+/// Awards all of them; answers whether all are leased, by us or by somebody else. What came too early is tried again later.
+async fn award_all(account: &Account, auctions: &[Auction]) -> anyhow::Result<bool> {
+    for Auction { name, order, .. } in auctions {
+        let call = Call::Award { order: *order };
+        let sent = match refused(account.simulate(&call).await)? {
+            None => refused(account.send(&format!("award the order of {name}"), &call).await)?,
+            refusal => refusal,
+        };
+        match sent {
+            None => progress(format_args!("{name}: awarded to the lowest bid")),
+            Some(MarketError::AwardNotDue { .. }) => return Ok(false),
+            // Somebody else was faster; the next look shows what came of it.
+            Some(MarketError::WrongState { .. }) => {}
+            Some(refusal) => {
+                let sentence = format!("the order of {name} cannot be awarded: {refusal}");
+                return Err(Ending::error(Ending::NO_BIDS, sentence));
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// The active providers whose bids count.

@@ -38,6 +38,8 @@ pub(crate) struct WantedGroup {
     pub(crate) max_rate: Rate,
     /// Seconds of notice that a provider must promise.
     pub(crate) min_reclaim: u32,
+    /// Seconds after its posting in which bids are taken, if the lowest of them wins.
+    pub(crate) award: Option<u64>,
     pub(crate) spec: String,
     pub(crate) class: Hash,
 }
@@ -80,13 +82,7 @@ pub(crate) fn read(
     let mut unserved = Vec::new();
     for (group, terms) in document.groups.iter().zip(&document.terms) {
         groups.push(wanted(group, terms, mapping, max_price, &mut unchecked)?);
-        if terms.award != Award::Manual || terms.deadline.is_some() {
-            unserved.push(format!(
-                "placement {}: award and deadline are not posted with orders yet: leave them out, and say with --wait \
-                 how long bids are taken",
-                group.name
-            ));
-        }
+        unserved.extend(unserved_award(group, terms, mapping));
         if !terms.regions.is_empty() || terms.max_latency.is_some() {
             warnings.push(format!(
                 "placement {}: wishes for regions and latency are not looked at yet",
@@ -107,6 +103,31 @@ pub(crate) fn read(
         format!("requirement {need} is passed on to providers, but nobody vouches for it on this market")
     }));
     Ok(Wanted { manifest: document.manifest, groups, unserved, warnings })
+}
+
+/// What of its award cannot be had. The lowest bid wins unseen, so that nobody would hold the winner against requirements.
+fn unserved_award(group: &GroupSpec, terms: &Terms, mapping: &Mapping) -> Option<String> {
+    let name = &group.name;
+    match terms.award {
+        Award::Manual => terms.deadline.map(|_| {
+            format!(
+                "placement {name}: without award: lowest nothing happens at the deadline: leave it out, and say with \
+                 --wait how long bids are taken"
+            )
+        }),
+        Award::Lowest => {
+            let mut requirements = group.to_order_spec().requirements;
+            translate(&mut requirements, mapping, &mut BTreeSet::new());
+            let Requirements { signed_by, attributes } = requirements;
+            let auditors = [signed_by.all_of, signed_by.any_of].into_iter().flatten().flatten().count();
+            (auditors + attributes.map_or(0, |attributes| attributes.len()) > 0).then(|| {
+                format!(
+                    "placement {name}: award: lowest takes whoever asks least, and nobody would hold it against \
+                     attributes and signedBy: leave these out, or choose among the bids yourself (award: manual)"
+                )
+            })
+        }
+    }
 }
 
 fn wanted(
@@ -135,7 +156,11 @@ fn wanted(
     let min_reclaim = u32::try_from(terms.min_reclaim.unwrap_or_default().as_secs())
         .map_err(|_| Ending::error(Ending::USAGE, "the wanted notice is far too long"))?;
     let class = class_hash(&class(group));
-    Ok(WantedGroup { name: group.name.clone(), said, max_rate, min_reclaim, spec, class })
+    let award = match terms.award {
+        Award::Lowest => terms.deadline.map(|deadline| deadline.as_secs()),
+        Award::Manual => None,
+    };
+    Ok(WantedGroup { name: group.name.clone(), said, max_rate, min_reclaim, award, spec, class })
 }
 
 fn document_rate(group: &GroupSpec, mapping: &Mapping) -> anyhow::Result<Rate> {
@@ -292,7 +317,16 @@ deployment:
         );
         let extended = read(&extended);
         assert_eq!(extended.groups[0].min_reclaim, 7200);
-        assert_eq!(extended.unserved.len(), 1, "{:?}", extended.unserved);
+        assert_eq!(extended.groups[0].award, Some(300));
+        let [why] = &extended.unserved[..] else { panic!("{:?}", extended.unserved) };
+        assert!(why.contains("signedBy"), "nobody looks at the winner: {why}");
+        let free = text.replace("      attributes: {host: akash, region: eu-west}\n", "");
+        let free = free.replace("      signedBy: {anyOf: [akash1aaa, akash1bbb]}\n", "");
+        let free =
+            read(&free.replace("    far:\n", "    far:\n      x-berth: {award: lowest, deadline: 5m}\n"));
+        assert_eq!((free.groups[0].award, free.unserved.len()), (Some(300), 0), "{:?}", free.unserved);
+        let idle = read(&text.replace("    far:\n", "    far:\n      x-berth: {deadline: 5m}\n"));
+        assert_eq!((idle.groups[0].award, idle.unserved.len()), (None, 1), "{:?}", idle.unserved);
         assert!(
             extended.warnings.iter().any(|warning| warning.contains("regions")),
             "{:?}",

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use manifests::group::OrderSpec;
 use manifests::money::Amount;
 use manifests::order::{AccountId, BlockRef, Fact, Hash, OrderId};
-use market::reader::{self, LeaseRecord, OrderState};
+use market::reader::{self, AwardRecord, LeaseRecord, OrderState};
 use market::{At, Chain};
 
 use crate::account::Account;
@@ -33,6 +33,8 @@ pub(crate) struct GroupSight {
     pub(crate) order: OrderId,
     /// Where order and lease stand; `None` before the order is posted.
     pub(crate) state: Option<OrderState>,
+    /// How its order is awarded; `None` if we choose among the bids.
+    pub(crate) award: Option<AwardRecord>,
     /// Its lease, once a bid was accepted.
     pub(crate) lease: Option<LeaseRecord>,
 }
@@ -52,7 +54,8 @@ impl Sight {
                 None => None,
             };
             let state = posted.map(|posted| posted.state);
-            groups.push(GroupSight { name: group.name.clone(), order, state, lease });
+            let award = posted.and_then(|posted| posted.award);
+            groups.push(GroupSight { name: group.name.clone(), order, state, award, lease });
         }
         Ok(Self { head, account, groups })
     }
@@ -91,11 +94,17 @@ impl fmt::Display for Sight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(account) = self.account else { return f.write_str("  nothing yet") };
         write!(f, "  escrow: {} of which {} can be taken back", account.balance, account.refundable)?;
-        for GroupSight { name, state, lease, .. } in &self.groups {
+        for GroupSight { name, state, award, lease, .. } in &self.groups {
             write!(f, "\n  {name}: ")?;
             match (state, lease) {
                 (None, _) => f.write_str("no order yet")?,
-                (Some(OrderState::Open), _) => f.write_str("order open, no bid accepted")?,
+                (Some(OrderState::Open), _) => match award.map(|award| award.best) {
+                    None => f.write_str("order open, no bid accepted")?,
+                    Some(None) => f.write_str("order open for the lowest bid, nobody bid")?,
+                    Some(Some((provider, rate))) => {
+                        write!(f, "order open for the lowest bid, so far {rate} from {provider}")?;
+                    }
+                },
                 (Some(OrderState::Expired), _) => f.write_str("order expired")?,
                 (Some(OrderState::Active | OrderState::Reclaiming), Some(lease)) => {
                     write!(f, "leased from {} at {}", lease.provider, lease.rate)?;

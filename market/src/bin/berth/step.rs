@@ -87,6 +87,7 @@ mod tests {
             name: format!("g{gseq}"),
             order: id.order(gseq, 1),
             state: *state,
+            award: None,
             lease: state.filter(|state| state.runs()).map(lease),
         };
         Sight { head, account, groups: (1..).zip(states).map(group).collect() }

@@ -18,7 +18,7 @@ use crate::account::Account;
 use crate::bids::{self, Wish};
 use crate::cli::Up;
 use crate::deposit::{is_affordable, pay};
-use crate::document::{self, Wanted};
+use crate::document::{self, Wanted, WantedGroup};
 use crate::down::wind_up;
 use crate::exit::Ending;
 use crate::output::progress;
@@ -170,12 +170,13 @@ async fn drive(
             }
             Step::CreateOrder(n) => {
                 let group = &wanted.groups[n];
+                let award = group.award.map(|secs| sight.head.timestamp.saturating_add(secs));
                 let terms = OrderTerms {
                     class: group.class,
                     max_rate: record.groups[n].max_rate,
-                    expires_at: order_expiry(account, &sight, up).await?,
+                    expires_at: order_expiry(account, &sight, up, group).await?,
                     min_reclaim: group.min_reclaim,
-                    award: None,
+                    award,
                 };
                 let call =
                     Call::CreateOrder { order: sight.groups[n].order, terms, spec: group.spec.clone() };
@@ -219,9 +220,18 @@ async fn the_specs_are_ours(account: &Account, sight: &Sight, wanted: &Wanted) -
     Ok(())
 }
 
-async fn order_expiry(account: &Account, sight: &Sight, up: &Up) -> anyhow::Result<u64> {
+async fn order_expiry(account: &Account, sight: &Sight, up: &Up, group: &WantedGroup) -> anyhow::Result<u64> {
     let params = account.chain.params(At::Latest).await?;
-    let wanted = up.wait.as_secs().saturating_add(ORDER_SLACK_SECS);
+    let bidding = group.award.unwrap_or(up.wait.as_secs());
+    let wanted = bidding.saturating_add(ORDER_SLACK_SECS);
+    if group.award.is_some() && wanted > params.max_order_duration.saturating_sub(60) {
+        let sentence = format!(
+            "the deadline of {} is too late: in this market an order may stand for {} in all",
+            group.name,
+            crate::output::seconds(params.max_order_duration)
+        );
+        return Err(Ending::error(Ending::USAGE, sentence));
+    }
     // The next block is later than the one that was read; a minute keeps clear of both bounds.
     let lifetime =
         wanted.max(params.min_order_duration + 60).min(params.max_order_duration.saturating_sub(60));

@@ -130,6 +130,14 @@ pub enum AddressesError {
         /// The market.
         market: Address,
     },
+    /// The file has the lens of another version.
+    #[error(
+        "the lens in the addresses file is that of another version, and not at {lens} as this one's is: run `berth market deploy` of this version with the options of then, which puts its lens there and writes the file anew"
+    )]
+    OtherLens {
+        /// Where the lens of this version belongs.
+        lens: Address,
+    },
     /// The endpoint did not answer.
     #[error(transparent)]
     Rpc(#[from] RpcError),
@@ -213,8 +221,14 @@ impl AddressBook {
             }
         }
         let market = self.contracts.market.address;
-        if crate::reader::contracts_of(&chain.rpc, market).await? != self.contracts() {
+        let have = crate::reader::contracts_of(&chain.rpc, market).await?;
+        let ours = self.contracts();
+        // Where the lens is follows from the market and this version, not from the market alone.
+        if have != (Contracts { lens: have.lens, ..ours }) {
             return Err(AddressesError::OtherParts { market });
+        }
+        if have.lens != ours.lens {
+            return Err(AddressesError::OtherLens { lens: have.lens });
         }
         Ok(chain)
     }

@@ -194,6 +194,10 @@ async fn an_addresses_file_of_another_chain_or_of_other_code_is_refused() {
     mixed.contracts.registry = mixed.contracts.params;
     let error = mixed.connect(anvil.url()).await.expect_err("mixed");
     assert!(matches!(error, AddressesError::OtherParts { .. }), "{error}");
+    let mut older = book.clone();
+    older.contracts.lens = older.contracts.params;
+    let error = older.connect(anvil.url()).await.expect_err("the lens of another version");
+    assert!(matches!(error, AddressesError::OtherLens { lens } if lens == book.contracts().lens), "{error}");
 }
 
 #[tokio::test]

@@ -124,12 +124,17 @@ async fn every_mistake_of_an_operator(world: &World, provider: &Provider) -> Res
             &["operator.json"],
         ),
         variable("nobody at the RPC", "BERTH_CHAIN_RPC", "http://127.0.0.1:9".into(), &["127.0.0.1:9"]),
-        variable("another chain", "BERTH_CHAIN_CHAIN_ID", "1".into(), &["31337", "chainId"]),
         variable(
-            "an address without code",
+            "a chain beside the one of the addresses file",
+            "BERTH_CHAIN_CHAIN_ID",
+            "1".into(),
+            &["chain.chainId", "chain.addresses", "leave one"],
+        ),
+        variable(
+            "a market beside the one of the addresses file",
             "BERTH_CHAIN_MARKET",
             format!("0x{:040x}", 0xbeef),
-            &["0x000000000000000000000000000000000000beef"],
+            &["chain.market", "chain.addresses", "leave one"],
         ),
         variable(
             "another provider",

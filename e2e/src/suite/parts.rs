@@ -96,8 +96,8 @@ impl Part {
                 if tools.has(SLITHER) {
                     npm.env("SLITHER", tools.program(SLITHER, "slither"));
                 }
-                // The same contracts beside a model of them: a hundred calls a run, about a second each.
-                let runs = if long { "400" } else { "40" };
+                // The same contracts beside a model of them: a hundred calls a run, which take two seconds.
+                let runs = if long { "200" } else { "20" };
                 let mut model = cargo(&["test", "--all-features", "--package", "market", "--test", "chain"])?;
                 model.args(["model::", "--", "--show-output"]).env("BERTH_MODEL_RUNS", runs);
                 vec![npm, model]

@@ -48,6 +48,7 @@ const lanes = [
     ["is the same, byte for byte, by the compiler that is named", ...ours("compiled.mjs", "again/out")],
     ["storage lies where storage/ says", ...ours("layouts.mjs", "--check", "again/out")],
     ["slither finds nothing that is not explained", ...ours("slither.mjs", "again/out")],
+    ["tests reach what they must", ...ours("coverage.mjs")],
   ],
 ];
 

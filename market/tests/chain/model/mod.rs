@@ -18,7 +18,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use contracts::{Contracts, Sight, expected};
 use moves::{Deed, Move, moves};
 
-const RUNS: u32 = 6;
+const RUNS: u32 = 3;
 const CALLS: usize = 100;
 
 /// How often each call was made, and how often it was done.

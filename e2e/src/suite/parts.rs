@@ -98,8 +98,11 @@ impl Part {
                 }
                 // The same contracts beside a model of them: a hundred calls a run, which take two seconds.
                 let runs = if long { "200" } else { "20" };
-                let mut model = cargo(&["test", "--all-features", "--package", "market", "--test", "chain"])?;
-                model.args(["model::", "--", "--show-output"]).env("BERTH_MODEL_RUNS", runs);
+                // With the packages that the tests of all crates are built with, so that nothing is built twice.
+                let mut model = cargo(&["test", "--all-features", "--workspace", "--exclude", "manifests"])?;
+                model
+                    .args(["--test", "chain", "model::", "--", "--show-output"])
+                    .env("BERTH_MODEL_RUNS", runs);
                 vec![npm, model]
             }
             "manifests_unit" => vec![unit(&["--package", "manifests"])?],

@@ -22,6 +22,7 @@ pub mod rpc;
 pub mod sender;
 pub mod sentence;
 pub mod tls;
+pub mod wakeup;
 pub mod wallet;
 
 pub use chain::{Chain, ConnectError, Contracts};

@@ -18,6 +18,7 @@ use manifests::money::Amount;
 use manifests::objects::{Cidr, Overcommit};
 use manifests::order::Address;
 use market::deploy::AddressBook;
+use market::wakeup::Wakeup;
 
 use crate::inventory::quantity::{Rounding, units};
 use crate::store::DatabaseUrl;
@@ -81,6 +82,9 @@ pub struct Chain {
     pub start_block: u64,
     /// `chain.pollInterval`: how often the head is asked for. Default 250ms. Longer saves requests and delays every bid.
     pub poll_interval: Duration,
+    /// `chain.ws`: WebSocket URL of an endpoint that tells new heads. Default: none. It only wakes the daemon before the poll
+    /// interval is over, so that the interval may be long; what it says is not believed.
+    pub ws: Option<Wakeup>,
     /// `chain.confirmations`
     pub confirmations: Confirmations,
 }
@@ -342,6 +346,11 @@ impl Chain {
             }
         };
         let poll_interval = chain.duration("pollInterval", Duration::from_millis(250));
+        // The URL is not shown back: it may hold a key.
+        let ws = chain.optional("ws", "a URL such as ws://127.0.0.1:8545").and_then(|url: Option<String>| {
+            let ws = url.map(|url| Wakeup::new(&url)).transpose();
+            ws.map_err(|problem| chain.problem("ws", &format!("cannot be used: {problem}"))).ok()
+        });
         let mut depth = chain.section("confirmations");
         let start = depth.or("start", "a number of blocks", 1);
         let teardown = depth.or("teardown", "a number of blocks", 2);
@@ -354,6 +363,7 @@ impl Chain {
             market: market?,
             start_block: start_block?,
             poll_interval: poll_interval?,
+            ws: ws?,
             confirmations: Confirmations { start: start?, teardown: teardown? },
         })
     }

@@ -84,6 +84,10 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         Nudge::default(),
     );
 
+    if let Some(ws) = config.chain.ws.clone() {
+        let to_follower = follower.clone();
+        loops.keep("heads", async move { ws.run(move || to_follower.nudge()).await });
+    }
     let nudges = vec![bidder.clone(), reconcile.clone(), escrow.clone()];
     loops.start(
         Follower::new(chain.clone(), store.clone(), follower_settings(&config, nudges), metrics.clone()),

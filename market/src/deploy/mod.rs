@@ -1,9 +1,9 @@
 //! Puts a market on a chain, and checks one that is there.
 //!
 //! A [`Plan`] says what is wanted. A [`Deployment`] is the plan beside the chain: each contract has its place before anything
-//! is sent (see [`factory`]), so what is left to do is seen by looking, and a deployment that was cut short is taken up by
-//! doing the same again. What stands in the end is checked against the committed artefacts and the plan ([`verify`]) before
-//! the [`AddressBook`] is handed out.
+//! is sent (the module `factory` says how), so what is left to do is seen by looking, and a deployment that was cut short is
+//! taken up by doing the same again. What stands in the end is checked against the committed artefacts and the plan
+//! ([`verify`]) before the [`AddressBook`] is handed out.
 
 mod addresses;
 mod artefact;

@@ -2,7 +2,7 @@
 //!
 //! With several, each question goes to the best of them and, when that one gives no usable answer, to the next. What a contract
 //! says, and what every endpoint refuses, is an answer; what only one endpoint does not know is not. A decision that compares
-//! two answers must take both from one endpoint ([`Rpc::each`]): two of them need not have seen the same blocks.
+//! two answers must take both from one endpoint (`Rpc::each`): two of them need not have seen the same blocks.
 
 mod endpoint;
 mod health;

@@ -7,10 +7,12 @@ use manifests::money::Amount;
 use manifests::order::{Address, Fact};
 use market::call::Call;
 use market::sender::{MemoryJournal, Outcome, Sender};
+use market::wakeup::Wakeup;
 use market::{At, Chain, ConnectError};
 use tokio::time::timeout;
 
 use crate::anvil::{CHAIN_ID, Market, quick, rate, wallet};
+use crate::silence::Relay;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -217,4 +219,34 @@ async fn a_replacement_offers_enough_for_nodes_that_want_a_tenth_more() {
     let outcome = timeout(LIMIT, sending).await.expect("in time").expect("no panic").expect("sent");
     assert!(matches!(outcome, Outcome::Mined { .. }), "{outcome:?}");
     assert_eq!(tokens(&market, to).await, Amount(5));
+}
+
+#[tokio::test]
+async fn new_heads_wake_whoever_listens_and_a_lost_subscription_is_begun_again() {
+    let Some(market) = Market::open().await else { return };
+    let relay = Relay::start(market.anvil.url()).await;
+    let ws = Wakeup::new(&format!("ws://{}", relay.address)).expect("a URL");
+    let (woken, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let listening = tokio::spawn(async move {
+        ws.run(move || {
+            let _ = woken.send(());
+        })
+        .await;
+    });
+    timeout(LIMIT, heard.recv()).await.expect("in time").expect("the subscription begins");
+    market.anvil.mine().await;
+    timeout(LIMIT, heard.recv()).await.expect("in time").expect("a head");
+
+    relay.be_silent(true);
+    market.anvil.mine().await;
+    relay.be_silent(false);
+    while heard.try_recv().is_ok() {}
+    let again = async {
+        while heard.try_recv().is_err() {
+            market.anvil.mine().await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(LIMIT, again).await.expect("it listens again");
+    listening.abort();
 }

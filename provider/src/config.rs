@@ -589,7 +589,7 @@ mod tests {
                     && !line.contains("sources:")
             })
             .filter(|line| !line.contains("untimeClass:") && !line.contains("portHost:"))
-            .filter(|line| !line.contains("addressPool:"))
+            .filter(|line| !line.contains("addressPool:") && !line.contains("ws: "))
             .map(|line| if is_key(line) { line.replacen("# ", "", 1) } else { line.to_owned() })
             .collect();
         let uncommented = uncommented.join("\n");

@@ -104,6 +104,15 @@ impl Cli {
                 say(&format!("every row of {from} is in {to}; set `database` to it"));
                 Ok(ExitCode::SUCCESS)
             }
+            Verb::Migrate(_) => {
+                let applied = Store::migrate(&Config::load(&config)?.database).await?;
+                say(&match applied {
+                    0 => "the database is up to date".to_owned(),
+                    1 => "applied 1 migration".to_owned(),
+                    n => format!("applied {n} migrations"),
+                });
+                Ok(ExitCode::SUCCESS)
+            }
             Verb::Resync { only_compare } => {
                 let compared = resync::verb(&Config::load(&config)?, only_compare).await?;
                 tell(&compared);
@@ -114,15 +123,6 @@ impl Cli {
                     (false, false) => "the database now says what the chain says",
                 });
                 Ok(if equal || !only_compare { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-            }
-            Verb::Migrate(_) => {
-                let applied = Store::migrate(&Config::load(&config)?.database).await?;
-                say(&match applied {
-                    0 => "the database is up to date".to_owned(),
-                    1 => "applied 1 migration".to_owned(),
-                    n => format!("applied {n} migrations"),
-                });
-                Ok(ExitCode::SUCCESS)
             }
             Verb::Explain { order } => {
                 say(&explain::explain(&Config::load(&config)?, order).await?);

@@ -163,10 +163,9 @@ fn compare(row: &LeaseRow, payouts: u64, record: &LeaseRecord, accrued: &Accrued
     let earned = lease.rate.scaled().saturating_mul(u128::from(paid_until.saturating_sub(lease.started_at)));
     let paid = paid_net.0.saturating_add(paid_fee.0).saturating_mul(RATE_SCALE);
     let most = u128::from(payouts).saturating_mul(RATE_SCALE);
-    // What was paid up to a minimum bill lies before the start and is counted when it is collected.
-    let billed_before_start = *paid_until < lease.started_at;
-    if !billed_before_start && paid <= earned && earned - paid > most {
-        let lost = (earned - paid) / RATE_SCALE;
+    let lost = earned.saturating_sub(paid);
+    if lost > most {
+        let lost = lost / RATE_SCALE;
         differences
             .push(format!("paid: {lost} units less than was earned up to the last of {payouts} payouts"));
     }

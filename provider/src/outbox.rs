@@ -11,6 +11,7 @@ use std::time::Duration;
 use market::call::Call;
 use market::revert::Reaction;
 use market::sender::{Outcome, SendError, Sender};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -55,7 +56,9 @@ pub struct Outbox<S> {
     /// Loops that wait for what was said.
     follower: Nudge,
     on_its_way: BTreeSet<String>,
-    tasks: JoinSet<Spoken>,
+    tasks: JoinSet<()>,
+    /// A result is here before `said` is nudged.
+    results: (UnboundedSender<Spoken>, UnboundedReceiver<Spoken>),
     /// How many reorganisations there had been when the sender last took stock; `None` before the first time.
     recovered_at: Option<u64>,
 }
@@ -78,8 +81,10 @@ impl<S: Say> Turn for Outbox<S> {
             self.recovered_at = Some(reorganisations);
         }
         let mut changed = 0;
-        while let Some(spoken) = self.tasks.try_join_next() {
-            let spoken = spoken?;
+        while let Some(ended) = self.tasks.try_join_next() {
+            ended?;
+        }
+        while let Ok(spoken) = self.results.1.try_recv() {
             self.on_its_way.remove(&spoken.row.intent.id);
             self.note(spoken).await?;
             changed += 1;
@@ -88,7 +93,7 @@ impl<S: Say> Turn for Outbox<S> {
             (self.clock.now(), self.store.cursor().await?.map_or(0, |block| block.timestamp));
         let mut due = None;
         for row in self.store.pending_intents().await? {
-            let (waits, busy) = (row.not_before > now, self.tasks.len() >= AT_ONCE);
+            let (waits, busy) = (row.not_before > now, self.on_its_way.len() >= AT_ONCE);
             if self.on_its_way.contains(&row.intent.id) || busy {
                 continue;
             }
@@ -119,17 +124,28 @@ impl<S: Say> Outbox<S> {
         said: Nudge,
         follower: Nudge,
     ) -> Self {
-        let (on_its_way, tasks) = (BTreeSet::new(), JoinSet::new());
-        Self { store, sender, clock, metrics, said, follower, on_its_way, tasks, recovered_at: None }
+        Self {
+            store,
+            sender,
+            clock,
+            metrics,
+            said,
+            follower,
+            on_its_way: BTreeSet::new(),
+            tasks: JoinSet::new(),
+            results: unbounded_channel(),
+            recovered_at: None,
+        }
     }
 
     fn start(&mut self, row: IntentRow) {
         self.on_its_way.insert(row.intent.id.clone());
-        let (sender, said) = (self.sender.clone(), self.said.clone());
+        let (sender, results, said) = (self.sender.clone(), self.results.0.clone(), self.said.clone());
         self.tasks.spawn(async move {
             let result = sender.say(&row.intent.id, &row.intent.call).await;
+            // Nobody listens only when the outbox is gone, and this task with it.
+            let _ = results.send(Spoken { row, result });
             said.nudge();
-            Spoken { row, result }
         });
     }
 

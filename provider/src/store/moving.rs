@@ -1,7 +1,7 @@
 //! A whole database into another engine, and what the chain says into this one, in one transaction each.
 
 use anyhow::{Context, bail};
-use sqlx::Connection;
+use sqlx::{AnyConnection, Connection};
 
 use super::engine::DatabaseUrl;
 use super::tables::{self, Rows};
@@ -26,7 +26,7 @@ impl Compared {
     }
 }
 
-/// Copies every row of the database at `from` into the empty one at `to`, reads both again, and keeps the copy only if no row
+/// Copies every row of the database at `from` into the empty one at `to`, reads the copy again, and keeps it only if no row
 /// differs. `from` stays as it was; nothing may write to it meanwhile.
 ///
 /// # Errors
@@ -45,7 +45,7 @@ pub async fn move_database(from: &DatabaseUrl, to: &DatabaseUrl) -> anyhow::Resu
         );
     }
     let mut source = source.acquire().await.context("failed to reach the source")?;
-    // No writer comes between the copy and the second look.
+    // No writer comes between one table and the next.
     let mut source = source.begin_with(from.engine().begin()).await.context("failed to hold the source")?;
     let mut target = target.begin_with(to.engine().begin()).await.context("failed to begin in the target")?;
     for table in tables::all() {
@@ -55,10 +55,7 @@ pub async fn move_database(from: &DatabaseUrl, to: &DatabaseUrl) -> anyhow::Resu
     }
     let mut compared = Vec::new();
     for table in tables::all() {
-        tables::carry(&mut source, &mut target, table).await?;
-    }
-    for table in tables::all() {
-        let before = tables::rows_of(&mut source, table).await?;
+        let before = tables::carry(&mut source, &mut target, table).await?;
         let after = tables::rows_of(&mut target, table).await?;
         let row = Compared { table, before, after };
         if !row.is_equal() {
@@ -80,7 +77,7 @@ impl Store {
     pub async fn take_chain_from(&self, fresh: &Self, only_compare: bool) -> anyhow::Result<Vec<Compared>> {
         let mut source = fresh.reader.acquire().await.context("failed to reach what was read")?;
         let mut tx = self.begin().await?;
-        let (have, read) = (self.height_in(&mut tx).await?, fresh.height_in(&mut source).await?);
+        let (have, read) = (height(&mut tx).await?, height(&mut source).await?);
         if have != read {
             bail!(
                 "the database moved on meanwhile (it follows to block {}, what was read ends at {}): stop the daemon and run \
@@ -92,26 +89,28 @@ impl Store {
         let mut compared = Vec::new();
         for table in tables::DERIVED.iter().copied() {
             let before = tables::rows_of(&mut tx, table).await?;
-            let after = tables::rows_of(&mut source, table).await?;
+            let after = if only_compare {
+                tables::rows_of(&mut source, table).await?
+            } else {
+                tables::replace(&mut source, &mut tx, table).await?
+            };
             compared.push(Compared { table, before, after });
         }
         if !only_compare {
-            for table in tables::DERIVED.iter().copied().chain([tables::HEADERS]) {
-                tables::empty(&mut tx, table).await?;
-                tables::carry(&mut source, &mut tx, table).await?;
-            }
+            tables::replace(&mut source, &mut tx, tables::HEADERS).await?;
             tx.commit().await.context("failed to keep what was read from the chain")?;
         }
         Ok(compared)
     }
+}
 
-    async fn height_in(&self, connection: &mut sqlx::AnyConnection) -> anyhow::Result<Option<i64>> {
-        let row: (Option<i64>,) = sqlx::query_as("select max(number) from blocks")
-            .fetch_one(connection)
-            .await
-            .context("failed to read the cursor")?;
-        Ok(row.0)
-    }
+/// The height to which a database follows the chain.
+async fn height(connection: &mut AnyConnection) -> anyhow::Result<Option<i64>> {
+    let row: (Option<i64>,) = sqlx::query_as("select max(number) from blocks")
+        .fetch_one(connection)
+        .await
+        .context("failed to read the cursor")?;
+    Ok(row.0)
 }
 
 #[cfg(test)]

@@ -155,12 +155,17 @@ pub(super) async fn carry(
     Ok(sum)
 }
 
-pub(super) async fn empty(connection: &mut AnyConnection, table: &'static str) -> anyhow::Result<()> {
+/// Puts the rows of a table elsewhere in the place of its own, and says what they come to.
+pub(super) async fn replace(
+    from: &mut AnyConnection,
+    to: &mut AnyConnection,
+    table: &'static str,
+) -> anyhow::Result<Rows> {
     sqlx::query(sqlx::AssertSqlSafe(format!("delete from {table}")))
-        .execute(connection)
+        .execute(&mut *to)
         .await
         .with_context(|| format!("failed to empty {table}"))?;
-    Ok(())
+    carry(from, to, table).await
 }
 
 fn select(table: &'static str) -> Query<'static, Any, AnyArguments> {

@@ -193,12 +193,15 @@ impl Say for Answers {
     }
 }
 
-async fn speaks(answers: Vec<Result<Outcome, SendError>>) -> (Store, Clock, Outbox<Answers>) {
+/// An outbox, and the nudge it gives when something was said.
+type Speaker = (Outbox<Answers>, Nudge);
+
+async fn speaks(answers: Vec<Result<Outcome, SendError>>) -> (Store, Clock, Speaker) {
     let (store, clock) = (Store::fresh().await.expect("opens"), Clock::manual(GENESIS));
     let sender = Answers(store.clone(), Arc::new(Mutex::new(answers)));
     let metrics = Metrics::new().expect("distinct names");
-    let outbox =
-        Outbox::new(store.clone(), sender, clock.clone(), metrics, Nudge::default(), Nudge::default());
+    let said = Nudge::default();
+    let outbox = Outbox::new(store.clone(), sender, clock.clone(), metrics, said.clone(), Nudge::default());
     let call = Call::CloseLease { lease: id(1), reason: CloseReason::PROVIDER };
     let intent = NewIntent {
         id: "close 0".to_owned(),
@@ -208,18 +211,14 @@ async fn speaks(answers: Vec<Result<Outcome, SendError>>) -> (Store, Clock, Outb
         deadline: Some(GENESIS + 100),
     };
     store.put_intent(&intent, GENESIS).await.expect("stored");
-    (store, clock, outbox)
+    (store, clock, (outbox, said))
 }
 
-/// Takes turns until what was begun has been noted.
-async fn spoken(outbox: &mut Outbox<Answers>) {
-    for _ in 0..1000 {
-        if outbox.turn().await.expect("a turn").changed == 0 {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
-    panic!("the outbox does not come to rest");
+/// Begins what waits, and notes what came of it.
+async fn spoken((outbox, said): &mut Speaker) {
+    assert_eq!(outbox.turn().await.expect("a turn").changed, 1, "one intent is begun");
+    tokio::time::timeout(Duration::from_secs(30), said.wait()).await.expect("it was said");
+    assert_eq!(outbox.turn().await.expect("a turn").changed, 1, "what came of it is noted");
 }
 
 async fn state(store: &Store) -> (IntentState, u32) {
@@ -256,7 +255,7 @@ async fn an_intent_whose_time_is_over_is_not_said() {
     let mut late = chain.mine(vec![]);
     late.timestamp = GENESIS + 101;
     store.advance(&Advance { ancestor: None, blocks: vec![late], events: vec![] }).await.expect("stored");
-    spoken(&mut outbox).await;
+    assert_eq!(outbox.0.turn().await.expect("a turn").changed, 1);
     assert!(matches!(state(&store).await.0, IntentState::Failed { .. }));
 }
 

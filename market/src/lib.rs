@@ -2,7 +2,7 @@
 //!
 //! [`Chain`] is a checked connection; its methods in [`reader`] answer in the words of [`manifests::order`]. A [`call::Call`]
 //! is what can be asked of the contracts; a [`sender::Sender`] makes it happen once, remembering in a [`sender::Journal`] before
-//! it sends. [`wallet::Wallet`] holds the key. [`api`] and [`auth`] are the two ends' common words of the gateway, and
+//! it sends. [`signer::Signer`] signs, with the key of a [`wallet::Wallet`] or of a signing service. [`api`] and [`auth`] are the two ends' common words of the gateway, and
 //! [`client::GatewayClient`] is the tenant's end. No type of the Ethereum library leaves this crate.
 
 pub mod api;
@@ -21,6 +21,7 @@ pub mod revert;
 pub mod rpc;
 pub mod sender;
 pub mod sentence;
+pub mod signer;
 pub mod tls;
 pub mod wakeup;
 pub mod wallet;

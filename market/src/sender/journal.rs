@@ -27,6 +27,9 @@ pub struct Attempt {
     pub max_fee: u128,
     /// The most it pays beyond the base fee, wei per gas.
     pub max_tip: u128,
+    /// Unix seconds at which it was signed; 0 if it was remembered by a version that did not say.
+    #[serde(default)]
+    pub signed_at: u64,
 }
 
 /// How a nonce ended.

@@ -11,7 +11,7 @@ mod journal;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ethers_core::types::transaction::eip2718::TypedTransaction;
 use ethers_core::types::{Eip1559TransactionRequest, NameOrAddress, U256};
@@ -30,7 +30,7 @@ use crate::chain::Chain;
 use crate::node::{At, Probe, Receipt};
 use crate::revert::MarketError;
 use crate::rpc::{Rpc, RpcError};
-use crate::wallet::Wallet;
+use crate::signer::{SignError, Signer};
 
 /// How a sender waits, and what it pays at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +115,9 @@ pub enum SendError {
     /// The journal failed; calling again with the same intent is safe.
     #[error("failed to keep the journal of transactions")]
     Journal(#[source] anyhow::Error),
+    /// The key did not sign; calling again with the same intent is safe.
+    #[error(transparent)]
+    Sign(#[from] SignError),
 }
 
 impl SendError {
@@ -124,6 +127,7 @@ impl SendError {
         match self {
             Self::Refused(error) => error.reaction() == crate::revert::Reaction::Transient,
             Self::Rpc(error) => error.is_transient(),
+            Self::Sign(error) => error.is_transient(),
             Self::NotTaken { .. } | Self::Journal(_) => true,
         }
     }
@@ -153,7 +157,7 @@ impl<J> Clone for Sender<J> {
 #[derive(Debug)]
 struct Inner<J> {
     chain: Chain,
-    wallet: Wallet,
+    signer: Signer,
     journal: J,
     settings: Settings,
     /// Held from taking a nonce until its attempt is remembered and first broadcast.
@@ -187,17 +191,19 @@ enum Broadcast {
 }
 
 impl<J: Journal> Sender<J> {
-    /// A sender of `wallet`'s key on this chain. Call [`Sender::recover`] before the first [`Sender::send`] of a process.
-    pub fn new(chain: Chain, wallet: Wallet, journal: J, settings: Settings) -> Self {
+    /// A sender of the account that `signer` signs for, on this chain. Call [`Sender::recover`] before the first
+    /// [`Sender::send`] of a process.
+    pub fn new(chain: Chain, signer: impl Into<Signer>, journal: J, settings: Settings) -> Self {
+        let signer = signer.into();
         let inner =
-            Inner { chain, wallet, journal, settings, lane: Mutex::new(()), used_below: AtomicU64::new(0) };
+            Inner { chain, signer, journal, settings, lane: Mutex::new(()), used_below: AtomicU64::new(0) };
         Self { inner: Arc::new(inner) }
     }
 
     /// The key's account.
     #[must_use]
     pub fn address(&self) -> Address {
-        self.inner.wallet.address()
+        self.inner.signer.address()
     }
 
     /// The journal that the sender writes.
@@ -328,7 +334,7 @@ fn free_nonce(from: u64, live: &[Attempt]) -> u64 {
 
 impl<J: Journal> Inner<J> {
     fn key(&self) -> Address {
-        self.wallet.address()
+        self.signer.address()
     }
 
     fn rpc(&self) -> &Rpc {
@@ -371,7 +377,7 @@ impl<J: Journal> Inner<J> {
         // The node's count may be older than what another send of ours has seen since.
         let from = pending_nonce.max(self.used_below.load(Ordering::SeqCst));
         let nonce = free_nonce(from, &self.live().await?);
-        let attempt = self.sign(intent, self.transaction(payload, nonce, gas), fees);
+        let attempt = self.sign(intent, self.transaction(payload, nonce, gas), fees).await?;
         self.remember(&attempt).await?;
         let slot = Slot { nonce, intent: intent.to_owned(), attempts: vec![attempt] };
         if let Broadcast::NotTaken(message) = self.broadcast(slot.newest()).await? {
@@ -386,7 +392,7 @@ impl<J: Journal> Inner<J> {
     async fn fill(&self, nonce: u64) -> Result<(), SendError> {
         let payload = Payload { to: Some(self.key()), data: Vec::new() };
         let Prepared { gas, fees, .. } = self.prepare(&payload).await?;
-        let attempt = self.sign("", self.transaction(&payload, nonce, gas), fees);
+        let attempt = self.sign("", self.transaction(&payload, nonce, gas), fees).await?;
         tracing::warn!(nonce, key = %self.key(), "filling a gap in the sequence of transactions");
         self.broadcast(&attempt).await?;
         Ok(())
@@ -462,7 +468,7 @@ impl<J: Journal> Inner<J> {
             );
             return self.broadcast(slot.newest()).await.map(|_| ());
         };
-        let attempt = self.sign(&slot.intent, unsigned(last), fees);
+        let attempt = self.sign(&slot.intent, unsigned(last), fees).await?;
         self.remember(&attempt).await?;
         tracing::info!(nonce = slot.nonce, intent = slot.intent, hash = %attempt.hash, "replacing a stuck transaction");
         if let Broadcast::NotTaken(message) = self.broadcast(&attempt).await? {
@@ -521,14 +527,28 @@ impl<J: Journal> Inner<J> {
         }
     }
 
-    fn sign(&self, intent: &str, transaction: Eip1559TransactionRequest, fees: Fees) -> Attempt {
+    async fn sign(
+        &self,
+        intent: &str,
+        transaction: Eip1559TransactionRequest,
+        fees: Fees,
+    ) -> Result<Attempt, SendError> {
         let Fees { max_fee, max_tip } = fees;
         let nonce = transaction.nonce.as_ref().map_or(0, U256::low_u64);
-        let transaction: TypedTransaction =
-            transaction.max_fee_per_gas(max_fee).max_priority_fee_per_gas(max_tip).into();
-        let raw = transaction.rlp_signed(&self.wallet.sign_transaction(&transaction)).to_vec();
+        let transaction = transaction.max_fee_per_gas(max_fee).max_priority_fee_per_gas(max_tip);
+        let raw = self.signer.sign_transaction(transaction).await?;
         let hash = Hash(keccak256(&raw));
-        Attempt { intent: intent.to_owned(), key: self.key(), nonce, hash, raw, max_fee, max_tip }
+        let signed_at = unix_now();
+        Ok(Attempt {
+            intent: intent.to_owned(),
+            key: self.key(),
+            nonce,
+            hash,
+            raw,
+            max_fee,
+            max_tip,
+            signed_at,
+        })
     }
 
     async fn broadcast(&self, attempt: &Attempt) -> Result<Broadcast, SendError> {
@@ -548,6 +568,10 @@ impl<J: Journal> Inner<J> {
             RpcError::Fatal { .. } => Err(SendError::Rpc(error)),
         }
     }
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Nodes say in words what became of a broadcast.

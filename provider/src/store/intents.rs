@@ -339,16 +339,17 @@ impl Journal for Store {
                     raw: row.try_get("raw").context("the database column raw cannot be read")?,
                     max_fee: text(row, "max_fee")?,
                     max_tip: text(row, "max_tip")?,
+                    signed_at: number(row, "signed_at")?,
                 })
             })
             .collect()
     }
 
     async fn remember(&self, attempt: &Attempt) -> anyhow::Result<()> {
-        let Attempt { intent, key, nonce, hash, raw, max_fee, max_tip } = attempt;
+        let Attempt { intent, key, nonce, hash, raw, max_fee, max_tip, signed_at } = attempt;
         sqlx::query(
-            "insert into attempts (hash, intent, signer, nonce, raw, max_fee, max_tip, live, sequence) \
-             values ($1, $2, $3, $4, $5, $6, $7, 1, (select coalesce(max(sequence), 0) + 1 from attempts))",
+            "insert into attempts (hash, intent, signer, nonce, raw, max_fee, max_tip, signed_at, live, sequence) \
+             values ($1, $2, $3, $4, $5, $6, $7, $8, 1, (select coalesce(max(sequence), 0) + 1 from attempts))",
         )
         .bind(hash.to_string())
         .bind(intent)
@@ -357,6 +358,7 @@ impl Journal for Store {
         .bind(raw)
         .bind(max_fee.to_string())
         .bind(max_tip.to_string())
+        .bind(sql(*signed_at)?)
         .execute(&self.writer)
         .await
         .with_context(|| format!("failed to remember a transaction of intent {intent}"))?;

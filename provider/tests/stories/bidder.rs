@@ -96,8 +96,16 @@ impl Bench {
     /// Plays the outbox: the bid is mined in this block.
     async fn mined(&self, intent: &str, nonce: u64, block: u64) {
         let hash = manifests::order::Hash([u8::try_from(nonce).expect("few"); 32]);
-        let attempt =
-            Attempt { intent: intent.to_owned(), key: US, nonce, hash, raw: vec![1], max_fee: 1, max_tip: 1 };
+        let attempt = Attempt {
+            intent: intent.to_owned(),
+            key: US,
+            nonce,
+            hash,
+            raw: vec![1],
+            max_fee: 1,
+            max_tip: 1,
+            signed_at: 0,
+        };
         self.store.remember(&attempt).await.expect("remembered");
         let (fee_wei, gas_used, created, block_hash) = (1, 1, None, hash);
         let outcome = Outcome::Mined { hash, block, block_hash, gas_used, fee_wei, created };

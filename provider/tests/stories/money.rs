@@ -270,6 +270,7 @@ async fn what_was_begun_before_a_stop_is_seen_through_although_its_time_is_over(
         raw: vec![1, 2],
         max_fee: 3,
         max_tip: 2,
+        signed_at: 1_700_000_000,
     };
     store.remember(&attempt).await.expect("remembered");
     assert_eq!(store.live(US).await.expect("read"), [attempt]);

@@ -12,14 +12,14 @@ use manifests::decision::Decision;
 use manifests::money::Rate;
 use manifests::order::{Address, BlockRef, Order};
 use market::call::Call;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::clock::Clock;
 use crate::config::Bids;
 use crate::failpoint::{self, Point};
 use crate::metrics::Metrics;
 use crate::store::{
-    BidState, DecisionRow, IntentKind, IntentState, LeaseState, NewIntent, OrderRow, OrderState,
+    BidState, DecisionRow, IntentKind, IntentState, LeaseState, NewIntent, OrderRow, OrderState, Put,
     ReservationRow, ReservationState, Standing, Store,
 };
 use crate::task::{Nudge, Report, Turn};
@@ -210,19 +210,26 @@ impl<S: CapacitySource> Bidder<S> {
         let mut changed = 0;
         for OrderRow { order, .. } in self.store.undecided_orders().await? {
             let now = cursor.timestamp.max(self.clock.now());
-            let free = self.source.free(&self.store.reservations().await?);
+            let promised = self.store.promised().await?;
+            let free = self.source.free(&promised.rows);
             // An order that is over needs no inventory to be declined.
             let capacity = match free {
                 Some(capacity) => capacity,
                 None if order.expires_at <= now => Capacity::default(),
                 None => continue,
             };
-            changed += u64::from(self.answer(order, capacity, now).await?);
+            changed += u64::from(self.answer(order, capacity, promised.last, now).await?);
         }
         Ok(changed)
     }
 
-    async fn answer(&self, order: Order, mut capacity: Capacity, now: u64) -> anyhow::Result<bool> {
+    async fn answer(
+        &self,
+        order: Order,
+        mut capacity: Capacity,
+        last: u64,
+        now: u64,
+    ) -> anyhow::Result<bool> {
         let id = order.id;
         let Settings { tariff, policy, .. } = &self.settings;
         let inputs = Inputs {
@@ -256,13 +263,20 @@ impl<S: CapacitySource> Bidder<S> {
             inputs: serde_json::to_string(&inputs)
                 .with_context(|| format!("failed to write down what order {id} was decided from"))?,
         };
-        let stored = self.store.put_decision(&row, intent.as_ref()).await?;
-        if stored {
-            self.metrics.decided(&row.decision);
-            failpoint::reach(Point::DecisionStored);
-            self.outbox.nudge();
+        match self.store.put_decision(&row, intent.as_ref(), last).await? {
+            Put::Stored => {
+                self.metrics.decided(&row.decision);
+                failpoint::reach(Point::DecisionStored);
+                self.outbox.nudge();
+                Ok(true)
+            }
+            // Another made a promise meanwhile; the next turn decides by it.
+            Put::Outdated => {
+                debug!(order = %id, "more was promised meanwhile; the order is decided again");
+                Ok(false)
+            }
+            Put::Known => Ok(false),
         }
-        Ok(stored)
     }
 
     fn bid(&self, order: &Order, rate: Rate, now: u64, times: u64) -> NewIntent {

@@ -26,14 +26,29 @@ pub struct DecisionRow {
     pub inputs: String,
 }
 
+/// What became of a decision that was to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// It is stored, with what follows from it.
+    Stored,
+    /// There is one on the same terms already, and it stays.
+    Known,
+    /// More was promised since it was made: it is to be made again.
+    Outdated,
+}
+
 impl Store {
     /// Stores a decision together with what follows from it: for a bid, the reservation of its placement and the intent to
-    /// say it to the chain. All or nothing. A decision on the same terms that is there already stays, and nothing else is
-    /// written; returns whether this one was stored.
+    /// say it to the chain. All or nothing. `last` is the last promise that it was made by.
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn put_decision(&self, row: &DecisionRow, intent: Option<&NewIntent>) -> anyhow::Result<bool> {
+    pub async fn put_decision(
+        &self,
+        row: &DecisionRow,
+        intent: Option<&NewIntent>,
+        last: u64,
+    ) -> anyhow::Result<Put> {
         let DecisionRow { order, spec_hash, decided_at, decision, inputs } = row;
         let (outcome, reason, rate, placement) = match decision {
             Decision::Bid { rate, placement, .. } => {
@@ -59,16 +74,18 @@ impl Store {
         .with_context(|| format!("failed to store the decision on order {order}"))?
         .rows_affected();
         if stored == 0 {
-            return Ok(false);
+            return Ok(Put::Known);
         }
         if let Some(placement) = placement {
-            hold(&mut tx, *order, *spec_hash, placement, *decided_at).await?;
+            if !hold(&mut tx, *order, *spec_hash, placement, last, *decided_at).await? {
+                return Ok(Put::Outdated);
+            }
         }
         if let Some(intent) = intent {
             put_intent(&mut tx, intent, *decided_at).await?;
         }
         tx.commit().await.with_context(|| format!("failed to commit the decision on order {order}"))?;
-        Ok(true)
+        Ok(Put::Stored)
     }
 
     /// The latest decision on an order.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, anyhow};
 use manifests::decision::Placement;
 use manifests::order::{Address, Hash, OrderId};
-use sqlx::any::AnyRow;
+use sqlx::any::{AnyQueryResult, AnyRow};
 use sqlx::{Any, Transaction};
 
 use super::Store;
@@ -71,6 +71,16 @@ pub struct ReservationRow {
     pub released_because: Option<String>,
     /// Unix seconds of its last change.
     pub updated_at: u64,
+}
+
+/// What is promised, and up to which promise that is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Promised {
+    /// Everything held and leased, oldest first.
+    pub rows: Vec<ReservationRow>,
+    /// The last promise that `rows` tell of. The next one is made only by who knew this one, so that what is free is
+    /// promised once.
+    pub last: u64,
 }
 
 /// A reservation with everything that decides what becomes of it.
@@ -172,6 +182,19 @@ impl Store {
             .collect()
     }
 
+    /// Everything that is promised at the moment, to decide about more.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn promised(&self) -> anyhow::Result<Promised> {
+        // The number first: a promise made in between makes the decision outdated, never unseen.
+        let last = sqlx::query("select coalesce(max(promise), 0) as last from reservations")
+            .fetch_one(&self.reader)
+            .await
+            .context("failed to read the last promise")?;
+        Ok(Promised { last: number(&last, "last")?, rows: self.reservations().await? })
+    }
+
     /// What is or was promised for an order. For a lease it says to which nodes its pods are bound.
     ///
     /// # Errors
@@ -209,7 +232,8 @@ impl Store {
     /// When the database refuses.
     pub async fn lease_reservation(&self, order: OrderId, now: u64) -> anyhow::Result<bool> {
         let changed = sqlx::query(
-            "update reservations set state = 'leased', released_because = null, updated_at = $2 \
+            "update reservations set state = 'leased', released_because = null, updated_at = $2, promise = case \
+             when state = 'released' then (select coalesce(max(promise), 0) + 1 from reservations) else promise end \
              where order_id = $1 and state <> 'leased'",
         )
         .bind(order.to_string())
@@ -249,52 +273,68 @@ impl Store {
         Ok(changed)
     }
 
-    /// Moves what is promised for an order to other nodes, after one was lost.
+    /// Moves what is promised for an order to other nodes, after one was lost. Returns whether it did: not if nothing is
+    /// promised for the order, nor if more was promised after `last`, by which the placement was chosen.
     ///
     /// # Errors
-    /// When the database refuses, or nothing is promised for the order.
+    /// When the database refuses.
     pub async fn move_reservation(
         &self,
         order: OrderId,
         placement: &Placement,
+        last: u64,
         now: u64,
-    ) -> anyhow::Result<()> {
-        let changed = sqlx::query(
-            "update reservations set placement = $2, updated_at = $3 where order_id = $1 and state <> 'released'",
+    ) -> anyhow::Result<bool> {
+        let moved = sqlx::query(
+            "update reservations set placement = $2, promise = $3 + 1, updated_at = $4 \
+             where order_id = $1 and state <> 'released' \
+             and $3 = (select coalesce(max(promise), 0) from reservations)",
         )
         .bind(order.to_string())
         .bind(to_json(placement)?)
+        .bind(sql(last)?)
         .bind(sql(now)?)
         .execute(&self.writer)
-        .await
-        .with_context(|| format!("failed to move the reservation of order {order}"))?;
-        if changed.rows_affected() == 0 {
-            return Err(anyhow!("nothing is reserved for order {order}, so there is nothing to move"));
-        }
-        Ok(())
+        .await;
+        is_made(moved).with_context(|| format!("failed to move the reservation of order {order}"))
     }
 }
 
+/// Promises what was free by the promises up to `last`. Returns whether it did: not if more was promised since, nor if the
+/// order has a reservation that stands.
 pub(super) async fn hold(
     tx: &mut Transaction<'static, Any>,
     order: OrderId,
     spec_hash: Hash,
     placement: &Placement,
+    last: u64,
     now: u64,
-) -> anyhow::Result<()> {
-    sqlx::query(
-        "insert into reservations (order_id, spec_hash, state, placement, created_at, updated_at) \
-         values ($1, $2, 'held', $3, $4, $4) on conflict (order_id) do update set spec_hash = excluded.spec_hash, \
-         state = 'held', placement = excluded.placement, released_because = null, updated_at = excluded.updated_at",
+) -> anyhow::Result<bool> {
+    let held = sqlx::query(
+        "insert into reservations (order_id, spec_hash, state, placement, promise, created_at, updated_at) \
+         select $1, $2, 'held', $3, $4 + 1, $5, $5 \
+         where $4 = (select coalesce(max(promise), 0) from reservations) \
+         on conflict (order_id) do update set spec_hash = excluded.spec_hash, state = 'held', \
+         placement = excluded.placement, promise = excluded.promise, released_because = null, \
+         updated_at = excluded.updated_at where reservations.state = 'released'",
     )
     .bind(order.to_string())
     .bind(spec_hash.to_string())
     .bind(to_json(placement)?)
+    .bind(sql(last)?)
     .bind(sql(now)?)
     .execute(&mut **tx)
-    .await
-    .with_context(|| format!("failed to reserve for order {order}"))?;
-    Ok(())
+    .await;
+    is_made(held).with_context(|| format!("failed to reserve for order {order}"))
+}
+
+/// Whether a promise was made. Where writers run beside each other, the number of a promise that another made first is
+/// refused as taken.
+fn is_made(result: Result<AnyQueryResult, sqlx::Error>) -> Result<bool, sqlx::Error> {
+    match result {
+        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(false),
+        result => Ok(result?.rows_affected() > 0),
+    }
 }
 
 pub(super) async fn release(

@@ -140,7 +140,8 @@ impl Stage {
             decision: Decision::Bid { rate: Rate::ZERO, items: vec![], placement, warnings: vec![] },
             inputs: "{}".to_owned(),
         };
-        self.store.put_decision(&decision, None).await.expect("stored");
+        let last = self.store.promised().await.expect("read").last;
+        self.store.put_decision(&decision, None, last).await.expect("stored");
         self.store.lease_reservation(id, 2).await.expect("leased");
         let lease = Lease {
             id,

@@ -10,4 +10,5 @@ mod follower;
 mod money;
 mod moving;
 mod owner;
+mod reservations;
 mod support;

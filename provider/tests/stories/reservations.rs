@@ -1,0 +1,184 @@
+//! Promises of capacity when many want some at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::support::*;
+use bidengine::{Capacity, Node};
+use manifests::decision::{Decision, GpuTake, Placement, Replica, Takes};
+use manifests::order::Hash;
+use provider::store::{
+    DatabaseUrl, DecisionRow, Promised, Put, ReservationRow, ReservationState, Sealer, Store,
+};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+
+const SEQUENCES: u64 = 64;
+const NODES: u64 = 3;
+const GPUS: u64 = 8;
+const POOL: &str = "h100-80Gi-sxm";
+
+/// Three nodes of eight GPUs: far less than 64 orders of up to four want together.
+fn cluster() -> Capacity {
+    let of_one = one_node(GPUS);
+    let node: &Node = &of_one.nodes["n1"];
+    Capacity { nodes: (1..=NODES).map(|n| (format!("n{n}"), node.clone())).collect(), ..Capacity::default() }
+}
+
+fn left(promised: &[ReservationRow]) -> Capacity {
+    let mut capacity = cluster();
+    for row in promised {
+        capacity.take(&row.placement).expect("never more is promised than there is");
+    }
+    capacity
+}
+
+fn placement(node: u64, count: u64) -> Placement {
+    let gpu = Some(GpuTake { pool: POOL.to_owned(), count });
+    let takes = Takes { cpu_milli: 1, gpu, ..Takes::default() };
+    Placement { replicas: vec![Replica { unit: 1, node: format!("n{node}"), takes }], leased_ips: 0 }
+}
+
+/// What the sequence of one order did last, and so what must be stored of it.
+#[derive(Debug, Clone, PartialEq)]
+struct Stands {
+    state: ReservationState,
+    placement: Placement,
+}
+
+/// One order's life, again and again; nobody else touches its reservation.
+struct Sequence {
+    store: Store,
+    dseq: u64,
+    chance: StdRng,
+    stands: Option<Stands>,
+    /// How often another promise came first.
+    outdated: u64,
+}
+
+impl Sequence {
+    async fn promised(&self) -> Promised {
+        self.store.promised().await.expect("read")
+    }
+
+    /// A node and a number of GPUs that fit beside what is promised, or nothing this time.
+    fn choose(&mut self, promised: &[ReservationRow]) -> Option<Placement> {
+        let wish = placement(self.chance.random_range(1..=NODES), self.chance.random_range(1..=4));
+        left(promised).take(&wish).ok().map(|()| wish)
+    }
+
+    async fn reserve(&mut self) {
+        loop {
+            let Promised { rows, last } = self.promised().await;
+            let Some(placement) = self.choose(&rows) else { return };
+            tokio::task::yield_now().await;
+            let decision = DecisionRow {
+                order: id(self.dseq),
+                spec_hash: Hash([1; 32]),
+                decided_at: 1,
+                decision: Decision::Bid {
+                    rate: rate(1),
+                    items: vec![],
+                    placement: placement.clone(),
+                    warnings: vec![],
+                },
+                inputs: "{}".to_owned(),
+            };
+            match self.store.put_decision(&decision, None, last).await.expect("stored") {
+                Put::Stored => {
+                    self.stands = Some(Stands { state: ReservationState::Held, placement });
+                    return;
+                }
+                Put::Outdated => self.outdated += 1,
+                Put::Known => panic!("the decision before was forgotten with its reservation"),
+            }
+        }
+    }
+
+    async fn r#move(&mut self) {
+        loop {
+            let Promised { mut rows, last } = self.promised().await;
+            let order = id(self.dseq);
+            rows.retain(|row| row.order != order);
+            let Some(placement) = self.choose(&rows) else { return };
+            tokio::task::yield_now().await;
+            if self.store.move_reservation(order, &placement, last, 2).await.expect("moved") {
+                self.stands.as_mut().expect("one stands").placement = placement;
+                return;
+            }
+            self.outdated += 1;
+        }
+    }
+
+    async fn step(&mut self) {
+        let Some(stands) = &mut self.stands else { return self.reserve().await };
+        let order = id(self.dseq);
+        match self.chance.random_range(0..4) {
+            0 => {
+                let changed = self.store.lease_reservation(order, 3).await.expect("leased");
+                assert_eq!(changed, stands.state == ReservationState::Held, "a lease is taken once");
+                stands.state = ReservationState::Leased;
+            }
+            1 => {
+                let changed = self.store.hold_reservation(order, 4).await.expect("held");
+                assert_eq!(changed, stands.state == ReservationState::Leased, "only a lease is held again");
+                stands.state = ReservationState::Held;
+            }
+            2 => self.r#move().await,
+            _ => {
+                assert!(self.store.release_reservation(order, "over", true, 5).await.expect("freed"));
+                assert!(!self.store.release_reservation(order, "over", true, 5).await.expect("freed once"));
+                self.stands = None;
+            }
+        }
+    }
+
+    async fn is_stored(&self) {
+        let stored = self.store.reservation(id(self.dseq)).await.expect("read");
+        let stored = stored
+            .filter(|row| row.state != ReservationState::Released)
+            .map(|row| Stands { state: row.state, placement: row.placement });
+        assert_eq!(stored, self.stands, "order {}", self.dseq);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn interleaved_promises_never_exceed_what_is_there_and_each_step_shows() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = DatabaseUrl::fresh(folder.path()).await.expect("a database");
+    let store = Store::open(&database, Sealer::new(&[1; 32])).await.expect("opens");
+    // A second process on the same database: on an engine that takes writers side by side, they are.
+    let beside = Store::open(&database, Sealer::new(&[1; 32])).await.expect("opens");
+
+    let seed: u64 = rand::random::<u32>().into();
+    let sequences = (1..=SEQUENCES).map(|dseq| {
+        let store = if dseq % 2 == 0 { store.clone() } else { beside.clone() };
+        let chance = StdRng::seed_from_u64(seed + dseq);
+        tokio::spawn(async move {
+            let mut sequence = Sequence { store, dseq, chance, stands: None, outdated: 0 };
+            for _ in 0..12 {
+                sequence.step().await;
+                sequence.is_stored().await;
+            }
+            sequence
+        })
+    });
+    let sequences: Vec<_> = sequences.collect();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let (watched, until) = (store.clone(), Arc::clone(&is_over));
+    let watch = tokio::spawn(async move {
+        while !until.load(Ordering::Relaxed) {
+            left(&watched.reservations().await.expect("read"));
+        }
+    });
+    let mut outdated = 0;
+    for sequence in sequences {
+        let sequence = sequence.await.unwrap_or_else(|error| panic!("with seed {seed}: {error}"));
+        sequence.is_stored().await;
+        outdated += sequence.outdated;
+    }
+    is_over.store(true, Ordering::Relaxed);
+    watch.await.expect("never more was promised than there is");
+    left(&store.reservations().await.expect("read"));
+    assert!(outdated > 0, "some decided at the same time");
+}

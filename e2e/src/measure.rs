@@ -2,6 +2,7 @@
 //! fails but what has a target (the costs of the contracts); a duration is only worth something beside another one of the
 //! same run.
 
+mod chain;
 pub mod gas;
 mod lease;
 
@@ -16,6 +17,8 @@ use crate::addresses::NODE;
 use crate::progress::{human, say};
 use crate::report::table;
 use crate::{kubectl, visitor, wait, workspace};
+
+pub use self::chain::chain;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const ROUNDS: usize = 10;
@@ -62,19 +65,21 @@ pub const MANIFESTS: &str = "manifests";
 /// What is counted without a bench: the gas of the contracts' calls.
 pub const CONTRACTS: &str = "contracts";
 
+/// What is measured on a chain alone: how fast it is sent to and read.
+pub const CHAIN: &str = "chain";
+
+/// What needs no bench.
+const ALONE: [&str; 3] = [MANIFESTS, CONTRACTS, CHAIN];
+
 /// Refuses a name that nothing is called.
 ///
 /// # Errors
 /// With the names that there are.
 pub fn ensure_known(name: Option<&str>) -> Result<()> {
     match name {
-        Some(name)
-            if name != MANIFESTS
-                && name != CONTRACTS
-                && MEASURES.iter().all(|measure| measure.name != name) =>
-        {
+        Some(name) if !ALONE.contains(&name) && MEASURES.iter().all(|measure| measure.name != name) => {
             let names = MEASURES.map(|measure| measure.name).join(", ");
-            bail!("nothing that is measured is called {name}: there is {names}, {MANIFESTS}, {CONTRACTS}")
+            bail!("nothing that is measured is called {name}: there is {names}, {}", ALONE.join(", "))
         }
         _ => Ok(()),
     }

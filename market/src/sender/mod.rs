@@ -374,9 +374,11 @@ impl<J: Journal> Inner<J> {
     async fn begin(&self, intent: &str, payload: &Payload) -> Result<Slot, SendError> {
         let Prepared { gas, fees, pending_nonce } = self.prepare(payload).await?;
         let _lane = self.lane.lock().await;
-        // The node's count may be older than what another send of ours has seen since.
+        let live = self.live().await?;
+        // The node's count may be older than what another send of ours has seen since. Read after the journal: a nonce that is
+        // settled meanwhile leaves the journal only once it counts as used.
         let from = pending_nonce.max(self.used_below.load(Ordering::SeqCst));
-        let nonce = free_nonce(from, &self.live().await?);
+        let nonce = free_nonce(from, &live);
         let attempt = self.sign(intent, self.transaction(payload, nonce, gas), fees).await?;
         self.remember(&attempt).await?;
         let slot = Slot { nonce, intent: intent.to_owned(), attempts: vec![attempt] };

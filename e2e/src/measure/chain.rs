@@ -1,0 +1,126 @@
+//! What the daemon's side of the chain does in a second, each figure beside a floor of the same run.
+
+mod sending;
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use manifests::order::Address;
+use market::Chain;
+use market::deploy::{Plan, deploy};
+use market::wallet::Wallet;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::chain::{Anvil, CHAIN_ID};
+use crate::process::Process;
+use crate::report::table;
+use crate::tools::Tools;
+use crate::wait;
+
+/// A figure beside its floor.
+struct Row {
+    name: &'static str,
+    /// What it came to.
+    figure: String,
+    /// What it should come to.
+    target: &'static str,
+    /// What came of the least that could be done in its place.
+    floor: String,
+    /// The figure in parts of the floor, for figures that grow with what is good.
+    ratio: f64,
+    /// What was done, and what the floor does.
+    what: &'static str,
+}
+
+/// Measures all of it and tells the table.
+///
+/// # Errors
+/// When a part does not start, or something is refused that should not be.
+pub async fn chain(tools: &Tools) -> Result<()> {
+    let mut rows = Vec::new();
+    rows.extend(sending::rows(tools).await.context("measuring the sender broke off")?);
+    let cells = rows.iter().map(|row| {
+        let Row { name, figure, target, floor, ratio, what } = row;
+        [
+            (*name).to_owned(),
+            figure.clone(),
+            (*target).to_owned(),
+            floor.clone(),
+            format!("{ratio:.2}"),
+            (*what).to_owned(),
+        ]
+    });
+    let cells: Vec<[String; 6]> = cells.collect();
+    table(["measure", "figure", "target", "floor", "of the floor", "what, and what the floor does"], &cells);
+    Ok(())
+}
+
+/// A chain of its own with a market on it, mining at once.
+struct Ground {
+    anvil: Anvil,
+    chain: Chain,
+    /// Holds coins and nothing else; nobody else sends with it.
+    key: Wallet,
+    folder: TempDir,
+    _process: Process,
+}
+
+impl Ground {
+    async fn lay(tools: &Tools) -> Result<Self> {
+        let folder = TempDir::with_prefix("berth-measure-").context("failed to make a folder")?;
+        let port = free_port()?;
+        let mut command = Command::new(tools.program("foundry", "anvil"));
+        command.args([
+            "--host",
+            "127.0.0.1",
+            "--port",
+            &port.to_string(),
+            "--chain-id",
+            &CHAIN_ID.to_string(),
+        ]);
+        command.args([
+            "--accounts",
+            "1",
+            "--balance",
+            "0",
+            "--mnemonic-random",
+            "12",
+            "--slots-in-an-epoch",
+            "1",
+        ]);
+        command.env("HOME", folder.path());
+        let mut process = Process::start("anvil", &mut command, folder.path())?;
+        let anvil = Anvil::at(&format!("http://127.0.0.1:{port}"));
+        wait::until("the chain to answer", Duration::from_secs(30), async || {
+            process.still_runs()?;
+            anvil.call("eth_chainId", json!([])).await
+        })
+        .await?;
+        let (deployer, key) = (wallet(folder.path(), "deployer")?, wallet(folder.path(), "key")?);
+        for address in [deployer.address(), key.address()] {
+            anvil.fund(&address.to_string(), 1_000_000).await?;
+        }
+        let book = deploy(anvil.url(), CHAIN_ID, &deployer, Plan::for_tests(deployer.address())).await?;
+        let chain = book.connect(anvil.url()).await?;
+        Ok(Self { anvil, chain, key, folder, _process: process })
+    }
+
+    async fn nonce(&self, of: Address) -> Result<u64> {
+        let count = self.anvil.call("eth_getTransactionCount", json!([of, "latest"])).await?;
+        let digits = count.as_str().and_then(|text| text.strip_prefix("0x"));
+        digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()).context("a count that is no number")
+    }
+}
+
+fn wallet(folder: &Path, name: &str) -> Result<Wallet> {
+    crate::accounts::Account::create(folder, name)?.wallet()
+}
+
+/// A port that nobody listens on now.
+fn free_port() -> Result<u16> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("loopback has no port left")?;
+    Ok(listener.local_addr()?.port())
+}

@@ -76,10 +76,10 @@ impl Store {
         if stored == 0 {
             return Ok(Put::Known);
         }
-        if let Some(placement) = placement {
-            if !hold(&mut tx, *order, *spec_hash, placement, last, *decided_at).await? {
-                return Ok(Put::Outdated);
-            }
+        if let Some(placement) = placement
+            && !hold(&mut tx, *order, *spec_hash, placement, last, *decided_at).await?
+        {
+            return Ok(Put::Outdated);
         }
         if let Some(intent) = intent {
             put_intent(&mut tx, intent, *decided_at).await?;

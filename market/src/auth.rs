@@ -11,7 +11,9 @@ use ethers_core::types::{H256, RecoveryMessage, Signature};
 use ethers_core::utils::keccak256;
 use manifests::order::{Address, Hash, OrderId};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
+use crate::signer::{SignError, Signer, TypedData};
 use crate::wallet::Wallet;
 
 /// The most seconds that a request's deadline may lie ahead of the server's clock.
@@ -20,6 +22,8 @@ pub const MAX_LIFETIME_SECS: u64 = 60;
 /// The scheme in the `Authorization` header.
 pub const SCHEME: &str = "Berth";
 
+const DOMAIN_NAME: &str = "Berth Gateway";
+const DOMAIN_VERSION: &str = "1";
 const DOMAIN_TYPE: &str =
     "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)";
 const REQUEST_TYPE: &str = "GatewayRequest(address provider,bytes32 lease,string request,bytes32 bodyHash,bytes32 nonce,uint256 deadline)";
@@ -38,8 +42,8 @@ impl Domain {
         struct_hash(
             DOMAIN_TYPE,
             &[
-                keccak256("Berth Gateway"),
-                keccak256("1"),
+                keccak256(DOMAIN_NAME),
+                keccak256(DOMAIN_VERSION),
                 number_word(self.chain_id),
                 address_word(self.market),
             ],
@@ -98,6 +102,42 @@ impl GatewayRequest {
         bytes.extend_from_slice(&domain.separator());
         bytes.extend_from_slice(&request);
         Hash(keccak256(bytes))
+    }
+
+    /// Signs it with a key that may be elsewhere.
+    ///
+    /// # Errors
+    /// [`SignError`].
+    pub async fn sign_by(self, domain: Domain, signer: &Signer) -> Result<SignedRequest, SignError> {
+        let signature = signer.sign_typed_data(&self.typed_data(domain)).await?;
+        Ok(SignedRequest { request: self, signature: format!("0x{}", hex::encode(signature)) })
+    }
+
+    /// The request as a document of typed data, of which [`GatewayRequest::digest`] is the digest.
+    fn typed_data(&self, domain: Domain) -> TypedData {
+        let Self { provider, lease, request, body_hash, nonce, deadline } = self;
+        let document = json!({
+            "types": {
+                "EIP712Domain": members(DOMAIN_TYPE),
+                "GatewayRequest": members(REQUEST_TYPE),
+            },
+            "primaryType": "GatewayRequest",
+            "domain": {
+                "name": DOMAIN_NAME,
+                "version": DOMAIN_VERSION,
+                "chainId": domain.chain_id,
+                "verifyingContract": domain.market,
+            },
+            "message": {
+                "provider": provider,
+                "lease": lease,
+                "request": request,
+                "bodyHash": body_hash,
+                "nonce": nonce,
+                "deadline": deadline.to_string(),
+            },
+        });
+        TypedData { name: format!("{DOMAIN_NAME}: GatewayRequest"), digest: self.digest(domain), document }
     }
 
     /// Signs it.
@@ -241,6 +281,13 @@ pub fn check(signed: &SignedRequest, domain: Domain, target: &Target<'_>, now: u
     fits(signer == target.lease.tenant, Refusal::NotTheTenant)
 }
 
+/// The members of a type as a document lists them, from the type's text: `Name(type name,…)`.
+fn members(type_text: &str) -> Vec<serde_json::Value> {
+    let (_, list) = type_text.split_once('(').unwrap_or_default();
+    let pairs = list.trim_end_matches(')').split(',').filter_map(|member| member.split_once(' '));
+    pairs.map(|(kind, name)| json!({"name": name, "type": kind})).collect()
+}
+
 fn struct_hash(type_text: &str, words: &[[u8; 32]]) -> [u8; 32] {
     let mut bytes = Vec::with_capacity(32 * (words.len() + 1));
     bytes.extend_from_slice(&keccak256(type_text));
@@ -298,6 +345,16 @@ mod tests {
         let known = "0xda094c1863c2cf00bc4c7dfe30584dd9f3ed202e2f3eedb72894bce1352dbfdb\
             014d3bae5cc2b9fe3968e95780b0cf28e3bdbe78fde1714c200cce4f3007b9f31b";
         assert_eq!(signed(&target(), NOW + 30).signature, known);
+    }
+
+    #[test]
+    fn the_document_for_signing_services_comes_to_the_digest_that_is_signed_here() {
+        use ethers_core::types::transaction::eip712::{Eip712, TypedData as Other};
+
+        let request = GatewayRequest::new(&target(), Hash([9; 32]), NOW + 30);
+        let document: Other =
+            serde_json::from_value(request.typed_data(DOMAIN).document).expect("typed data");
+        assert_eq!(Hash(document.encode_eip712().expect("a digest")), request.digest(DOMAIN));
     }
 
     #[test]

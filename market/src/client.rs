@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use futures::{Stream, StreamExt as _};
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use manifests::order::{Address, Hash, OrderId};
 use reqwest::{Method, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
@@ -13,7 +14,7 @@ use crate::api::{
 use crate::auth::{Domain, GatewayRequest, Target};
 use crate::reader::Provider;
 use crate::rpc::{causes, clean};
-use crate::wallet::Wallet;
+use crate::signer::{SignError, Signer};
 
 /// How long a request other than a log stream may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
@@ -61,6 +62,9 @@ pub enum ClientError {
         /// What is wrong.
         problem: String,
     },
+    /// The request was not signed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
 }
 
 impl ClientError {
@@ -81,6 +85,7 @@ impl ClientError {
             Self::Refused { body, .. } => {
                 matches!(body.kind, ErrorKind::LeaseUnknown | ErrorKind::Busy | ErrorKind::Unavailable)
             }
+            Self::Sign(error) => error.is_transient(),
             Self::BadUri { .. } | Self::Garbled { .. } => false,
         }
     }
@@ -154,12 +159,12 @@ impl GatewayClient {
     /// [`ClientError`]; transient while the gateway has not seen the lease.
     pub async fn send_manifest(
         &self,
-        wallet: &Wallet,
+        signer: impl Into<Signer>,
         lease: OrderId,
         manifest: &[u8],
     ) -> Result<(), ClientError> {
         let path = api::manifest_path(lease);
-        self.signed(wallet, lease, Method::PUT, &path, manifest.to_vec(), Some(REQUEST_LIMIT))
+        self.signed(signer.into(), lease, Method::PUT, &path, manifest.to_vec(), Some(REQUEST_LIMIT))
             .await
             .map(|_| ())
     }
@@ -170,33 +175,41 @@ impl GatewayClient {
     /// [`ClientError`]; transient while the gateway has not seen the lease.
     pub async fn send_secrets(
         &self,
-        wallet: &Wallet,
+        signer: impl Into<Signer>,
         lease: OrderId,
         secrets: &Secrets,
     ) -> Result<(), ClientError> {
         let body = serde_json::to_vec(secrets).expect("texts are JSON");
         let path = api::secrets_path(lease);
-        self.signed(wallet, lease, Method::PUT, &path, body, Some(REQUEST_LIMIT)).await.map(|_| ())
+        self.signed(signer.into(), lease, Method::PUT, &path, body, Some(REQUEST_LIMIT)).await.map(|_| ())
     }
 
     /// How a lease stands.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn lease(&self, wallet: &Wallet, lease: OrderId) -> Result<LeaseStatus, ClientError> {
+    pub async fn lease(&self, signer: impl Into<Signer>, lease: OrderId) -> Result<LeaseStatus, ClientError> {
         let path = api::lease_path(lease);
-        self.read(self.signed(wallet, lease, Method::GET, &path, Vec::new(), Some(REQUEST_LIMIT)).await?)
-            .await
+        self.read(
+            self.signed(signer.into(), lease, Method::GET, &path, Vec::new(), Some(REQUEST_LIMIT)).await?,
+        )
+        .await
     }
 
     /// What the provider made of an order.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn decision(&self, wallet: &Wallet, order: OrderId) -> Result<OrderAnswer, ClientError> {
+    pub async fn decision(
+        &self,
+        signer: impl Into<Signer>,
+        order: OrderId,
+    ) -> Result<OrderAnswer, ClientError> {
         let path = api::decision_path(order);
-        self.read(self.signed(wallet, order, Method::GET, &path, Vec::new(), Some(REQUEST_LIMIT)).await?)
-            .await
+        self.read(
+            self.signed(signer.into(), order, Method::GET, &path, Vec::new(), Some(REQUEST_LIMIT)).await?,
+        )
+        .await
     }
 
     /// The log of a lease, in chunks as they come; with `follow` the stream lasts as long as the lease.
@@ -205,21 +218,22 @@ impl GatewayClient {
     /// [`ClientError`], at once or within the stream.
     pub async fn logs(
         &self,
-        wallet: &Wallet,
+        signer: impl Into<Signer>,
         lease: OrderId,
         query: &LogsQuery,
-    ) -> Result<impl Stream<Item = Result<Vec<u8>, ClientError>> + Send + use<>, ClientError> {
+    ) -> Result<BoxStream<'static, Result<Vec<u8>, ClientError>>, ClientError> {
         let path = api::logs_path(lease, query);
-        let answer = self.signed(wallet, lease, Method::GET, &path, Vec::new(), None).await?;
+        let answer = self.signed(signer.into(), lease, Method::GET, &path, Vec::new(), None).await?;
         let this = self.clone();
         Ok(answer
             .bytes_stream()
-            .map(move |chunk| chunk.map(|bytes| bytes.to_vec()).map_err(|error| this.unreachable(error))))
+            .map(move |chunk| chunk.map(|bytes| bytes.to_vec()).map_err(|error| this.unreachable(error)))
+            .boxed())
     }
 
     async fn signed(
         &self,
-        wallet: &Wallet,
+        signer: Signer,
         lease: OrderId,
         method: Method,
         path: &str,
@@ -242,8 +256,8 @@ impl GatewayClient {
             body: &body,
         };
         let deadline = nonce.now.saturating_add(LIFETIME_SECS);
-        let header =
-            GatewayRequest::new(&target, nonce.nonce, deadline).sign(self.domain, wallet).to_header();
+        let request = GatewayRequest::new(&target, nonce.nonce, deadline);
+        let header = request.sign_by(self.domain, &signer).await?.to_header();
         let mut request = self.http.request(method, url).header("authorization", header);
         if !body.is_empty() {
             request = request.header("content-type", "application/json").body(body);

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::gateway::server::bind;
 use crate::gateway::tls::GatewayKey;
 use crate::inventory::{Inventory, client};
-use crate::run::{inventory_settings, open_store, open_wallet, reach_chain};
+use crate::run::{inventory_settings, open_signer, open_store, reach_chain};
 
 /// How long the cluster may take to tell of its nodes and pods.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -34,14 +34,16 @@ pub async fn check(config: &Config) -> anyhow::Result<ExitCode> {
     let key = lines.keep("gateway key", GatewayKey::load_or_create(&config.gateway.tls_dir), |key| {
         format!("SPKI hash {}", key.spki_hash())
     });
-    let wallet = lines.keep("wallet", open_wallet(config), |wallet| wallet.address().to_string());
+    let signer = lines.keep("wallet", open_signer(config).await, |signer| {
+        format!("{}, held by {}", signer.address(), signer.place())
+    });
     let chain = lines.keep("chain", reach_chain(config).await, |chain| {
         format!("chain {} through {}, market {}", chain.chain_id(), chain.endpoint(), config.chain.market)
     });
     if let Some(chain) = &chain {
-        if let Some(wallet) = &wallet {
-            lines.tell("operator", operator(chain, config, wallet.address()).await);
-            lines.tell("gas money", gas(chain, wallet.address()).await);
+        if let Some(signer) = &signer {
+            lines.tell("operator", operator(chain, config, signer.address()).await);
+            lines.tell("gas money", gas(chain, signer.address()).await);
         }
         lines.tell("registry", registry(chain, config, key.as_ref()).await);
     }
@@ -112,9 +114,7 @@ async fn operator(chain: &Chain, config: &Config, operator: Address) -> anyhow::
             "provider {provider} is retired and takes no new leases: register it again under another owner key"
         ),
         Some((whose, _)) => {
-            bail!(
-                "{operator} bids for provider {whose}, not for {provider}: correct provider or wallet.keystore"
-            )
+            bail!("{operator} bids for provider {whose}, not for {provider}: correct provider or the wallet")
         }
         None => bail!("{operator} bids for nobody: register provider {provider} with it as operator"),
     }

@@ -18,6 +18,7 @@ use manifests::money::Amount;
 use manifests::objects::{Cidr, Overcommit};
 use manifests::order::Address;
 use market::deploy::AddressBook;
+use market::signer::{DailyGas, ServiceUrl};
 use market::wakeup::Wakeup;
 
 use crate::inventory::quantity::{Rounding, units};
@@ -99,12 +100,42 @@ pub struct Confirmations {
 }
 
 /// `wallet`
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wallet {
-    /// `wallet.keystore`: the operator key as an encrypted keystore file (version 3). Required.
-    pub keystore: PathBuf,
-    /// `wallet.passwordFile`: file with the keystore's password. Required.
-    pub password_file: PathBuf,
+    /// Where the operator key is.
+    pub key: Key,
+    /// `wallet.address`: the account of the operator key. Default: whatever the keystore holds; required with `wallet.remote`.
+    /// The daemon does not start with a key of another account.
+    pub address: Option<Address>,
+    /// `wallet.dailyGas` and `wallet.gasReserve`: how much gas money, in coins of the chain such as 0.25, the key may promise in
+    /// a UTC day (gas limit × highest fee, each nonce once), and how much of it is kept for closing and withdrawing (default: a
+    /// fifth). Default: no limit. What goes beyond waits for the next day, also after a restart. It is the last wall before the key: bids that are
+    /// to stop earlier stop by the budget of the sender.
+    pub daily_gas: Option<DailyGas>,
+}
+
+/// Where a key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Key {
+    /// In a file, opened at the start.
+    Keystore {
+        /// `wallet.keystore`: the operator key as an encrypted keystore file (version 3). Required without `wallet.remote`.
+        keystore: PathBuf,
+        /// `wallet.passwordFile`: file with the keystore's password. Required without `wallet.remote`.
+        password_file: PathBuf,
+    },
+    /// At a signing service.
+    Remote {
+        /// `wallet.remote`: URL of a web3signer that holds the operator key, in place of the two keys above. Everything that it
+        /// returns is checked. Credentials in it are sent to it alone and shown nowhere; give it by `BERTH_WALLET_REMOTE` then.
+        url: ServiceUrl,
+        /// `wallet.remoteAuthorities`: PEM file of the certificate authorities that its certificate is judged by, alone. Default:
+        /// the system's.
+        authorities: Option<PathBuf>,
+        /// `wallet.remoteTimeout`: how long it may take to sign. Default 3s. It is asked three times; nothing else is sent
+        /// meanwhile.
+        timeout: Duration,
+    },
 }
 
 /// `cluster`
@@ -385,10 +416,77 @@ impl Chain {
 impl Wallet {
     fn read(root: &mut Section<'_>) -> Option<Self> {
         let mut wallet = root.section("wallet");
-        let keystore = wallet.path("keystore", "the path of an encrypted keystore file");
-        let password_file = wallet.path("passwordFile", "the path of the file with the keystore's password");
+        let address = wallet.optional("address", "the operator's address such as 0x… with 40 hex digits");
+        // The URL is not shown back: it may hold credentials.
+        let remote = wallet.optional("remote", "a URL such as https://signer:9000");
+        let remote = remote.and_then(|url: Option<String>| {
+            let url = url.map(|url| url.parse::<ServiceUrl>()).transpose();
+            url.map_err(|problem| wallet.problem("remote", &format!("cannot be used: {problem}"))).ok()
+        });
+        let authorities = wallet.optional("remoteAuthorities", "the path of a file of certificates (PEM)");
+        let timeout = wallet.duration("remoteTimeout", Duration::from_secs(3));
+        if timeout.is_some_and(|timeout| timeout.is_zero() || timeout > LONGEST_SIGNING) {
+            wallet.problem("remoteTimeout", "is not between 1ms and 60s");
+        }
+        let key = match remote {
+            Some(None) => {
+                let keystore =
+                    wallet.path("keystore", "the path of an encrypted keystore file, or wallet.remote");
+                let password_file =
+                    wallet.path("passwordFile", "the path of the file with the keystore's password");
+                keystore
+                    .zip(password_file)
+                    .map(|(keystore, password_file)| Key::Keystore { keystore, password_file })
+            }
+            Some(Some(url)) => {
+                for key in ["keystore", "passwordFile"] {
+                    if wallet.optional::<String>(key, "").is_none_or(|said| said.is_some()) {
+                        wallet.problem(key, "stands beside wallet.remote: leave one of the two out");
+                    }
+                }
+                if address == Some(None) {
+                    wallet.problem(
+                        "address",
+                        "is missing: with wallet.remote, write the account that it signs for",
+                    );
+                }
+                authorities.zip(timeout).map(|(authorities, timeout)| Key::Remote {
+                    url,
+                    authorities,
+                    timeout,
+                })
+            }
+            // One problem is enough.
+            None => {
+                let _ = ["keystore", "passwordFile"].map(|key| wallet.optional::<String>(key, ""));
+                None
+            }
+        };
+        let daily_gas = read_daily_gas(&mut wallet);
         wallet.finish();
-        Some(Self { keystore: keystore?, password_file: password_file? })
+        Some(Self { key: key?, address: address?, daily_gas: daily_gas? })
+    }
+}
+
+/// Longer than this nobody waits for a signature.
+const LONGEST_SIGNING: Duration = Duration::from_secs(60);
+
+fn read_daily_gas(wallet: &mut Section<'_>) -> Option<Option<DailyGas>> {
+    let (limit, reserve) = (wallet.coins("dailyGas")?, wallet.coins("gasReserve")?);
+    match (limit, reserve) {
+        (None, None) => Some(None),
+        (None, Some(_)) => {
+            wallet.problem("gasReserve", "is a part of wallet.dailyGas, which is missing");
+            None
+        }
+        (Some(limit_wei), reserve) => {
+            let reserve_wei = reserve.unwrap_or(limit_wei / 5);
+            if reserve_wei > limit_wei || limit_wei == 0 {
+                wallet.problem("dailyGas", "must be above zero and not below wallet.gasReserve");
+                return None;
+            }
+            Some(Some(DailyGas { limit_wei, reserve_wei }))
+        }
     }
 }
 
@@ -587,6 +685,9 @@ mod tests {
                     && !line.contains("kubeconfig:")
                     && !line.contains("section:")
                     && !line.contains("sources:")
+                    && !["address: ", "remote", "dailyGas:", "gasReserve:"]
+                        .iter()
+                        .any(|key| line.contains(key))
             })
             .filter(|line| !line.contains("untimeClass:") && !line.contains("portHost:"))
             .filter(|line| !line.contains("addressPool:") && !line.contains("ws: "))
@@ -652,6 +753,50 @@ mod tests {
             "provider is missing",
         ] {
             assert!(told.contains(part), "{part} is not in: {told}");
+        }
+    }
+
+    #[test]
+    fn the_operator_key_is_in_a_file_or_at_a_signing_service_and_never_in_both() {
+        let config = Config::parse(EXAMPLE, none).expect("good");
+        let Key::Keystore { keystore, .. } = &config.wallet.key else { panic!("{:?}", config.wallet) };
+        assert_eq!((keystore, config.wallet.address), (&PathBuf::from("/etc/berth/operator.json"), None));
+        let files = "  keystore: /etc/berth/operator.json\n  passwordFile: /etc/berth/operator.password\n";
+        assert!(EXAMPLE.contains(files));
+        let remote = "  remote: https://user:hunter2@signer:9000/key\n  address: \"0x00000000000000000000000000000000000000cc\"\n  \
+                      dailyGas: 0.25\n  gasReserve: \"0.000000000000000001\"\n";
+        let config = Config::parse(&EXAMPLE.replace(files, remote), none).expect("good");
+        assert!(
+            matches!(config.wallet.key, Key::Remote { timeout, .. } if timeout == Duration::from_secs(3))
+        );
+        let daily = DailyGas { limit_wei: 250_000_000_000_000_000, reserve_wei: 1 };
+        assert_eq!(
+            (config.wallet.address, config.wallet.daily_gas),
+            ("0x00000000000000000000000000000000000000cc".parse().ok(), Some(daily))
+        );
+        assert!(!format!("{config:?}").contains("hunter2"), "credentials are not shown");
+
+        let refused = |wallet: &str| {
+            format!("{:#}", Config::parse(&EXAMPLE.replace(files, wallet), none).expect_err("wrong"))
+        };
+        for (wallet, said) in [
+            (format!("{files}{remote}"), "wallet.keystore stands beside wallet.remote"),
+            ("  remote: https://signer:9000\n".to_owned(), "wallet.address is missing: with wallet.remote"),
+            (remote.replace("https:", "ftp:"), "wallet.remote cannot be used"),
+            (
+                remote.replace("gasReserve: \"0", "gasReserve: \"1"),
+                "wallet.dailyGas must be above zero and not below",
+            ),
+            (remote.replace("dailyGas: 0.25", "remoteTimeout: 0s"), "wallet.remoteTimeout is not between"),
+            (remote.replace("dailyGas: 0.25", ""), "wallet.gasReserve is a part of wallet.dailyGas"),
+            (
+                format!("{remote}  dailyGas: much\n").replace("dailyGas: 0.25", ""),
+                "wallet.dailyGas is \"much\"",
+            ),
+            (String::new(), "wallet.keystore is missing"),
+        ] {
+            let told = refused(&wallet);
+            assert!(told.contains(said) && !told.contains("hunter2"), "{said} is not in: {told}");
         }
     }
 

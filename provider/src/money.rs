@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::run::{open_store, open_wallet, reach_chain};
+use crate::run::{open_signer, open_store, reach_chain};
 use crate::store::{LeaseRow, LeaseState, Store};
 
 /// Over how many seconds past spending on gas is taken for what will be spent.
@@ -75,11 +75,11 @@ impl Money {
 /// # Errors
 /// When either cannot be read. That says nothing about the money.
 pub async fn money(config: &Config) -> anyhow::Result<Money> {
-    let (store, chain, wallet) =
-        (open_store(config).await?, reach_chain(config).await?, open_wallet(config)?);
+    let (store, chain, signer) =
+        (open_store(config).await?, reach_chain(config).await?, open_signer(config).await?);
     let (block, leases) = reconcile(&store, &chain, config.provider).await?;
     let spent_wei = store.gas_spent_since(Clock::default().now().saturating_sub(LOOK_BACK)).await?;
-    let key = wallet.address();
+    let key = signer.address();
     let balance_wei = chain.gas_balance(key).await.context("failed to read what the operator key has")?;
     Ok(Money { block, leases, runway: runway(key, balance_wei, spent_wei) })
 }

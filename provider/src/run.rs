@@ -12,6 +12,7 @@ use bidengine::Capacity;
 use manifests::objects;
 use manifests::order::{Address, Hash};
 use market::sender::Sender;
+use market::signer::{Policy, Service, Signer};
 use market::wallet::Wallet;
 use market::{At, Chain};
 use tokio::sync::Mutex;
@@ -60,10 +61,10 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let tenants = bind(config.gateway.listen, "gateway").await?;
     let operators = bind(config.metrics.listen, "metrics").await?;
     let store = open_store(&config).await?;
-    let (chain, wallet) = connect_chain(&config, key.spki_hash()).await?;
+    let (chain, signer) = connect_chain(&config, &store, key.spki_hash()).await?;
     let (cluster, version) = client::connect(config.cluster.kubeconfig.as_deref()).await?;
     client::ensure_allowed(&cluster).await?;
-    info!(provider = %config.provider, operator = %wallet.address(), chain = config.chain.chain_id, cluster = version, "starting");
+    info!(provider = %config.provider, operator = %signer.address(), key = signer.place(), chain = config.chain.chain_id, cluster = version, "starting");
 
     let [follower, bidder, outbox, reconcile, escrow] = [(); 5].map(|()| Nudge::default());
     let loops = Loops { lifecycle: &lifecycle, metrics: &metrics };
@@ -106,7 +107,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         PERIOD,
         bidder.clone(),
     );
-    let sender = Sender::new(chain.clone(), wallet, store.clone(), market::sender::Settings::default());
+    let sender = Sender::new(chain.clone(), signer, store.clone(), market::sender::Settings::default());
     loops.start(
         Outbox::new(store.clone(), sender, clock.clone(), metrics.clone(), outbox.clone(), follower),
         PERIOD,
@@ -228,9 +229,31 @@ pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
     Ok(store)
 }
 
-pub(crate) fn open_wallet(config: &Config) -> anyhow::Result<Wallet> {
-    let wallet = Wallet::open(&config.wallet.keystore, &config.wallet.password_file);
-    wallet.context("the operator key cannot be used: check wallet.keystore and wallet.passwordFile")
+/// The operator key, which must be that of `wallet.address` if the configuration says one.
+pub(crate) async fn open_signer(config: &Config) -> anyhow::Result<Signer> {
+    let config::Wallet { key, address, daily_gas: _ } = &config.wallet;
+    let signer =
+        match key {
+            config::Key::Keystore { keystore, password_file } => {
+                let wallet = Wallet::open(keystore, password_file);
+                Signer::from(wallet.context(
+                    "the operator key cannot be used: check wallet.keystore and wallet.passwordFile",
+                )?)
+            }
+            config::Key::Remote { url, authorities, timeout } => {
+                let account =
+                    address.context("wallet.address is missing: write the account of the operator key")?;
+                let service = Service::connect(url, account, authorities.as_deref(), *timeout).await;
+                Signer::from(service.context("the operator key cannot be used: check wallet.remote")?)
+            }
+        };
+    if let Some(pinned) = address.filter(|pinned| *pinned != signer.address()) {
+        bail!(
+            "wallet.keystore holds the key of {}, but wallet.address is {pinned}: name the right file, or correct the address",
+            signer.address()
+        );
+    }
+    Ok(signer)
 }
 
 pub(crate) async fn reach_chain(config: &Config) -> anyhow::Result<Chain> {
@@ -243,11 +266,16 @@ pub(crate) async fn reach_chain(config: &Config) -> anyhow::Result<Chain> {
     chain.context("the market cannot be used: check chain.rpc, chain.chainId and chain.market")
 }
 
-/// Connects to the market and opens the operator key, which must be the one that bids for this provider.
-async fn connect_chain(config: &Config, spki_hash: Hash) -> anyhow::Result<(Chain, Wallet)> {
-    let wallet = open_wallet(config)?;
+/// Connects to the market and opens the operator key, which must be the one that bids for this provider, and which signs from
+/// now on what an operator key is for and no more.
+async fn connect_chain(config: &Config, store: &Store, spki_hash: Hash) -> anyhow::Result<(Chain, Signer)> {
+    let signer = open_signer(config).await?;
     let chain = reach_chain(config).await?;
-    let (operator, provider) = (wallet.address(), config.provider);
+    let (operator, provider) = (signer.address(), config.provider);
+    let today = Policy::day_began(Clock::default().now());
+    let signed = store.signed_since(operator, today).await?;
+    let policy = Policy::operator(chain.contracts(), config.wallet.daily_gas);
+    let signer = signer.guarded(policy, &signed);
     match chain.bidder_of(operator, At::Latest).await.context("failed to look the operator key up")? {
         Some((whose, _)) if whose == provider => {}
         Some((whose, _)) => bail!(
@@ -267,7 +295,7 @@ async fn connect_chain(config: &Config, spki_hash: Hash) -> anyhow::Result<(Chai
             "the registry has another gateway key than gateway.tlsDir: tenants will refuse to connect until it is updated"
         );
     }
-    Ok((chain, wallet))
+    Ok((chain, signer))
 }
 
 fn identity(config: &Config) -> Identity {

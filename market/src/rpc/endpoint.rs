@@ -4,7 +4,7 @@
 //! mistakes an ill endpoint for a statement of the chain. Texts of the endpoint are cleaned before they go anywhere: some
 //! nodes put raw bytes of a revert into them.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -18,14 +18,19 @@ use super::RpcError;
 /// How much of a foreign text is worth repeating.
 const TEXT_LIMIT: usize = 300;
 
-/// One endpoint.
-#[derive(Debug)]
-pub(super) struct Endpoint {
+/// One endpoint. Debug shows what may be shown.
+pub(crate) struct Endpoint {
     http: reqwest::Client,
     url: Url,
     /// Scheme, host and port: what may be shown, because paths of public endpoints hold keys.
     shown: String,
     next_id: AtomicU64,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Endpoint").field(&self.shown).finish()
+    }
 }
 
 #[derive(Serialize)]
@@ -56,6 +61,14 @@ struct ErrorObject {
 impl Endpoint {
     /// An endpoint at `url`, `http` or `https`. Nothing is sent yet.
     pub(super) fn new(url: &str) -> Result<Self, RpcError> {
+        Self::trusting(url, None)
+    }
+
+    /// As [`Endpoint::new`], judged by these certificate authorities alone, if any are given.
+    pub(crate) fn trusting(
+        url: &str,
+        authorities: Option<Vec<reqwest::Certificate>>,
+    ) -> Result<Self, RpcError> {
         let fatal = |problem: &str| RpcError::Fatal {
             endpoint: "the RPC URL".to_owned(),
             problem: problem.to_owned(),
@@ -71,21 +84,22 @@ impl Endpoint {
             (host, _) => format!("{}://{}", url.scheme(), host.unwrap_or_default()),
         };
         crate::tls::install_provider();
-        let http = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(5))
-            .tcp_nodelay(true)
-            .build()
-            .map_err(|error| fatal(&format!("no HTTP client could be made for it: {error}")))?;
+        let mut http = reqwest::Client::builder().connect_timeout(Duration::from_secs(5)).tcp_nodelay(true);
+        if let Some(authorities) = authorities {
+            http = http.tls_certs_only(authorities);
+        }
+        let http =
+            http.build().map_err(|error| fatal(&format!("no HTTP client could be made for it: {error}")))?;
         Ok(Self { http, url, shown, next_id: AtomicU64::new(1) })
     }
 
     /// Scheme, host and port of the endpoint.
-    pub(super) fn shown(&self) -> &str {
+    pub(crate) fn shown(&self) -> &str {
         &self.shown
     }
 
     /// Puts one question, and waits no longer than `limit` for the whole answer.
-    pub(super) async fn call<R: DeserializeOwned>(
+    pub(crate) async fn call<R: DeserializeOwned>(
         &self,
         method: &'static str,
         params: &RawValue,
@@ -234,7 +248,8 @@ mod tests {
         .expect_err("an error");
         let text = error.to_string();
         assert!(text.contains("custom error ??[31m??"), "{text}");
-        assert!(!text.contains("key-in-the-path") && !text.contains("pass"), "{text}");
+        let shown = format!("{text} {:?}", endpoint());
+        assert!(!shown.contains("key-in-the-path") && !shown.contains("pass"), "{shown}");
     }
 
     #[test]

@@ -17,9 +17,8 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-pub(crate) use self::endpoint::{causes, clean};
+pub(crate) use self::endpoint::{Endpoint, causes, clean};
 
-use self::endpoint::Endpoint;
 use self::health::{Health, order};
 
 /// How long one call may take where nobody else can be asked, connection included.

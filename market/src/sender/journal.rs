@@ -4,10 +4,15 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 
+use ethers_core::types::U256;
+use ethers_core::utils::rlp::Rlp;
 use manifests::order::{Address, Hash};
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
+
+/// Where the gas limit stands among the fields of a signed transaction (EIP-1559).
+const GAS_LIMIT: usize = 4;
 
 /// One signed transaction that was, or is about to be, broadcast.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +35,20 @@ pub struct Attempt {
     /// Unix seconds at which it was signed; 0 if it was remembered by a version that did not say.
     #[serde(default)]
     pub signed_at: u64,
+}
+
+impl Attempt {
+    /// The most that it can cost: gas limit × highest fee, in wei.
+    #[must_use]
+    pub fn most_wei(&self) -> u128 {
+        self.gas_limit().saturating_mul(self.max_fee)
+    }
+
+    fn gas_limit(&self) -> u128 {
+        let fields = self.raw.get(1..).map(Rlp::new);
+        let limit = fields.and_then(|fields| fields.val_at::<U256>(GAS_LIMIT).ok());
+        limit.and_then(|limit| u128::try_from(limit).ok()).unwrap_or(0)
+    }
 }
 
 /// How a nonce ended.

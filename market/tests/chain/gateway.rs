@@ -176,7 +176,7 @@ fn refuse(status: StatusCode, kind: ErrorKind, refusal: Option<Refusal>) -> Answ
 }
 
 /// The data frames of a body.
-fn http_body_chunks(body: Incoming) -> impl futures::Stream<Item = Bytes> + Unpin {
+pub(crate) fn http_body_chunks(body: Incoming) -> impl futures::Stream<Item = Bytes> + Unpin {
     Box::pin(futures::stream::unfold(body, |mut body| async move {
         use hyper::body::Body as _;
         let frame = std::future::poll_fn(|cx| std::pin::Pin::new(&mut body).poll_frame(cx)).await?;

@@ -12,6 +12,11 @@ use manifests::money::{Amount, UNITS_PER_TOKEN};
 use serde::de::DeserializeOwned;
 use serde_yaml::{Mapping, Value};
 
+/// Decimals of the token, which stands for a dollar.
+const TOKEN_DECIMALS: usize = UNITS_PER_TOKEN.ilog10() as usize;
+/// Decimals of the coin of any chain of this kind.
+const COIN_DECIMALS: usize = 18;
+
 /// What is wrong so far, one sentence each.
 #[derive(Debug, Default)]
 pub(super) struct Problems(RefCell<Vec<String>>);
@@ -141,6 +146,17 @@ impl<'a> Section<'a> {
             self.problem(key, &format!("is \"{text}\": write {FORM}"));
         }
         amount
+    }
+
+    /// Coins of the chain, in wei; they may be absent.
+    pub(super) fn coins(&mut self, key: &'static str) -> Option<Option<u128>> {
+        const FORM: &str = "coins of the chain with at most eighteen decimals, such as 0.25";
+        let Some(text) = self.scalar(key, FORM)? else { return Some(None) };
+        let wei = parse_decimal(&text, COIN_DECIMALS);
+        if wei.is_none() {
+            self.problem(key, &format!("is \"{text}\": write {FORM}"));
+        }
+        wei.map(Some)
     }
 
     /// A table that is read as a whole; its first problem is noted.
@@ -288,13 +304,19 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 pub(crate) fn parse_dollars(text: &str) -> Option<Amount> {
+    parse_decimal(text, TOKEN_DECIMALS).map(Amount)
+}
+
+/// The number times ten to this power, exactly or not at all.
+fn parse_decimal(text: &str, power: usize) -> Option<u128> {
     let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
-    if decimals.len() > 6 || !decimals.bytes().all(|digit| digit.is_ascii_digit()) {
+    if decimals.len() > power || !decimals.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;
     }
     let whole: u128 = whole.parse().ok()?;
-    let parts: u128 = format!("{decimals:0<6}").parse().ok()?;
-    whole.checked_mul(UNITS_PER_TOKEN)?.checked_add(parts).map(Amount)
+    let parts: u128 = format!("{decimals:0<power$}").parse().ok()?;
+    let unit = 10u128.checked_pow(u32::try_from(power).ok()?)?;
+    whole.checked_mul(unit)?.checked_add(parts)
 }
 
 #[cfg(test)]
@@ -314,6 +336,9 @@ mod tests {
         assert_eq!([parse_duration("5"), parse_duration("s"), parse_duration("1.5s")], [None; 3]);
         assert_eq!(parse_dollars("2.5"), Some(Amount(2_500_000)));
         assert_eq!(parse_dollars("10"), Some(Amount(10_000_000)));
+        assert_eq!(parse_decimal("0.25", COIN_DECIMALS), Some(250_000_000_000_000_000));
+        assert_eq!(parse_decimal("0.0000000000000000001", COIN_DECIMALS), None);
+        assert_eq!(parse_decimal(&u128::MAX.to_string(), COIN_DECIMALS), None);
         assert_eq!([parse_dollars("0.0000001"), parse_dollars("-1"), parse_dollars("")], [None; 3]);
     }
 }

@@ -20,6 +20,7 @@ use market::call::keccak256;
 use market::deploy::AddressBook;
 use market::reader::{Provider, ProviderState};
 use market::sender::{MemoryJournal, Outcome, SendError, Sender, Settings};
+use market::signer::{Policy, Service, ServiceUrl, Signer};
 use market::wallet::Wallet;
 use market::{At, Chain};
 use serde::Serialize;
@@ -28,7 +29,7 @@ use self::decide::{Decision, Deed, Description, Registration, Sight, Wanted, dec
 use crate::cli::{Format, say};
 use crate::config::{Config, parse_dollars, parse_duration};
 use crate::gateway::tls::GatewayKey;
-use crate::run::{open_wallet, reach_chain};
+use crate::run::{open_signer, reach_chain};
 
 /// How long what the key sent earlier may take to be mined.
 const BACKLOG_LIMIT: Duration = Duration::from_secs(120);
@@ -62,6 +63,15 @@ struct Signing {
     /// File with the key file's password.
     #[arg(long, value_name = "FILE", env = "BERTH_OWNER_PASSWORD_FILE")]
     password_file: Option<PathBuf>,
+    /// web3signer that holds the owner's key, instead of a key file; with --owner.
+    #[arg(long, value_name = "URL", env = "BERTH_OWNER_REMOTE", conflicts_with_all = ["keystore", "password_file"], requires = "owner")]
+    remote: Option<ServiceUrl>,
+    /// PEM file of the certificate authorities that the web3signer's certificate is judged by, alone.
+    #[arg(long, value_name = "FILE", env = "BERTH_OWNER_REMOTE_AUTHORITIES", requires = "remote")]
+    remote_authorities: Option<PathBuf>,
+    /// The owner's account: the verb ends before it does anything if the key is that of another.
+    #[arg(long, value_name = "ADDRESS", env = "BERTH_OWNER")]
+    owner: Option<Address>,
     /// JSON-RPC endpoint of the chain, instead of the configuration's.
     #[arg(long, value_name = "URL")]
     rpc: Option<String>,
@@ -211,7 +221,13 @@ pub async fn run(verb: Verb, config: &Path) -> anyhow::Result<ExitCode> {
             let registration = Registration {
                 operator: match operator {
                     Some(operator) => operator,
-                    None => open_wallet(&or_named(config(), "--operator")?)?.address(),
+                    None => {
+                        let config = or_named(config(), "--operator")?;
+                        match config.wallet.address {
+                            Some(address) => address,
+                            None => open_signer(&config).await?.address(),
+                        }
+                    }
                 },
                 payout,
                 attrs_hash: attributes.map_or_else(|| Ok(keccak256(b"{}")), |file| attributes_hash(&file))?,
@@ -255,21 +271,23 @@ pub async fn run(verb: Verb, config: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// How long a signing service may take to sign for the owner, who may have to approve it there.
+const SIGNING: Duration = Duration::from_secs(60);
+
 /// The owner's key at a market.
 struct Owner {
     chain: Chain,
-    wallet: Wallet,
+    signer: Signer,
 }
 
 impl Owner {
     async fn open(signing: &Signing, config: impl Fn() -> anyhow::Result<Config>) -> anyhow::Result<Self> {
-        let Signing { keystore, password_file, rpc, addresses, .. } = signing;
-        let (Some(keystore), Some(password_file)) = (keystore, password_file) else {
-            bail!(
-                "this is signed with the owner's key, and the configuration has only the operator's: name the owner's with \
-                 --keystore and --password-file"
-            )
-        };
+        let Signing { rpc, addresses, .. } = signing;
+        ensure!(
+            signing.remote.is_some() || (signing.keystore.is_some() && signing.password_file.is_some()),
+            "this is signed with the owner's key, and the configuration has only the operator's: name the owner's with \
+             --keystore and --password-file, or with --remote and --owner"
+        );
         let (chain, provider) = match (rpc, addresses) {
             (Some(rpc), Some(addresses)) => (AddressBook::load(addresses)?.connect(rpc).await?, None),
             (rpc, addresses) => {
@@ -286,28 +304,29 @@ impl Owner {
                 (chain, provider)
             }
         };
-        let wallet = Wallet::open(keystore, password_file).context("the owner's key cannot be used")?;
-        let key = wallet.address();
+        let signer = owner_key(signing).await.context("the owner's key cannot be used")?;
+        let key = signer.address();
+        let file = signing.keystore.as_ref().map(|file| file.display().to_string());
+        let place = file.unwrap_or_else(|| signer.place());
         if let Some((whose, _)) = chain.bidder_of(key, At::Latest).await?
             && whose != key
         {
             bail!(
-                "{} is the operator key of provider {whose}: this is signed with the owner's key, {whose} itself",
-                keystore.display()
+                "{place} is the operator key of provider {whose}: this is signed with the owner's key, {whose} itself"
             );
         }
         if let Some(provider) = provider.filter(|provider| *provider != key) {
             bail!(
-                "{} is the key of {key}, but the configuration's provider is {provider}: use that owner's key, or correct the \
-                 configuration",
-                keystore.display()
+                "{place} is the key of {key}, but the configuration's provider is {provider}: use that owner's key, or correct \
+                 the configuration"
             );
         }
-        Ok(Self { chain, wallet })
+        let signer = signer.guarded(Policy::owner(chain.contracts()), &[]);
+        Ok(Self { chain, signer })
     }
 
     async fn bring_about(&self, wanted: &Wanted, dry_run: bool) -> anyhow::Result<Report> {
-        let provider = self.wallet.address();
+        let provider = self.signer.address();
         backlog::clear(&self.chain, provider, BACKLOG_LIMIT).await?;
         let (steps, note) = match decide(wanted, &self.look(wanted).await?)? {
             Decision::Rest(sentence) => (Vec::new(), Some(sentence)),
@@ -327,7 +346,7 @@ impl Owner {
     }
 
     async fn look(&self, wanted: &Wanted) -> anyhow::Result<Sight> {
-        let (chain, owner) = (&self.chain, self.wallet.address());
+        let (chain, owner) = (&self.chain, self.signer.address());
         let operator = match wanted {
             Wanted::Registered(registration) => Some(registration.operator),
             Wanted::OperatedBy(operator) => Some(*operator),
@@ -349,14 +368,14 @@ impl Owner {
     }
 
     async fn send(&self, deeds: Vec<Deed>) -> anyhow::Result<Vec<Step>> {
-        let key = self.wallet.address();
+        let key = self.signer.address();
         ensure!(
             self.chain.gas_balance(key).await? > 0,
             "{key} has nothing to pay for transactions: send it some of the chain's own coin"
         );
         let sender = Sender::new(
             self.chain.clone(),
-            self.wallet.clone(),
+            self.signer.clone(),
             MemoryJournal::default(),
             Settings::default(),
         );
@@ -375,6 +394,27 @@ impl Owner {
         }
         Ok(steps)
     }
+}
+
+/// The owner's key, from a file or at a signing service, as it was named.
+async fn owner_key(signing: &Signing) -> anyhow::Result<Signer> {
+    let Signing { keystore, password_file, remote, remote_authorities, owner, .. } = signing;
+    if let Some(url) = remote {
+        let owner = owner.context("name its account with --owner")?;
+        return Ok(Service::connect(url, owner, remote_authorities.as_deref(), SIGNING).await?.into());
+    }
+    let (Some(keystore), Some(password_file)) = (keystore, password_file) else {
+        bail!("name it with --keystore and --password-file")
+    };
+    let wallet = Wallet::open(keystore, password_file)?;
+    if let Some(owner) = owner.filter(|owner| *owner != wallet.address()) {
+        bail!(
+            "{} is the key of {}, but --owner is {owner}: name the right file, or correct --owner",
+            keystore.display(),
+            wallet.address()
+        );
+    }
+    Ok(wallet.into())
 }
 
 fn standing(record: Provider) -> Standing {

@@ -210,6 +210,22 @@ impl Store {
         })
     }
 
+    /// What a key signed since this unix second, mined or not, the earliest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn signed_since(&self, key: Address, second: u64) -> anyhow::Result<Vec<Attempt>> {
+        sqlx::query("select * from attempts where signer = $1 and signed_at >= $2 order by sequence")
+            .bind(key.to_string())
+            .bind(sql(second)?)
+            .fetch_all(&self.reader)
+            .await
+            .context("failed to read what was signed today")?
+            .iter()
+            .map(|row| read_attempt(row, key))
+            .collect()
+    }
+
     /// How many intents there are, by kind and state.
     ///
     /// # Errors
@@ -330,18 +346,7 @@ impl Journal for Store {
             .await
             .context("failed to read the transactions that are on their way")?
             .iter()
-            .map(|row| {
-                Ok(Attempt {
-                    intent: string(row, "intent")?,
-                    key,
-                    nonce: number(row, "nonce")?,
-                    hash: text(row, "hash")?,
-                    raw: row.try_get("raw").context("the database column raw cannot be read")?,
-                    max_fee: text(row, "max_fee")?,
-                    max_tip: text(row, "max_tip")?,
-                    signed_at: number(row, "signed_at")?,
-                })
-            })
+            .map(|row| read_attempt(row, key))
             .collect()
     }
 
@@ -390,6 +395,19 @@ impl Journal for Store {
         }
         tx.commit().await.with_context(|| format!("failed to settle nonce {nonce}"))
     }
+}
+
+fn read_attempt(row: &AnyRow, key: Address) -> anyhow::Result<Attempt> {
+    Ok(Attempt {
+        intent: string(row, "intent")?,
+        key,
+        nonce: number(row, "nonce")?,
+        hash: text(row, "hash")?,
+        raw: row.try_get("raw").context("the database column raw cannot be read")?,
+        max_fee: text(row, "max_fee")?,
+        max_tip: text(row, "max_tip")?,
+        signed_at: number(row, "signed_at")?,
+    })
 }
 
 /// Stores an outcome. What a refusal means for a reservation is the outbox's to say, which learns of it from the row.

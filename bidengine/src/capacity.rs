@@ -16,6 +16,9 @@ use serde::{Deserialize, Serialize};
 pub struct Capacity {
     /// The nodes by name.
     pub nodes: BTreeMap<String, Node>,
+    /// What there is in all, free or not.
+    #[serde(default)]
+    pub total: Totals,
     /// Bytes of persistent volumes that are left to sell, by each class that is offered.
     #[serde(default)]
     pub storage: BTreeMap<String, u64>,
@@ -28,6 +31,22 @@ pub struct Capacity {
     /// Why nothing can be promised at the moment, such as a watch that has not caught up; `None` when the rest is sound.
     #[serde(default)]
     pub problem: Option<String>,
+}
+
+/// What a cluster has in all: its nodes that take pods, and what belongs to no node.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Totals {
+    /// Thousandths of a core.
+    pub cpu_milli: u64,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Bytes of node-local storage.
+    pub ephemeral_bytes: u64,
+    /// Healthy GPUs, by pool.
+    pub gpus: BTreeMap<Gpu, u64>,
+    /// Bytes of persistent volumes that are sold, by class.
+    pub storage: BTreeMap<String, u64>,
 }
 
 /// What one node has left.

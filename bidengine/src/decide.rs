@@ -4,13 +4,14 @@ use manifests::decision::{Decision, LineItem, Placement, Reason};
 use manifests::group::{OrderSpec, Requirements, spec_hash};
 use manifests::money::Rate;
 use manifests::order::{Order, OrderKind};
+use manifests::resources::Attribute;
 use serde::{Deserialize, Serialize};
 
 use crate::capacity::Capacity;
 use crate::demand::demands;
 use crate::place::place_all;
 use crate::policy::Policy;
-use crate::tariff::Tariff;
+use crate::tariff::{Situation, Tariff};
 
 /// Everything a decision depends on, to be stored with it and replayed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,8 +80,18 @@ fn bid(
     if let Some(problem) = &capacity.problem {
         return Err(Reason::InventoryUnknown { problem: problem.clone() });
     }
+    let asked = spec.requirements.attributes.iter().flatten();
+    let attributes = asked.map(|Attribute { key, value }| (key.as_str(), value.as_str())).collect();
+    let situation = Situation {
+        tenant: order.id.tenant,
+        wants_gpus: demands.iter().any(|demand| demand.gpus > 0),
+        attributes: &attributes,
+        capacity,
+        now,
+    };
+    tariff.admit(&situation)?;
     let placement = place_all(&demands, capacity, tariff)?;
-    let (rate, items) = tariff.price_all(&demands, &placement)?;
+    let (rate, items) = tariff.price_all(&demands, &placement, &situation)?;
     if rate > order.max_rate || rate == Rate::MAX {
         return Err(Reason::PriceAboveMax { need: rate, have: order.max_rate });
     }

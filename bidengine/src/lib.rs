@@ -103,7 +103,7 @@ mod place;
 mod policy;
 mod tariff;
 
-pub use capacity::{Capacity, Node, Overcommit};
+pub use capacity::{Capacity, Node, Overcommit, Totals};
 pub use decide::{Inputs, decide};
 pub use place::place;
 pub use policy::Policy;

@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use manifests::decision::{GpuTake, Placement, Reason, Replica, Takes};
 use manifests::gpu::Gpu;
 use manifests::group::OrderSpec;
-use manifests::money::Rate;
 use manifests::objects::Overcommit;
 
 use crate::capacity::{Capacity, Node};
@@ -40,8 +39,10 @@ pub(crate) fn place_all(
     }
     demands
         .sort_by_key(|demand| (Reverse((demand.gpus, demand.cpu_milli, demand.memory_bytes)), demand.unit));
-    let offers: Vec<Vec<Offer<'_>>> =
-        demands.iter().map(|demand| offered_pools(demand, &room, tariff)).collect::<Result<_, _>>()?;
+    let offers: Vec<Vec<Offer<'_>>> = demands
+        .iter()
+        .map(|demand| offered_pools(demand, &room, capacity, tariff))
+        .collect::<Result<_, _>>()?;
 
     // Orders come from strangers: what one of them may cost to look at is bounded.
     let replicas: u64 = demands.iter().map(|demand| u64::from(demand.count)).sum();
@@ -105,7 +106,12 @@ struct Offer<'a> {
 }
 
 /// The pools for a unit, cheapest first.
-fn offered_pools<'a>(demand: &Demand, room: &Room<'a>, tariff: &Tariff) -> Result<Vec<Offer<'a>>, Reason> {
+fn offered_pools<'a>(
+    demand: &Demand,
+    room: &Room<'a>,
+    capacity: &Capacity,
+    tariff: &Tariff,
+) -> Result<Vec<Offer<'a>>, Reason> {
     let Some(request) = &demand.gpu else { return Ok(vec![Offer { pool: None, cost: 0 }]) };
     let there: BTreeSet<&Gpu> = room.nodes.iter().flat_map(|slot| slot.node.gpus.keys()).collect();
     let matching: Vec<&Gpu> = there.iter().copied().filter(|gpu| request.matches(gpu)).collect();
@@ -116,8 +122,8 @@ fn offered_pools<'a>(demand: &Demand, room: &Room<'a>, tariff: &Tariff) -> Resul
     };
     let devices = u128::from(demand.gpus) * u128::from(demand.count);
     let offer = |pool: &'a Gpu| {
-        let cost = tariff.gpu_price(pool)?.rate_of_each_up(devices).map_or(u128::MAX, Rate::scaled);
-        Some(Offer { pool: Some(pool), cost })
+        let rate = tariff.gpu_rate(pool, devices, capacity)?;
+        Some(Offer { pool: Some(pool), cost: rate.scaled() })
     };
     let mut offers: Vec<Offer<'a>> = matching.iter().copied().filter_map(offer).collect();
     if offers.is_empty() {

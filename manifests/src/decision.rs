@@ -40,6 +40,9 @@ pub struct LineItem {
     pub what: String,
     /// How much of it, with its unit: `1500 milli-cpu`, `2147483648 bytes`, `1 gpu`.
     pub quantity: String,
+    /// What its price was multiplied by, and why, in this order: `73 % used × 1.2`, `night × 0.8`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub factors: Vec<String>,
     /// What it adds to the rate.
     pub rate: Rate,
 }

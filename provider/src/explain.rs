@@ -48,7 +48,11 @@ fn tell(row: &DecisionRow) -> anyhow::Result<String> {
         Decision::Bid { rate, items, placement, warnings } => {
             writeln!(text, "decision     bid {rate} ({} per second × 10^9 units)", rate.scaled())?;
             for item in items {
-                writeln!(text, "  {:<28} {:<28} {}", item.what, item.quantity, item.rate)?;
+                write!(text, "  {:<28} {:<28} {}", item.what, item.quantity, item.rate)?;
+                if !item.factors.is_empty() {
+                    write!(text, "  ({})", item.factors.join(", "))?;
+                }
+                writeln!(text)?;
             }
             for replica in &placement.replicas {
                 let takes = &replica.takes;

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bidengine::Capacity;
+use bidengine::{Capacity, Totals};
 use k8s_openapi::api::core::v1 as core;
 use kube::ResourceExt;
 use manifests::decision::Placement;
@@ -65,6 +65,7 @@ pub fn free(view: &View, promises: &[Promise]) -> Capacity {
     let taken = taken(&view.pods);
     let promised = promised(promises);
     let mut capacity = Capacity {
+        total: Totals { storage: view.storage.clone(), ..Totals::default() },
         storage: view.storage.clone(),
         leased_ips: view.leased_ips,
         overcommit: view.overcommit,
@@ -98,6 +99,16 @@ pub fn free(view: &View, promises: &[Promise]) -> Capacity {
             ephemeral_bytes: left.ephemeral_bytes,
             gpus,
         };
+        if node.schedulable {
+            let total = &mut capacity.total;
+            total.cpu_milli = total.cpu_milli.saturating_add(allocatable.cpu_milli);
+            total.memory_bytes = total.memory_bytes.saturating_add(allocatable.memory_bytes);
+            total.ephemeral_bytes = total.ephemeral_bytes.saturating_add(allocatable.ephemeral_bytes);
+            if let Some(pool) = pool {
+                let gpus = total.gpus.entry(pool.gpu.clone()).or_default();
+                *gpus = gpus.saturating_add(allocatable.gpus);
+            }
+        }
         capacity.nodes.insert(name, node);
     }
     capacity
@@ -355,6 +366,8 @@ mod tests {
             let view = view(running.collect(), healthy);
             let promised: Vec<_> = promises.iter().map(|(owner, cpu, gpus)| promise(*owner, "n1", *cpu, *gpus, 1)).collect();
             let (cpu, _, gpus) = left(&view, &promised);
+            let total = free(&view, &promised).total;
+            prop_assert_eq!((total.cpu_milli, total.gpus.values().sum()), (4_000, healthy.min(4)), "whoever has it");
 
             let sum = |of: &[(u16, u64, u64)], owner, pick: fn(&(u16, u64, u64)) -> u64| {
                 of.iter().filter(|(other, _, _)| *other == owner).map(pick).sum::<u64>()

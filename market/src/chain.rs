@@ -162,6 +162,12 @@ impl Chain {
         self.rpc.endpoint()
     }
 
+    /// Every endpoint by its scheme, host and port, and whether it gave the last answer it was asked for.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<(String, bool)> {
+        self.rpc.endpoints()
+    }
+
     /// The domain in which requests to gateways of this market are signed.
     #[must_use]
     pub fn gateway_domain(&self) -> crate::auth::Domain {

@@ -3,6 +3,7 @@
 use ethers_core::abi::ethereum_types::BloomInput;
 use ethers_core::types::{Bloom, Bytes, FeeHistory, H160, H256, Log, U64, U256};
 use futures::future::join_all;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use manifests::order::{Address, BlockRef, Hash};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -75,8 +76,24 @@ struct RawLogs {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawBloom {
+    hash: H256,
     logs_bloom: Option<Bloom>,
 }
+
+impl RawBloom {
+    /// Whether the filter allows that one of these contracts said anything. Without a filter nothing is ruled out.
+    fn may_mention(&self, contracts: &[Address]) -> bool {
+        self.logs_bloom.as_ref().is_none_or(|bloom| {
+            contracts.iter().any(|contract| bloom.contains_input(BloomInput::Raw(&contract.0)))
+        })
+    }
+}
+
+/// The longest range of blocks that are looked at one by one when they are said to hold nothing.
+const LOOKED_AT: u64 = 2048;
+
+/// How many of them are asked for at once.
+const AT_ONCE: usize = 16;
 
 /// A call as a node wants it, without nonce and fees.
 #[derive(Debug, Clone, Copy)]
@@ -185,11 +202,47 @@ impl Rpc {
     /// Whether the block's bloom filter allows that one of these contracts said anything in it.
     async fn may_mention(&self, hash: Hash, contracts: &[Address]) -> Result<bool, RpcError> {
         let block: Option<RawBloom> = self.call("eth_getBlockByHash", json!([hash, false])).await?;
-        // Without a filter nothing is ruled out.
-        let bloom = block.and_then(|block| block.logs_bloom);
-        Ok(bloom.is_none_or(|bloom| {
-            contracts.iter().any(|contract| bloom.contains_input(BloomInput::Raw(&contract.0)))
-        }))
+        Ok(block.is_none_or(|block| block.may_mention(contracts)))
+    }
+
+    /// What these contracts said from block `first` to block `last`. As in [`Rpc::logs_of_block`] nothing is not believed at
+    /// once: the other endpoints are asked too, and the blocks of a range that is not too long are looked at one by one.
+    pub(crate) async fn logs_between(
+        &self,
+        first: u64,
+        last: u64,
+        of: &[Address],
+    ) -> Result<Vec<Log>, RpcError> {
+        let range =
+            json!({ "fromBlock": format!("{first:#x}"), "toBlock": format!("{last:#x}"), "address": of });
+        let logs = self.logs(&range).await?;
+        if !logs.is_empty() {
+            return Ok(logs);
+        }
+        let others = self.each();
+        if others.len() > 1 {
+            for endpoint in others {
+                // One that cannot tell does not speak against the answer.
+                if let Ok(logs) = endpoint.logs(&range).await
+                    && !logs.is_empty()
+                {
+                    return Ok(logs);
+                }
+            }
+        }
+        if last.saturating_sub(first) >= LOOKED_AT {
+            return Ok(logs);
+        }
+        let looks = stream::iter(first..=last).map(|number| async move {
+            let params = json!([format!("{number:#x}"), false]);
+            self.call::<_, Option<RawBloom>>("eth_getBlockByNumber", params).await
+        });
+        let blocks: Vec<Option<RawBloom>> = looks.buffered(AT_ONCE).try_collect().await?;
+        let mut logs = Vec::new();
+        for block in blocks.into_iter().flatten().filter(|block| block.may_mention(of)) {
+            logs.extend(self.logs_of_block(convert::hash(block.hash), of).await?);
+        }
+        Ok(logs)
     }
 
     pub(crate) async fn logs(&self, filter: &Value) -> Result<Vec<Log>, RpcError> {

@@ -338,12 +338,14 @@ impl Chain {
         self.read_facts(self.rpc.logs_of_block(hash, &contracts).await?)
     }
 
-    /// What the market and its registry said in the blocks from `first` to `last`, both included, in order.
+    /// What the market and its registry said in the blocks from `first` to `last`, both included, in order. That they said
+    /// nothing is believed only after every endpoint and, in ranges of a few thousand blocks, every block said so.
     ///
     /// # Errors
     /// [`ReadError`]; endpoints refuse ranges that are too long for them.
     pub async fn facts_between(&self, first: u64, last: u64) -> Result<Vec<Logged>, ReadError> {
-        self.facts(json!({ "fromBlock": format!("{first:#x}"), "toBlock": format!("{last:#x}") })).await
+        let contracts = [self.contracts().market, self.contracts().registry];
+        self.read_facts(self.rpc.logs_between(first, last, &contracts).await?)
     }
 
     /// The block in which a contract first said something; `None` if it never did.

@@ -17,6 +17,7 @@ use tracing::{debug, info, warn};
 use crate::clock::Clock;
 use crate::config::Bids;
 use crate::failpoint::{self, Point};
+use crate::freshness::Freshness;
 use crate::metrics::Metrics;
 use crate::store::{
     BidState, DecisionRow, IntentKind, IntentState, LeaseState, NewIntent, OrderRow, OrderState, Put,
@@ -26,9 +27,6 @@ use crate::task::{Nudge, Report, Turn};
 
 /// Blocks after which a mined bid must be among the facts; if it is not, a reorg took it away.
 const BID_MUST_SHOW: u64 = 3;
-
-/// Seconds after which the last followed block is too old to answer orders from.
-const STALE: u64 = 120;
 
 /// Tells what the cluster has free.
 pub trait CapacitySource: Send + Sync {
@@ -48,6 +46,8 @@ pub struct Settings {
     pub policy: Policy,
     /// What a bid promises besides its price.
     pub bids: Bids,
+    /// Says when what the chain told is too old to bid on.
+    pub freshness: Freshness,
 }
 
 /// The loop that answers orders.
@@ -67,8 +67,8 @@ impl<S: CapacitySource> Turn for Bidder<S> {
     async fn turn(&mut self) -> anyhow::Result<Report> {
         let Some(cursor) = self.store.cursor().await? else { return Ok(Report::default()) };
         let settled = self.settle_reservations(&cursor).await?;
-        // While the chain is being caught up with, what looks open may be long over.
-        let is_behind = self.clock.now() > cursor.timestamp.saturating_add(STALE);
+        // While the chain is not followed, or being caught up with, what looks open may be long over.
+        let is_behind = self.settings.freshness.lag(&cursor, self.clock.now()).is_stale();
         let answered = if is_behind { 0 } else { self.answer_orders(&cursor).await? };
         Ok(Report::changed(settled + answered))
     }

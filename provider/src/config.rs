@@ -88,15 +88,37 @@ pub struct Chain {
     pub ws: Option<Wakeup>,
     /// `chain.confirmations`
     pub confirmations: Confirmations,
+    /// `chain.staleAfter`: how old the last followed block may be before nothing is bid and no lease is given up. Default 60s. A
+    /// chain with slow blocks is given time for four of them. Shorter stops bidding at every hiccup; longer bids on orders that
+    /// may be gone.
+    pub stale_after: Duration,
+    /// `chain.sweep`
+    pub sweep: Sweep,
 }
 
-/// `chain.confirmations`: how deep a fact must lie before it is acted on. Bids need no depth: they name the order's terms.
+/// `chain.sweep`: reading again, in the background, what was followed before, in case an endpoint left something out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sweep {
+    /// `chain.sweep.every`: the time between two sweeps. Default 24h. What an endpoint left out is missed for as long.
+    pub every: Duration,
+    /// `chain.sweep.reach`: how far back a sweep reads, in chain time. Default 72h. Longer than `every`, or something is never
+    /// read again.
+    pub reach: Duration,
+}
+
+/// `chain.confirmations`: how deep a fact must lie before it is acted on. Bids and reservations need no depth: a bid names the
+/// order's terms. Neither does what is shown of money: it is added up from the facts, and a reorganisation takes its part back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Confirmations {
     /// `chain.confirmations.start`: blocks above a lease before its workload starts. Default 1.
     pub start: u64,
-    /// `chain.confirmations.teardown`: blocks above a lease's end before its workload is deleted. Default 2.
+    /// `chain.confirmations.teardown`: blocks above a lease's end before its workload is deleted and its capacity is sold again.
+    /// Default 2. More on a chain whose reorganisations go deeper: a lease whose end is taken back later runs again only after
+    /// its tenant has sent the manifest again.
     pub teardown: u64,
+    /// `chain.confirmations.orphan`: blocks that a workload is kept after a reorganisation took its lease away; transactions are
+    /// mostly mined again within a few. Default 20.
+    pub orphan: u64,
 }
 
 /// `wallet`
@@ -385,7 +407,21 @@ impl Chain {
         let mut depth = chain.section("confirmations");
         let start = depth.or("start", "a number of blocks", 1);
         let teardown = depth.or("teardown", "a number of blocks", 2);
+        let orphan = depth.or("orphan", "a number of blocks", 20);
         depth.finish();
+        let stale_after = chain.duration("staleAfter", Duration::from_secs(60));
+        let mut sweep = chain.section("sweep");
+        let every = sweep.duration("every", Duration::from_secs(24 * 3600));
+        let reach = sweep.duration("reach", Duration::from_secs(72 * 3600));
+        if let (Some(every), Some(reach)) = (every, reach)
+            && (every.is_zero() || reach < every)
+        {
+            sweep.problem("reach", "must not be shorter than every, which must not be zero");
+        }
+        sweep.finish();
+        if stale_after.is_some_and(|time| time < Duration::from_secs(1)) {
+            chain.problem("staleAfter", "is too short: write 1s or more");
+        }
         chain.finish();
         Some(Self {
             rpc: rpc?,
@@ -395,7 +431,9 @@ impl Chain {
             start_block: start_block?,
             poll_interval: poll_interval?,
             ws: ws?,
-            confirmations: Confirmations { start: start?, teardown: teardown? },
+            confirmations: Confirmations { start: start?, teardown: teardown?, orphan: orphan? },
+            stale_after: stale_after?,
+            sweep: Sweep { every: every?, reach: reach? },
         })
     }
 

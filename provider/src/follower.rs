@@ -13,6 +13,7 @@ use manifests::order::{Address, BlockRef, Fact, Hash};
 use tracing::{debug, info, warn};
 
 use crate::failpoint::{self, Point};
+use crate::freshness::Freshness;
 use crate::metrics::Metrics;
 use crate::store::{Advance, Event, Store};
 use crate::task::{Nudge, Report, Turn};
@@ -90,6 +91,8 @@ pub struct Settings {
     pub start_block: u64,
     /// The deepest that any loop waits for a fact to lie, in blocks.
     pub deepest_wait: u64,
+    /// Hears how high the chain is.
+    pub freshness: Freshness,
     /// Loops that act on what is stored.
     pub nudges: Vec<Nudge>,
 }
@@ -100,6 +103,7 @@ impl<C: ChainSource> Turn for Follower<C> {
     async fn turn(&mut self) -> anyhow::Result<Report> {
         let head = self.chain.head().await.context("failed to read the chain's head")?;
         self.metrics.chain_head(head.number);
+        self.settings.freshness.head(head.number);
         let Some(cursor) = self.store.cursor().await? else {
             return self.begin(head).await;
         };

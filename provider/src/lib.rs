@@ -24,6 +24,7 @@ pub mod config;
 pub mod explain;
 pub mod failpoint;
 pub mod follower;
+pub mod freshness;
 pub mod gateway;
 pub mod inventory;
 pub mod leases;

@@ -1,7 +1,7 @@
 //! What Prometheus sees. Gauges are computed from the store when they are asked for; counters count events of this process.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -12,6 +12,7 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::freshness::Lag;
 use crate::gateway;
 use crate::leases::reconcile;
 use crate::store::{IntentKind, LeaseState, Store};
@@ -27,6 +28,12 @@ struct Inner {
     head: AtomicU64,
     chain_head: IntGauge,
     chain_lag: IntGauge,
+    lag_seconds: IntGauge,
+    last_event: IntGauge,
+    hold: IntGauge,
+    is_stale: AtomicBool,
+    endpoints: IntGaugeVec,
+    ready: IntGaugeVec,
     block_time: IntGauge,
     reorgs: IntCounter,
     orders_seen: IntCounter,
@@ -66,6 +73,29 @@ impl Metrics {
             head: AtomicU64::new(0),
             chain_head: make.gauge("berth_chain_head_height", "Height of the chain's newest block.")?,
             chain_lag: make.gauge("berth_chain_lag_blocks", "Blocks between the head and what is stored.")?,
+            lag_seconds: make.gauge(
+                "berth_chain_lag_seconds",
+                "Seconds since what is stored of the chain was last the whole truth.",
+            )?,
+            last_event: make.gauge(
+                "berth_chain_last_event_timestamp_seconds",
+                "Unix time up to which what is stored of the chain is the whole truth.",
+            )?,
+            hold: make.gauge(
+                "berth_hold_mode",
+                "1 while something is held instead of decided: the chain is not followed, or a namespace's lease is unknown.",
+            )?,
+            is_stale: AtomicBool::new(false),
+            endpoints: make.gauges(
+                "berth_chain_endpoint_up",
+                "Whether an endpoint of the chain gave the last answer it was asked for.",
+                &["endpoint"],
+            )?,
+            ready: make.gauges(
+                "berth_component_ready",
+                "Whether a part of the daemon works: the chain is followed.",
+                &["component"],
+            )?,
             block_time: make
                 .gauge("berth_chain_block_timestamp_seconds", "Unix time of the last stored block.")?,
             reorgs: make
@@ -216,6 +246,26 @@ impl Metrics {
         self.0.chain_head.set(gauge(height));
     }
 
+    /// Shows how far behind the chain is followed.
+    pub(crate) fn lag(&self, lag: Lag, now: u64) {
+        let inner = &*self.0;
+        inner.lag_seconds.set(gauge(lag.seconds));
+        inner.last_event.set(gauge(now.saturating_sub(lag.seconds)));
+        inner.is_stale.store(lag.is_stale(), Ordering::Relaxed);
+        inner.ready.with_label_values(&["chain"]).set(i64::from(!lag.is_stale()));
+        self.hold();
+    }
+
+    fn hold(&self) {
+        let inner = &*self.0;
+        let holds = inner.is_stale.load(Ordering::Relaxed) || inner.orphaned.get() > 0;
+        inner.hold.set(i64::from(holds));
+    }
+
+    pub(crate) fn endpoint(&self, endpoint: &str, is_up: bool) {
+        self.0.endpoints.with_label_values(&[endpoint]).set(i64::from(is_up));
+    }
+
     pub(crate) fn reorg(&self) {
         self.0.reorgs.inc();
     }
@@ -276,6 +326,7 @@ impl reconcile::Observe for Metrics {
 
     fn held_namespaces(&self, count: usize) {
         self.0.orphaned.set(gauge(count));
+        self.hold();
     }
 
     fn apply_failed(&self) {

@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::failpoint;
 use crate::follower::{self, Follower};
+use crate::freshness::Freshness;
 use crate::gateway::nonces::Nonces;
 use crate::gateway::ops::{self, Ops};
 use crate::gateway::server::{Limits, bind, serve};
@@ -90,8 +91,14 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         loops.keep("heads", async move { ws.run(move || to_follower.nudge()).await });
     }
     let nudges = vec![bidder.clone(), reconcile.clone(), escrow.clone()];
+    let freshness = freshness(&config);
     loops.start(
-        Follower::new(chain.clone(), store.clone(), follower_settings(&config, nudges), metrics.clone()),
+        Follower::new(
+            chain.clone(),
+            store.clone(),
+            follower::Settings { freshness: freshness.clone(), ..follower_settings(&config, nudges) },
+            metrics.clone(),
+        ),
         config.chain.poll_interval,
         follower.clone(),
     );
@@ -99,7 +106,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         Bidder::new(
             store.clone(),
             ClusterCapacity { provider: config.provider, inventory: inventory.clone(), clock: clock.clone() },
-            bidder_settings(&config),
+            bidder_settings(&config, freshness.clone()),
             clock.clone(),
             outbox.clone(),
             metrics.clone(),
@@ -140,7 +147,8 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
             config.manifest_timeout.as_secs(),
             clock.clone(),
             outbox,
-        ),
+        )
+        .doubting(freshness.clone()),
         config.escrow.check_interval,
         escrow,
     );
@@ -161,7 +169,15 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let tls = Some(key.server_config().into());
     let router = gateway::router(Arc::new(gateway));
     lifecycle.spawn("gateway", serve(tenants, tls, router, Limits::default(), lifecycle.stop()));
-    let ops = Ops { store, provider: config.provider, metrics: metrics.clone(), inventory, clock };
+    let ops = Ops {
+        store,
+        provider: config.provider,
+        metrics: metrics.clone(),
+        inventory,
+        clock,
+        freshness,
+        endpoints: Box::new(move || chain.endpoints()),
+    };
     let router = ops::router(Arc::new(ops));
     lifecycle.spawn("metrics", serve(operators, None, router, Limits::default(), lifecycle.stop()));
     info!(gateway = %config.gateway.listen, metrics = %config.metrics.listen, "running");
@@ -325,16 +341,22 @@ pub(crate) fn follower_settings(config: &Config, nudges: Vec<Nudge>) -> follower
         provider: config.provider,
         start_block: config.chain.start_block,
         deepest_wait: depth.start.max(depth.teardown),
+        freshness: freshness(config),
         nudges,
     }
 }
 
-fn bidder_settings(config: &Config) -> bidder::Settings {
+fn freshness(config: &Config) -> Freshness {
+    Freshness::new(config.chain.stale_after)
+}
+
+fn bidder_settings(config: &Config, freshness: Freshness) -> bidder::Settings {
     bidder::Settings {
         provider: config.provider,
         tariff: config.pricing.clone(),
         policy: config.policy.clone(),
         bids: config.bids,
+        freshness,
     }
 }
 
@@ -365,7 +387,7 @@ fn address_pool(pool: config::AddressPool) -> objects::AddressPool {
 
 fn depths(config: &Config) -> Depths {
     let depth = config.chain.confirmations;
-    Depths { start: depth.start, teardown: depth.teardown }
+    Depths { start: depth.start, teardown: depth.teardown, orphan: depth.orphan }
 }
 
 /// The name under which ports on the nodes are reached: as configured, or the host of the gateway's URI.

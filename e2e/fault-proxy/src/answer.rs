@@ -78,6 +78,15 @@ pub(crate) async fn change(proxy: &FaultProxy, fault: &Fault, question: &Value, 
         Fault::EmptyLogs if method == "eth_getLogs" && answer["result"].is_array() => {
             answer["result"] = json!([]);
         }
+        Fault::NothingHappens => match method {
+            "eth_getLogs" | "eth_getBlockReceipts" if answer["result"].is_array() => {
+                answer["result"] = json!([]);
+            }
+            "eth_getBlockByNumber" | "eth_getBlockByHash" if answer["result"].is_object() => {
+                answer["result"]["logsBloom"] = json!(format!("0x{}", "0".repeat(512)));
+            }
+            _ => {}
+        },
         Fault::AnswersAnother => answer["id"] = json!(question["id"].as_u64().unwrap_or(0) + 1),
         Fault::StaleHead(behind) => {
             let known = head(proxy).await.saturating_sub(*behind);

@@ -4,6 +4,7 @@
 //! loopback and ends with the runtime of the test.
 
 mod answer;
+mod silence;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,8 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+
+pub use silence::Relay;
 
 /// What befalls a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +38,8 @@ pub enum Fault {
     RangeLimit(u64),
     /// Logs: none, whatever there is.
     EmptyLogs,
+    /// Neither logs nor receipts, whatever there is, and blocks whose filters say so too.
+    NothingHappens,
     /// The head that is told lies this many blocks below the node's, and what is above it is not known.
     StaleHead(u64),
     /// The chain is told to be another.

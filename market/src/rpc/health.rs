@@ -42,6 +42,11 @@ impl Health {
         self.head = number;
     }
 
+    /// Whether it gave the last answer it was asked for.
+    pub(super) fn is_well(&self) -> bool {
+        self.failures == 0
+    }
+
     /// Whether it is left alone now.
     pub(super) fn rests(&self, now: Instant) -> bool {
         self.rests_until.is_some_and(|until| until > now)

@@ -161,6 +161,13 @@ impl Rpc {
         shown.join(", ")
     }
 
+    /// Every endpoint as it may be shown, and whether it gave the last answer it was asked for.
+    pub(crate) fn endpoints(&self) -> Vec<(String, bool)> {
+        let state = self.state();
+        let shown = self.pool.endpoints.iter().map(|endpoint| endpoint.shown().to_owned());
+        shown.zip(state.health.iter().map(|health| health.is_well())).collect()
+    }
+
     /// A handle for each endpoint by itself, the best first.
     pub(crate) fn each(&self) -> Vec<Self> {
         let places = self.places();

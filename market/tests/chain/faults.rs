@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fault_proxy::{Fault, FaultProxy};
+use fault_proxy::{Fault, FaultProxy, Relay};
 use manifests::money::Amount;
 use manifests::order::{Address, Fact};
 use market::call::Call;
@@ -12,7 +12,6 @@ use market::{At, Chain, ConnectError};
 use tokio::time::timeout;
 
 use crate::anvil::{CHAIN_ID, Market, quick, rate, wallet};
-use crate::silence::Relay;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -182,6 +181,27 @@ async fn a_send_happens_once_under_every_fault_of_the_only_endpoint() {
 }
 
 #[tokio::test]
+async fn a_range_that_is_said_to_be_empty_is_looked_at_block_by_block() {
+    let Some(market) = Market::open().await else { return };
+    let head = market.chain.head().await.expect("a head").number;
+    let all = market.chain.facts_between(0, head).await.expect("read");
+    assert!(!all.is_empty(), "a provider registered");
+    let proxy = FaultProxy::start(market.anvil.url()).await;
+    let chain = through(&market, &[&proxy]).await;
+    proxy.always(Fault::EmptyLogs);
+    assert_eq!(chain.facts_between(0, head).await.expect("read"), all);
+    // And one of two endpoints that says so is not believed without the other.
+    let other = FaultProxy::start(market.anvil.url()).await;
+    let chain = through(&market, &[&proxy, &other]).await;
+    proxy.heal();
+    proxy.always(Fault::NothingHappens);
+    other.next(1, "eth_getLogs", Fault::Slow(Duration::from_millis(300)));
+    assert_eq!(chain.facts_between(0, head).await.expect("read"), all);
+    proxy.heal();
+    assert!(chain.facts_between(head + 1, head + 2).await.expect("read").is_empty());
+}
+
+#[tokio::test]
 async fn a_transaction_goes_to_two_endpoints_and_one_that_takes_it_is_enough() {
     let Some(market) = Market::open().await else { return };
     let (first, second, chain) = two(&market).await;
@@ -225,7 +245,7 @@ async fn a_replacement_offers_enough_for_nodes_that_want_a_tenth_more() {
 async fn new_heads_wake_whoever_listens_and_a_lost_subscription_is_begun_again() {
     let Some(market) = Market::open().await else { return };
     let relay = Relay::start(market.anvil.url()).await;
-    let ws = Wakeup::new(&format!("ws://{}", relay.address)).expect("a URL");
+    let ws = Wakeup::new(&format!("ws://{}", relay.address())).expect("a URL");
     let (woken, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let listening = tokio::spawn(async move {
         ws.run(move || {

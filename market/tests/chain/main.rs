@@ -9,7 +9,6 @@ mod model;
 mod money;
 mod rotation;
 mod sending;
-mod silence;
 mod strangers;
 mod tenant;
 mod web3signer;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use fault_proxy::Relay;
 use manifests::money::Amount;
 use manifests::order::{Fact, Hash, Order, OrderId};
 use market::At;
@@ -20,7 +21,6 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::anvil::{CHAIN_ID, Market, TENANT_TOKENS, mined, quick, rate, wallet};
 use crate::gateway::Gateway;
-use crate::silence::Relay;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const TENANT_KEY: &str = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
@@ -487,7 +487,7 @@ async fn an_endpoint_that_is_silent_for_a_while_ends_nothing() {
     let machine = Machine::new();
     let mut context = machine.context_of(&market);
     let at = context.iter().position(|argument| argument == "--rpc").expect("it is there");
-    context[at + 1] = format!("http://{}", relay.address);
+    context[at + 1] = format!("http://{}", relay.address());
     assert!(machine.berth(&context).await.status.success());
     let document = machine.document(DOCUMENT);
     let up = machine.start(&["up", &document, "--deposit", "5", "--yes"]);

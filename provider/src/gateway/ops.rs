@@ -1,4 +1,5 @@
-//! What operators reach over plain HTTP on a listener of its own: `/metrics` for Prometheus and `/healthz` for the kubelet.
+//! What operators reach over plain HTTP on a listener of its own: `/metrics` for Prometheus, `/healthz` for the kubelet, and
+//! `/readyz`, which says whether orders are answered. Tenants are served although they are not.
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use axum::routing::get;
 use manifests::order::Address;
 
 use crate::clock::Clock;
+use crate::freshness::{Freshness, Lag};
 use crate::inventory::Inventory;
 use crate::metrics::Metrics;
 use crate::store::Store;
@@ -26,14 +28,30 @@ pub struct Ops {
     pub inventory: Inventory,
     /// The time by which records of the cluster are fresh.
     pub clock: Clock,
+    /// Whether the chain is followed.
+    pub freshness: Freshness,
+    /// The endpoints of the chain, by what may be shown of their URLs, and whether each answers.
+    pub endpoints: Box<dyn Fn() -> Vec<(String, bool)> + Send + Sync>,
 }
 
 /// The routes for operators.
 pub fn router(ops: Arc<Ops>) -> Router {
-    Router::new().route("/metrics", get(metrics)).route("/healthz", get(healthz)).with_state(ops)
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .with_state(ops)
 }
 
 async fn metrics(State(ops): State<Arc<Ops>>) -> Response {
+    for (endpoint, is_up) in (ops.endpoints)() {
+        ops.metrics.endpoint(&endpoint, is_up);
+    }
+    // A database that does not answer is told below.
+    if let Ok(Some(cursor)) = ops.store.cursor().await {
+        let now = ops.clock.now();
+        ops.metrics.lag(ops.freshness.lag(&cursor, now), now);
+    }
     match ops.metrics.render(&ops.store, ops.provider).await {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => {
@@ -56,4 +74,23 @@ async fn healthz(State(ops): State<Arc<Ops>>) -> Response {
         Ok(_) => "ok\n".into_response(),
         Err(blind) => unready(blind.to_string()),
     }
+}
+
+/// Ready when an order that comes now is answered; otherwise a sentence says what it would wait for. Everything that runs goes
+/// on running either way.
+async fn readyz(State(ops): State<Arc<Ops>>) -> Response {
+    let now = ops.clock.now();
+    if let Ok(Some(cursor)) = ops.store.cursor().await {
+        let lag = ops.freshness.lag(&cursor, now);
+        if lag.is_stale() {
+            let Lag { blocks, seconds, allowed } = lag;
+            let why = format!(
+                "holding: the last block that was followed, {}, is {seconds} s old and {blocks} blocks below the head, where \
+                 {allowed} s are allowed; leases go on, and nothing is bid until the chain is followed again\n",
+                cursor.number
+            );
+            return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+        }
+    }
+    healthz(State(ops)).await
 }

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::config::Escrow as Settings;
+use crate::freshness::Freshness;
 use crate::store::{IntentKind, IntentState, LeaseRow, LeaseState, NewIntent, Store};
 use crate::task::{Nudge, Report, Turn};
 
@@ -63,6 +64,7 @@ pub struct Escrow<V> {
     manifest_timeout: u64,
     clock: Clock,
     outbox: Nudge,
+    freshness: Freshness,
     /// Unix seconds since when this process could have taken a manifest; time before that is not held against tenants.
     up_since: u64,
 }
@@ -83,6 +85,7 @@ impl<V: EscrowView> Turn for Escrow<V> {
 
     async fn turn(&mut self) -> anyhow::Result<Report> {
         let Some(cursor) = self.store.cursor().await? else { return Ok(Report::default()) };
+        let is_behind = self.freshness.lag(&cursor, self.clock.now()).is_stale();
         let (mut changed, mut earned) = (0, BTreeSet::new());
         for row in self.store.leases_to_bill(self.provider).await? {
             let id = row.lease.id;
@@ -90,6 +93,7 @@ impl<V: EscrowView> Turn for Escrow<V> {
             let waits = row.is_live() && !self.store.has_manifest(id).await?;
             match self.due(&row, seen, waits, cursor.timestamp) {
                 Due::Nothing => {}
+                Due::Finalize | Due::GiveUp if is_behind => {}
                 Due::Withdraw => {
                     earned.insert(id);
                 }
@@ -119,7 +123,14 @@ impl<V: EscrowView> Escrow<V> {
         outbox: Nudge,
     ) -> Self {
         let up_since = clock.now();
-        Self { store, view, provider, settings, manifest_timeout, clock, outbox, up_since }
+        let freshness = Freshness::default();
+        Self { store, view, provider, settings, manifest_timeout, clock, outbox, freshness, up_since }
+    }
+
+    /// Closes nothing while the chain is not followed: what happened meanwhile may speak against it.
+    #[must_use]
+    pub fn doubting(self, freshness: Freshness) -> Self {
+        Self { freshness, ..self }
     }
 
     fn due(&self, row: &LeaseRow, seen: Option<Seen>, waits_for_manifest: bool, now: u64) -> Due {

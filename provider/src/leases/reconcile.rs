@@ -23,7 +23,7 @@ use super::apply::{Applier, is_above_quota};
 use super::cluster::Cluster;
 use super::health::Verdict;
 use super::names::{lease_of, selector, short_name};
-use super::plan::{Depths, Step, namespaces, step};
+use super::plan::{Depths, Step, is_given_up, namespaces, step};
 use super::redact::redact;
 use super::sight::Sight;
 use super::status::Shown;
@@ -336,7 +336,7 @@ impl Reconcile {
         self.store.put_lease_status(&status).await.map(u64::from)
     }
 
-    /// Deletes the namespaces of leases that the chain closed, and notes which are gone.
+    /// Deletes the namespaces of leases that the chain closed or took back, and notes which are gone.
     async fn remove(
         &mut self,
         ended: &[LeaseRow],
@@ -359,7 +359,15 @@ impl Reconcile {
             .into_iter()
             .map(|row| (short_name(row.lease.id, self.provider), row))
             .collect();
-        let plan = namespaces(mine.keys().copied(), &leases, head, self.depths);
+        let orphans: BTreeMap<String, (LeaseId, u64)> = self
+            .store
+            .orphaned_leases()
+            .await?
+            .into_iter()
+            .map(|(id, since)| (short_name(id, self.provider), (id, since)))
+            .collect();
+        let since = orphans.iter().map(|(name, (_, since))| (name.clone(), *since)).collect();
+        let plan = namespaces(mine.keys().copied(), &leases, &since, head, self.depths);
 
         for name in plan.held.difference(&self.memory.held) {
             tracing::warn!(
@@ -381,8 +389,13 @@ impl Reconcile {
             match self.applier.delete_namespace(namespace).await {
                 Ok(deleted) => {
                     changed += u64::from(deleted);
-                    let (lease, namespace) = (leases[name].lease.id, namespace.name_any());
-                    tracing::info!(%lease, namespace, "the workload of a closed lease is deleted");
+                    let lease = leases.get(name).map_or_else(|| orphans[name].0, |row| row.lease.id);
+                    let why = if leases.contains_key(name) {
+                        "the lease ended"
+                    } else {
+                        "a reorg took the lease away"
+                    };
+                    tracing::info!(%lease, namespace = namespace.name_any(), why, "a workload is deleted");
                 }
                 // The others are not kept for the one that fails.
                 Err(error) => problem = problem.or(Some(error)),
@@ -392,6 +405,18 @@ impl Reconcile {
             match self.note_gone(row.lease.id, &mine, before.get(&row.lease.id)).await {
                 Ok(noted) => changed += noted,
                 Err(error) => problem = problem.or(Some(error)),
+            }
+        }
+        for (id, since) in orphans.into_values() {
+            if is_given_up(since, head, self.depths) {
+                match self.note_gone(id, &mine, before.get(&id)).await {
+                    Ok(0) => {}
+                    Ok(noted) => {
+                        self.store.forget_orphan(id).await?;
+                        changed += noted;
+                    }
+                    Err(error) => problem = problem.or(Some(error)),
+                }
             }
         }
         problem.map_or(Ok(changed), Err)
@@ -421,7 +446,7 @@ impl Reconcile {
         let changed = self.put(id, Health::Unknown, applied_revision, Some(now), &shown, before).await?;
         self.store.forget_entrusted(id).await?;
         self.freed.nudge();
-        tracing::info!(lease = %id, "nothing of a closed lease is left in the cluster");
+        tracing::info!(lease = %id, "nothing of an ended lease is left in the cluster");
         Ok(changed)
     }
 

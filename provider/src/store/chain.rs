@@ -85,6 +85,8 @@ impl Store {
         let mut tx = self.begin().await?;
         let mut touched = BTreeSet::new();
         if let Some(ancestor) = ancestor {
+            let height = blocks.last().map_or(*ancestor, |block| block.number);
+            note_orphans(&mut tx, *ancestor, height).await?;
             touched = drop_above(&mut tx, *ancestor).await?;
             sqlx::query(
                 "insert into identity (key, value) values ($1, '1') \
@@ -203,6 +205,21 @@ fn subjects(rows: &[AnyRow]) -> anyhow::Result<BTreeSet<Subject>> {
             Subject::parse(&key).ok_or_else(|| anyhow!("the database holds an event about \"{key}\""))
         })
         .collect()
+}
+
+/// Notes which leases of ours a reorganisation takes away. Those that are there again afterwards do not count.
+async fn note_orphans(tx: &mut Transaction<'static, Any>, ancestor: u64, height: u64) -> anyhow::Result<()> {
+    sqlx::query(
+        "insert into orphaned_leases (lease_id, since) select id, $2 from leases where created_block > $1 \
+         and exists (select 1 from reservations where order_id = leases.id) \
+         on conflict (lease_id) do update set since = excluded.since",
+    )
+    .bind(sql(ancestor)?)
+    .bind(sql(height)?)
+    .execute(&mut **tx)
+    .await
+    .context("failed to note which leases a reorg takes away")?;
+    Ok(())
 }
 
 async fn drop_above(tx: &mut Transaction<'static, Any>, ancestor: u64) -> anyhow::Result<BTreeSet<Subject>> {

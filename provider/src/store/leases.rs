@@ -184,6 +184,36 @@ impl Store {
         .collect()
     }
 
+    /// Leases of ours that a reorganisation took away and nothing brought back, with the height that was followed then.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn orphaned_leases(&self) -> anyhow::Result<Vec<(LeaseId, u64)>> {
+        sqlx::query(
+            "select * from orphaned_leases where not exists (select 1 from leases where id = lease_id) order by lease_id",
+        )
+        .fetch_all(&self.reader)
+        .await
+        .context("failed to read which leases a reorg took away")?
+        .iter()
+        .map(|row| Ok((text(row, "lease_id")?, number(row, "since")?)))
+        .collect()
+    }
+
+    /// Forgets that a reorganisation took this lease away: nothing of it is left to be done.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn forget_orphan(&self, lease: LeaseId) -> anyhow::Result<()> {
+        let mut tx = self.begin().await?;
+        sqlx::query("delete from orphaned_leases where lease_id = $1")
+            .bind(lease.to_string())
+            .execute(&mut *tx)
+            .await
+            .with_context(|| format!("failed to forget that a reorg took lease {lease} away"))?;
+        tx.commit().await.with_context(|| format!("failed to forget that a reorg took lease {lease} away"))
+    }
+
     /// The leases of a provider that earn, or have earned something that was not withdrawn.
     ///
     /// # Errors

@@ -10,6 +10,7 @@
 //! | intents | `bidder` (bids), `leases::escrow` (money, closes) create; `outbox` moves them on | metrics |
 //! | attempts | `outbox`, as the sender's journal | the same |
 //! | manifests, lease_secrets | `gateway`; `leases::reconcile` forgets them | `leases::reconcile` |
+//! | orphaned_leases | `follower`, through [`Store::advance`]; `leases::reconcile` forgets them | `leases::reconcile` |
 //! | lease_status | `leases::reconcile` | `gateway`, `bidder` (teardown frees reservations), metrics |
 //! | gpu_allocations | `leases::reconcile` | `gateway`, metrics |
 //!

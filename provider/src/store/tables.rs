@@ -24,6 +24,7 @@ const OWN: &[&str] = &[
     "lease_secrets",
     "lease_status",
     "gpu_allocations",
+    "orphaned_leases",
 ];
 
 /// Rows that travel in one statement; neither engine takes more than 32,766 values.

@@ -11,7 +11,7 @@ use crate::stage::{
 use crate::wait::until;
 use axum::http::StatusCode;
 use manifests::objects::SecretValue;
-use manifests::order::{Address, LeaseId};
+use manifests::order::{Address, Fact, LeaseId};
 use provider::clock::Clock;
 use provider::inventory::{Inventory, Promise};
 use provider::leases::apply::Applier;
@@ -80,7 +80,7 @@ impl House {
             applier: Applier::new(client),
             cluster: Cluster::new(cluster(), inventory.clone()),
             port_host: "provider.test".to_owned(),
-            depths: Depths { start: 1, teardown: 2 },
+            depths: Depths { start: 1, teardown: 2, orphan: 20 },
             freed: Nudge::default(),
             observe: heard.clone(),
             memory: Memory::default(),
@@ -258,6 +258,53 @@ async fn a_closed_lease_is_removed_when_the_chain_is_sure_and_only_then_is_it_no
     assert!(house.api.get(&format!("/apis/apps/v1/namespaces/{left}/deployments/web")).is_some());
     house.turn().await;
     assert_eq!(house.api.take_changes(), [""; 0]);
+}
+
+#[tokio::test]
+async fn reorg_that_removes_a_won_lease_tears_its_workload_down_after_a_grace() {
+    let mut house = House::new().await;
+    let (manifest, spec) = parsed(&document(1, 0, ""));
+    let stays = house.stage.lease(TENANT, 1, &manifest, &spec).await;
+    let id = house.stage.lease(TENANT, 2, &manifest, &spec).await;
+    for id in [stays, id] {
+        house.stage.send(id, &manifest).await;
+    }
+    house.turn().await;
+    house.api.take_changes();
+
+    // The lease's own block and the one above it.
+    house.stage.reorganise(2).await;
+    assert!(house.stage.store.lease(id).await.expect("read").is_none());
+    house.stage.mine(18, vec![]).await;
+    house.turn().await;
+    assert_eq!(house.api.take_changes(), [""; 0], "its transaction may be mined again");
+    assert_eq!(*house.heard.held.lock().expect("whole"), 0, "it is known whose it is");
+
+    house.stage.mine(0, vec![]).await;
+    gone(&mut house, id).await;
+    assert_eq!(house.api.take_changes(), [format!("DELETE /api/v1/namespaces/{}", named(id).namespace())]);
+    assert!(house.stage.store.manifest(id).await.expect("read").is_none());
+    assert!(house.stage.store.orphaned_leases().await.expect("read").is_empty());
+    house.turn().await;
+    assert_eq!(house.api.take_changes(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_lease_that_comes_back_after_a_reorg_keeps_its_workload() {
+    let mut house = House::new().await;
+    let (manifest, spec) = parsed(&document(1, 0, ""));
+    let id = house.stage.lease(TENANT, 1, &manifest, &spec).await;
+    let lease = house.stage.store.lease(id).await.expect("read").expect("won").lease;
+    house.stage.send(id, &manifest).await;
+    house.turn().await;
+    house.api.take_changes();
+    house.stage.reorganise(2).await;
+    house.stage.mine(5, vec![]).await;
+    house.turn().await;
+    house.stage.mine(50, vec![Fact::LeaseCreated(lease)]).await;
+    house.turn().await;
+    assert_eq!(house.api.take_changes(), [""; 0]);
+    assert!(house.stage.store.manifest(id).await.expect("read").is_some());
 }
 
 /// Takes turns until the lease is noted as torn down.

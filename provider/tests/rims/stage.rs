@@ -98,6 +98,22 @@ impl Stage {
         self.height.store(first + 1, Ordering::SeqCst);
     }
 
+    /// The last `count` blocks never were; another one stands in place of the first of them.
+    pub(crate) async fn reorganise(&self, count: u64) {
+        let head = self.height.load(Ordering::SeqCst);
+        let (ancestor, number) = (head - count, head - count + 1);
+        let fork = |number: u64| Hash([u8::try_from(number % 251).expect("small"); 32]);
+        let block = BlockRef {
+            number,
+            hash: fork(number),
+            parent: hash(ancestor),
+            timestamp: 1_800_000_000 + number,
+        };
+        let step = Advance { ancestor: Some(ancestor), blocks: vec![block], events: vec![] };
+        self.store.advance(&step).await.expect("advances");
+        self.height.store(number, Ordering::SeqCst);
+    }
+
     /// A lease of this tenant, won on this spec, for a deployment that has committed to this manifest.
     pub(crate) async fn lease(
         &self,

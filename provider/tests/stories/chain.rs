@@ -15,6 +15,7 @@ use provider::bidder::{self, Bidder, CapacitySource};
 use provider::clock::Clock;
 use provider::config;
 use provider::follower::{self, Follower};
+use provider::freshness::Freshness;
 use provider::leases::escrow::Escrow;
 use provider::metrics::Metrics;
 use provider::money::reconcile;
@@ -54,7 +55,13 @@ impl Daemon {
         let store = Store::open(database, Sealer::new(&[7; 32])).await.expect("opens");
         let (chain, clock, provider) = (market.chain.clone(), Clock::default(), market.provider.address());
         let (metrics, nudge) = (Metrics::new().expect("distinct names"), Nudge::default());
-        let settings = follower::Settings { provider, start_block: 0, deepest_wait: 2, nudges: vec![] };
+        let settings = follower::Settings {
+            provider,
+            start_block: 0,
+            deepest_wait: 2,
+            freshness: Freshness::default(),
+            nudges: vec![],
+        };
         let follower = Follower::new(chain.clone(), store.clone(), settings, metrics.clone());
         let settings = bidder::Settings { provider, ..bidder_settings() };
         let bidder =

@@ -4,6 +4,7 @@ use crate::support::*;
 use manifests::money::Amount;
 use manifests::order::{BlockRef, Hash};
 use provider::follower::{ChainSource as _, Follower, Settings};
+use provider::freshness::Freshness;
 use provider::metrics::Metrics;
 use provider::store::{BidState, Compared, LeaseState, OrderState, Store};
 use provider::task::{Nudge, Turn as _};
@@ -19,8 +20,13 @@ impl Bench {
     async fn new() -> Self {
         let (chain, store, nudge) =
             (FakeChain::new(), Store::fresh().await.expect("opens"), Nudge::default());
-        let settings =
-            Settings { provider: US, start_block: 0, deepest_wait: 2, nudges: vec![nudge.clone()] };
+        let settings = Settings {
+            provider: US,
+            start_block: 0,
+            deepest_wait: 2,
+            freshness: Freshness::default(),
+            nudges: vec![nudge.clone()],
+        };
         let follower =
             Follower::new(chain.clone(), store.clone(), settings, Metrics::new().expect("distinct names"));
         Self { chain, store, follower, nudge }
@@ -142,7 +148,13 @@ async fn a_node_that_lags_is_not_taken_for_a_reorg() {
 /// Reads the chain again into a new database.
 async fn resync(bench: &Bench, only_compare: bool) -> anyhow::Result<Vec<Compared>> {
     let beside = Store::fresh().await?;
-    let settings = Settings { provider: US, start_block: 0, deepest_wait: 2, nudges: vec![] };
+    let settings = Settings {
+        provider: US,
+        start_block: 0,
+        deepest_wait: 2,
+        freshness: Freshness::default(),
+        nudges: vec![],
+    };
     provider::resync::resync(bench.chain.clone(), &bench.store, &beside, settings, only_compare).await
 }
 
@@ -206,7 +218,13 @@ async fn a_daemon_that_follows_on_during_a_resync_keeps_its_rows() {
     bench.chain.mine(vec![posted(1)]);
     bench.catch_up().await;
     let beside = Store::fresh().await.expect("opens");
-    let settings = Settings { provider: US, start_block: 0, deepest_wait: 2, nudges: vec![] };
+    let settings = Settings {
+        provider: US,
+        start_block: 0,
+        deepest_wait: 2,
+        freshness: Freshness::default(),
+        nudges: vec![],
+    };
     provider::resync::resync(bench.chain.clone(), &bench.store, &beside, settings, true).await.expect("read");
     bench.chain.mine(vec![posted(2)]);
     bench.catch_up().await;

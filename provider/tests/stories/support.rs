@@ -11,6 +11,7 @@ use manifests::order::{
 };
 use provider::config::Bids;
 use provider::follower::ChainSource;
+use provider::freshness::Freshness;
 use provider::store::Event;
 
 /// We.
@@ -145,6 +146,7 @@ pub(super) fn bidder_settings() -> provider::bidder::Settings {
             reclaim: std::time::Duration::ZERO,
             min_bill: std::time::Duration::ZERO,
         },
+        freshness: Freshness::default(),
     }
 }
 

@@ -25,7 +25,13 @@ const BY_HASH: u64 = 16;
 const SHORT_GAP: u64 = 32;
 
 /// Blocks in the first range; a refused range is halved, a good one lets the next be longer.
-const FIRST_PAGE: u64 = 2000;
+const FIRST_PAGE: u64 = 200;
+
+/// Blocks in the longest range.
+const LONGEST_PAGE: u64 = 20_000;
+
+/// Events that a range should bring: enough that a transaction is worth it, few enough to be held at once.
+const EVENTS_A_PAGE: u64 = 4_000;
 
 /// What the follower asks a chain. Every answer is about one branch at one moment; a failed or empty answer is never taken
 /// for "nothing happened".
@@ -153,8 +159,15 @@ impl<C: ChainSource> Follower<C> {
                 return Err(error).with_context(|| format!("failed to read the logs of block {first}"));
             }
         };
-        self.page = (self.page + self.page / 2).clamp(1, 10 * FIRST_PAGE);
-        self.commit(Advance { ancestor: None, blocks: vec![block], events: self.relevant(events) }).await?;
+        let told = u64::try_from(events.len()).unwrap_or(u64::MAX).max(1);
+        let enough = (last - cursor.number).saturating_mul(EVENTS_A_PAGE) / told;
+        self.page = self.page.saturating_mul(2).min(enough).clamp(1, LONGEST_PAGE);
+        self.commit(Advance {
+            ancestor: None,
+            blocks: vec![block],
+            events: relevant(self.settings.provider, events),
+        })
+        .await?;
         Ok(Report { changed: last - cursor.number, due: Some(std::time::Duration::ZERO) })
     }
 
@@ -240,29 +253,8 @@ impl<C: ChainSource> Follower<C> {
 
     async fn facts_of(&self, block: &BlockRef) -> anyhow::Result<Vec<Event>> {
         let facts = self.chain.facts_of_block(block.hash).await;
-        Ok(self
-            .relevant(facts.with_context(|| format!("failed to read the logs of block {}", block.number))?))
-    }
-
-    /// Leaves out what other providers do among themselves: it changes nothing here.
-    fn relevant(&self, mut events: Vec<Event>) -> Vec<Event> {
-        let ours = self.settings.provider;
-        events.retain(|(_, fact)| match fact {
-            Fact::BidPlaced(bid) => bid.provider == ours,
-            Fact::BidWithdrawn { provider, .. }
-            | Fact::ReclaimStarted { provider, .. }
-            | Fact::LeaseClosed { provider, .. }
-            | Fact::Withdrawn { provider, .. }
-            | Fact::ProviderChanged { provider, .. } => *provider == ours,
-            // That another won an order tells that we lost it.
-            Fact::LeaseCreated(_)
-            | Fact::DeploymentCreated { .. }
-            | Fact::ManifestChanged { .. }
-            | Fact::OrderCreated(_)
-            | Fact::OrderClosed { .. }
-            | Fact::FundsChanged { .. } => true,
-        });
-        events
+        let facts = facts.with_context(|| format!("failed to read the logs of block {}", block.number))?;
+        Ok(relevant(self.settings.provider, facts))
     }
 
     async fn commit(&mut self, step: Advance) -> anyhow::Result<()> {
@@ -299,4 +291,24 @@ impl<C: ChainSource> Follower<C> {
         }
         Ok(())
     }
+}
+
+/// Leaves out what other providers do among themselves: it changes nothing here.
+pub(crate) fn relevant(ours: Address, mut events: Vec<Event>) -> Vec<Event> {
+    events.retain(|(_, fact)| match fact {
+        Fact::BidPlaced(bid) => bid.provider == ours,
+        Fact::BidWithdrawn { provider, .. }
+        | Fact::ReclaimStarted { provider, .. }
+        | Fact::LeaseClosed { provider, .. }
+        | Fact::Withdrawn { provider, .. }
+        | Fact::ProviderChanged { provider, .. } => *provider == ours,
+        // That another won an order tells that we lost it.
+        Fact::LeaseCreated(_)
+        | Fact::DeploymentCreated { .. }
+        | Fact::ManifestChanged { .. }
+        | Fact::OrderCreated(_)
+        | Fact::OrderClosed { .. }
+        | Fact::FundsChanged { .. } => true,
+    });
+    events
 }

@@ -36,5 +36,6 @@ pub mod owner;
 pub mod resync;
 pub mod run;
 pub mod store;
+pub mod sweep;
 pub mod task;
 pub mod telemetry;

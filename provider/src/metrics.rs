@@ -36,6 +36,7 @@ struct Inner {
     ready: IntGaugeVec,
     block_time: IntGauge,
     reorgs: IntCounter,
+    differences: IntCounterVec,
     orders_seen: IntCounter,
     declined: IntCounterVec,
     outcomes: IntCounterVec,
@@ -100,6 +101,12 @@ impl Metrics {
                 .gauge("berth_chain_block_timestamp_seconds", "Unix time of the last stored block.")?,
             reorgs: make
                 .counter("berth_chain_reorgs_total", "Reorganisations of the chain that were followed.")?,
+            differences: make.counters(
+                "berth_chain_differences_total",
+                "What was different when the chain was asked again: events that were missing (and were added), events that were \
+                 not_told this time (and were kept), orders whose state the contract sees differently.",
+                &["kind"],
+            )?,
             orders_seen: make.counter("berth_orders_seen_total", "Orders that appeared on the book.")?,
             declined: make.counters(
                 "berth_orders_declined_total",
@@ -268,6 +275,11 @@ impl Metrics {
 
     pub(crate) fn reorg(&self) {
         self.0.reorgs.inc();
+    }
+
+    /// Counts differences between the store and a chain that was asked again: `missing`, `not_told` or `state`.
+    pub(crate) fn differs(&self, kind: &str, count: u64) {
+        self.0.differences.with_label_values(&[kind]).inc_by(count);
     }
 
     pub(crate) fn order_seen(&self) {

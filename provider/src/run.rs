@@ -46,10 +46,14 @@ use crate::lifecycle::{Lifecycle, Stop};
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::store::{Identity, ReservationRow, Sealer, Store};
+use crate::sweep::{self, Sweep};
 use crate::task::{Nudge, Turn, repeat};
 
 /// How often loops look although nobody nudges them.
 const PERIOD: Duration = Duration::from_secs(5);
+
+/// How often the sweep looks whether it is due.
+const SELDOM: Duration = Duration::from_secs(30);
 
 /// Runs the daemon until it is told to stop.
 ///
@@ -92,6 +96,17 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     }
     let nudges = vec![bidder.clone(), reconcile.clone(), escrow.clone()];
     let freshness = freshness(&config);
+    loops.start(
+        Sweep::new(
+            chain.clone(),
+            store.clone(),
+            sweep_settings(&config, nudges.clone()),
+            clock.clone(),
+            metrics.clone(),
+        ),
+        SELDOM,
+        Nudge::default(),
+    );
     loops.start(
         Follower::new(
             chain.clone(),
@@ -344,6 +359,11 @@ pub(crate) fn follower_settings(config: &Config, nudges: Vec<Nudge>) -> follower
         freshness: freshness(config),
         nudges,
     }
+}
+
+fn sweep_settings(config: &Config, nudges: Vec<Nudge>) -> sweep::Settings {
+    let config::Sweep { every, reach } = config.chain.sweep;
+    sweep::Settings { provider: config.provider, start_block: config.chain.start_block, every, reach, nudges }
 }
 
 fn freshness(config: &Config) -> Freshness {

@@ -351,10 +351,13 @@ impl Journal for Store {
     }
 
     async fn remember(&self, attempt: &Attempt) -> anyhow::Result<()> {
+        // What a reorganisation took off the chain is said again by another intent, often in the very same bytes.
         let Attempt { intent, key, nonce, hash, raw, max_fee, max_tip, signed_at } = attempt;
         sqlx::query(
             "insert into attempts (hash, intent, signer, nonce, raw, max_fee, max_tip, signed_at, live, sequence) \
-             values ($1, $2, $3, $4, $5, $6, $7, $8, 1, (select coalesce(max(sequence), 0) + 1 from attempts))",
+             values ($1, $2, $3, $4, $5, $6, $7, $8, 1, (select coalesce(max(sequence), 0) + 1 from attempts)) \
+             on conflict (hash) do update set intent = excluded.intent, signed_at = excluded.signed_at, live = 1, \
+             sequence = excluded.sequence",
         )
         .bind(hash.to_string())
         .bind(intent)

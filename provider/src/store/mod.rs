@@ -4,8 +4,8 @@
 //!
 //! | table | written by | read by |
 //! |---|---|---|
-//! | identity | [`Store::open`], [`Store::belongs_to`]; `follower` counts reorganisations | the same, `outbox` |
-//! | blocks, events, accounts, orders, bids, leases, providers | `follower`, through [`Store::advance`] | everyone |
+//! | identity | [`Store::open`], [`Store::belongs_to`]; `follower` counts reorganisations, `sweep` its rounds | the same, `outbox` |
+//! | blocks, events, accounts, orders, bids, leases, providers | `follower`, through [`Store::advance`]; `sweep` adds what is missing, through [`Store::repair`] | everyone |
 //! | decisions, reservations | `bidder` | `explain`, `inventory`, `gateway`, metrics |
 //! | intents | `bidder` (bids), `leases::escrow` (money, closes) create; `outbox` moves them on | metrics |
 //! | attempts | `outbox`, as the sender's journal | the same |
@@ -44,7 +44,7 @@ use sqlx::{Any, AnyPool, Row, Transaction};
 
 use self::engine::Engine;
 pub use accounts::{AccountRow, ProviderRow};
-pub use chain::{Advance, Event};
+pub use chain::{Advance, Differences, Event};
 pub use decisions::{DecisionRow, Put};
 pub use devices::GpuAllocation;
 pub use engine::DatabaseUrl;

@@ -4,5 +4,9 @@
 mod apiserver;
 mod gateway;
 mod leases;
+mod outage;
 mod stage;
+#[expect(dead_code, reason = "the stories of the loops need more of it")]
+#[path = "../stories/support.rs"]
+mod support;
 mod wait;

@@ -71,10 +71,15 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) async fn new() -> Self {
-        let store = Store::fresh().await.expect("opens");
-        let stage = Self { store, height: AtomicU64::new(100), log: AtomicU64::new(0) };
+        let stage = Self::bare().await;
         stage.mine(0, vec![]).await;
         stage
+    }
+
+    /// A store that has followed nothing.
+    pub(crate) async fn bare() -> Self {
+        let store = Store::fresh().await.expect("opens");
+        Self { store, height: AtomicU64::new(100), log: AtomicU64::new(0) }
     }
 
     /// Mines `blocks` blocks, the first of them with these facts.

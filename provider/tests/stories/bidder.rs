@@ -251,6 +251,9 @@ async fn a_mined_bid_that_a_reorg_took_away_is_said_again_once() {
     bench.after(vec![]).await;
     assert_eq!(bench.bids().await, again);
     assert_eq!(bench.free_gpus().await, 3);
+    // The nonce went back with the block, so the bytes are the same ones.
+    bench.mined(&again[0].id, 0, 8).await;
+    assert!(bench.bids().await.is_empty());
 }
 
 #[tokio::test]

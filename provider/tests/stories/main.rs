@@ -12,3 +12,4 @@ mod moving;
 mod owner;
 mod reservations;
 mod support;
+mod sweep;

@@ -1,5 +1,6 @@
 //! The vocabulary of these tests: a chain that can be told what happens and be reorganised, and shorthand for facts.
 
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use anyhow::Context;
@@ -13,6 +14,7 @@ use provider::config::Bids;
 use provider::follower::ChainSource;
 use provider::freshness::Freshness;
 use provider::store::Event;
+use provider::sweep::{ContractView, Standing};
 
 /// We.
 pub(super) const US: Address = Address([0xaa; 20]);
@@ -159,6 +161,7 @@ struct State {
     blocks: Vec<(BlockRef, Vec<Event>)>,
     forks: u8,
     longest_range: Option<u64>,
+    hidden: Option<RangeInclusive<u64>>,
 }
 
 impl FakeChain {
@@ -199,6 +202,11 @@ impl FakeChain {
         self.lock().longest_range = Some(blocks);
     }
 
+    /// Makes the node tell of nothing that was said in these blocks.
+    pub(super) fn hide(&self, blocks: Option<RangeInclusive<u64>>) {
+        self.lock().hidden = blocks;
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().expect("no test panics while it holds this")
     }
@@ -220,13 +228,32 @@ impl ChainSource for FakeChain {
     async fn facts_of_block(&self, hash: Hash) -> anyhow::Result<Vec<Event>> {
         let state = self.lock();
         let found = state.blocks.iter().find(|(block, _)| block.hash == hash);
-        Ok(found.context("unknown block")?.1.clone())
+        Ok(state.told(found.context("unknown block")?))
     }
 
     async fn facts_between(&self, first: u64, last: u64) -> anyhow::Result<Vec<Event>> {
         let state = self.lock();
         anyhow::ensure!(state.longest_range.is_none_or(|most| last - first < most), "the range is too long");
         let range = usize::try_from(first)?..=usize::try_from(last)?;
-        Ok(state.blocks[range].iter().flat_map(|(_, events)| events.clone()).collect())
+        Ok(state.blocks[range].iter().flat_map(|block| state.told(block)).collect())
+    }
+}
+
+impl State {
+    fn told(&self, (block, events): &(BlockRef, Vec<Event>)) -> Vec<Event> {
+        let is_hidden = self.hidden.as_ref().is_some_and(|hidden| hidden.contains(&block.number));
+        if is_hidden { Vec::new() } else { events.clone() }
+    }
+}
+
+impl ContractView for FakeChain {
+    async fn standing(&self, wanted: OrderId, _: Hash) -> anyhow::Result<Standing> {
+        let state = self.lock();
+        let facts = state.blocks.iter().flat_map(|(_, events)| events.iter().map(|(_, fact)| fact));
+        Ok(facts.fold(Standing::NoLease, |standing, fact| match fact {
+            Fact::LeaseCreated(lease) if lease.id == wanted => Standing::Live(lease.provider),
+            Fact::LeaseClosed { lease, .. } if *lease == wanted => Standing::Ended,
+            _ => standing,
+        }))
     }
 }

@@ -118,6 +118,11 @@ impl Stage {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "a long story tells how far it has come")]
+fn told(line: impl std::fmt::Display) {
+    println!("{line}");
+}
+
 /// The namespaces of leases with the ids of their pods: a pod that was started again has another.
 async fn workloads() -> Result<BTreeMap<String, BTreeSet<String>>> {
     let path = r#"jsonpath={range .items[*]}{.metadata.namespace} {.metadata.uid}{"\n"}{end}"#;
@@ -250,7 +255,7 @@ impl Endpoints {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "runs on the bench: cargo e2e test chain"]
 async fn ten_leases_live_through_every_fault_of_an_endpoint_while_orders_arrive() {
-    ten_leases_live().await.unwrap();
+    Box::pin(ten_leases_live()).await.unwrap();
 }
 
 async fn ten_leases_live() -> Result<()> {
@@ -264,7 +269,7 @@ async fn ten_leases_live() -> Result<()> {
             .await
             .with_context(|| format!("it does not get through {:?}", trouble.fault))?;
         daemon.still_runs()?;
-        println!("{:?}: {:.1?}", trouble.fault, start.elapsed());
+        told(format_args!("{:?}: {:.1?}", trouble.fault, start.elapsed()));
     }
     let head = stage.world.chain.head().await?;
     let facts = stage.world.chain.facts_between(0, head.number).await?;
@@ -317,7 +322,7 @@ async fn through(stage: &Stage, endpoints: &Endpoints, ten: &Ten, trouble: &Trou
 #[ignore = "runs on the bench: cargo e2e test chain"]
 async fn reorg_that_removes_a_won_lease_a_bid_a_deposit_or_a_close_leaves_the_provider_with_the_chains_facts()
 {
-    reorganised().await.unwrap();
+    Box::pin(reorganised()).await.unwrap();
 }
 
 /// Waits until what the metrics count as reserved is this.
@@ -359,7 +364,7 @@ async fn reorganised() -> Result<()> {
     stage.fresh_tenant().await?;
     stage.tenant.call(&Call::CancelOrder { order }).await?;
     reserved(&stage, 0, 0).await?;
-    println!("a lease: gone");
+    told("a lease: gone");
 
     // A bid: it is said again.
     let order = stage.order().await?;
@@ -375,7 +380,7 @@ async fn reorganised() -> Result<()> {
         Ok(())
     })
     .await?;
-    println!("a bid: said again");
+    told("a bid: said again");
 
     // A close that was not acted on yet: the lease goes on.
     stage.accept(order).await?;
@@ -389,7 +394,7 @@ async fn reorganised() -> Result<()> {
     stage.mine(6).await?;
     stage.metric_soon("berth_leases{state=\"active\"} 1").await?;
     ensure!(workloads().await? == pods, "a pod was started again");
-    println!("a close: the workload is kept");
+    told("a close: the workload is kept");
 
     // A close that was: the tenant sends its manifest and the lease runs again.
     let block = stage.tenant.call(&close).await?;
@@ -399,7 +404,7 @@ async fn reorganised() -> Result<()> {
     ensure!(matches!(stage.state(order).await?, OrderState::Active), "it is closed");
     stage.mine(4).await?;
     stage.runs(order).await.context("a lease that is again")?;
-    println!("a close: the workload is back");
+    told("a close: the workload is back");
 
     // A deposit.
     let before = stage.verb(&["money"]).await?;
@@ -428,7 +433,7 @@ impl Stage {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "runs on the bench: cargo e2e test chain"]
 async fn subscription_silently_dead_bidding_resumes_within_a_minute_and_a_lease_nobody_told_of_is_found() {
-    silently_dead().await.unwrap();
+    Box::pin(silently_dead()).await.unwrap();
 }
 
 async fn silently_dead() -> Result<()> {
@@ -449,7 +454,7 @@ async fn silently_dead() -> Result<()> {
     let lease = stage.order().await?;
     stage.accept(lease).await?;
     ensure!(start.elapsed() < Duration::from_secs(60), "it bid only after {:?}", start.elapsed());
-    println!("bid and won {:.1?} after the subscription died", start.elapsed());
+    told(format_args!("bid and won {:.1?} after the subscription died", start.elapsed()));
     stage.runs(lease).await.context("the lease that no subscription told of")?;
     daemon.still_runs()?;
     daemon.kill().await
@@ -458,7 +463,7 @@ async fn silently_dead() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "runs on the bench: cargo e2e test chain"]
 async fn chain_endpoint_that_tells_of_no_lease_means_hold_mode_and_zero_deletions() {
-    hold_mode().await.unwrap();
+    Box::pin(hold_mode()).await.unwrap();
 }
 
 async fn hold_mode() -> Result<()> {

@@ -65,7 +65,7 @@ impl Relay {
             _ = copy_bidirectional(&mut client, &mut node) => false,
         };
         if froze {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

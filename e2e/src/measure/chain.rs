@@ -1,5 +1,6 @@
 //! What the daemon's side of the chain does in a second, each figure beside a floor of the same run.
 
+mod reading;
 mod sending;
 
 use std::path::Path;
@@ -42,6 +43,7 @@ struct Row {
 pub async fn chain(tools: &Tools) -> Result<()> {
     let mut rows = Vec::new();
     rows.extend(sending::rows(tools).await.context("measuring the sender broke off")?);
+    rows.extend(reading::rows(tools).await.context("measuring the reader broke off")?);
     let cells = rows.iter().map(|row| {
         let Row { name, figure, target, floor, ratio, what } = row;
         [

@@ -55,7 +55,12 @@ pub(crate) struct House {
 
 impl House {
     async fn new() -> Self {
-        let (stage, api) = (Stage::new().await, Apiserver::default());
+        Self::furnished(Stage::new().await).await
+    }
+
+    /// A daemon on this store, in a cluster of one node.
+    pub(crate) async fn furnished(stage: Stage) -> Self {
+        let api = Apiserver::default();
         api.put("/api/v1/nodes/node-a", node());
         api.put(API_SERVERS, answers_at(&["203.0.113.1"]));
         api.put(&storage_class_path("fast"), storage_class(true));
@@ -63,7 +68,7 @@ impl House {
     }
 
     /// A daemon that has just started, on what is there.
-    pub(crate) async fn on(stage: Stage, api: Apiserver) -> Self {
+    async fn on(stage: Stage, api: Apiserver) -> Self {
         let client = api.client();
         let (inventory, keep_inventory) = Inventory::start(&client, &sold(), || {});
         let (workloads, keep_workloads) = Workloads::start(&client, || {});

@@ -18,7 +18,6 @@ use provider::metrics::Metrics;
 use provider::store::{Event, IntentKind, LeaseState, ReservationRow};
 use provider::task::{Nudge, Turn};
 
-use crate::apiserver::Apiserver;
 use crate::leases::House;
 use crate::stage::{PROVIDER, Stage, document, named, parsed};
 use crate::support::*;
@@ -92,7 +91,7 @@ struct Daemon {
 impl Daemon {
     async fn new() -> Self {
         let endpoint = Endpoint { chain: FakeChain::new(), is_dead: Arc::default() };
-        let mut house = House::on(Stage::bare().await, Apiserver::default()).await;
+        let mut house = House::furnished(Stage::bare().await).await;
         let (store, clock, freshness) =
             (house.stage.store.clone(), Clock::manual(GENESIS), Freshness::default());
         house.reconcile.clock = clock.clone();
@@ -171,6 +170,9 @@ async fn thirty_minutes_without_a_node_close_no_lease_and_bidding_resumes_within
     let leases = [id(1), id(2), id(3)];
     for (dseq, lease) in (1..).zip(leases) {
         daemon.second(wanted(dseq)).await;
+        for _ in 0..5 {
+            daemon.second(vec![]).await;
+        }
         daemon.second(vec![bid_of(PROVIDER, dseq), won_by(PROVIDER, dseq)]).await;
         let (manifest, _) = parsed(&document(1, 0, ""));
         daemon.house.stage.send(lease, &manifest).await;

@@ -25,10 +25,7 @@ use tally::Tally;
 /// # Errors
 /// When the tools or the bench cannot be had.
 pub fn run(cache: &Cache, filters: &[String], long: bool) -> Result<ExitCode> {
-    let chosen: Vec<Part> = parts::all()
-        .into_iter()
-        .filter(|part| filters.is_empty() || filters.iter().any(|filter| part.name.contains(filter.as_str())))
-        .collect();
+    let chosen = parts::chosen(filters);
     if chosen.is_empty() {
         let names: Vec<&str> = parts::all().iter().map(|part| part.name).collect();
         bail!("no part is called like {}: the parts are {}", filters.join(" or "), names.join(", "));

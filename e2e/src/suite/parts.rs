@@ -27,12 +27,30 @@ pub(super) enum Work {
     StoryAboutBenches,
 }
 
+/// The tests that need no bench.
+const UNIT: &str = "unit";
+/// Those of them that are about the chain: a part of its own for those who ask for the chain alone.
+const CHAIN_UNIT: &str = "chain_unit";
+
+/// All parts whose name holds one of `filters`, or all, each test once.
+pub(super) fn chosen(filters: &[String]) -> Vec<Part> {
+    let is_chosen =
+        |part: &Part| filters.is_empty() || filters.iter().any(|filter| part.name.contains(filter.as_str()));
+    let mut parts: Vec<Part> = all().into_iter().filter(is_chosen).collect();
+    if parts.iter().any(|part| part.name == UNIT) {
+        parts.retain(|part| part.name != CHAIN_UNIT);
+    }
+    parts
+}
+
 /// All parts.
 pub(super) fn all() -> Vec<Part> {
-    let checks = ["fmt", "clippy", "doc", "deny", "advisories", "contracts", "manifests_unit", "unit"];
+    let checks =
+        ["fmt", "clippy", "doc", "deny", "advisories", "contracts", "manifests_unit", UNIT, CHAIN_UNIT];
     let stories = [
         "gateway",
         "bad_input",
+        "chain",
         "gpus",
         "lease",
         "lent",
@@ -64,6 +82,9 @@ impl Part {
         let unit = |packages: &[&str]| -> Result<Command> {
             let mut test = cargo(&["test", "--all-features", "--no-fail-fast"])?;
             test.args(packages).args(["--", "--show-output"]);
+            if long {
+                test.env("BERTH_KILL_CYCLES", "1000");
+            }
             Ok(test)
         };
         let deny = |checks: &[&str]| {
@@ -107,7 +128,11 @@ impl Part {
                 vec![npm, model]
             }
             "manifests_unit" => vec![unit(&["--package", "manifests"])?],
-            "unit" => vec![unit(&["--workspace", "--exclude", "manifests"])?],
+            UNIT => vec![unit(&["--workspace", "--exclude", "manifests"])?],
+            CHAIN_UNIT => {
+                let of_the_chain = ["--test", "chain", "--test", "stories"];
+                vec![unit(&[&["--workspace", "--exclude", "manifests"], &of_the_chain[..]].concat())?]
+            }
             other => anyhow::bail!("{other} is no check"),
         })
     }
@@ -126,7 +151,7 @@ impl Part {
                 tally += Tally::of_cargo_tests(output);
                 tally.or_failed(ended_well)
             }
-            (Work::Check, "unit" | "manifests_unit")
+            (Work::Check, UNIT | CHAIN_UNIT | "manifests_unit")
             | (Work::StoryOnTheBench | Work::StoryAboutBenches, _) => {
                 Tally::of_cargo_tests(output).or_failed(ended_well)
             }
@@ -152,4 +177,22 @@ pub(super) fn test_program(name: &str) -> Result<PathBuf> {
     });
     let program = programs.find_map(|message| message["executable"].as_str().map(PathBuf::from));
     program.with_context(|| format!("cargo names no program for the test file {name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(filters: &[&str]) -> Vec<&'static str> {
+        let filters: Vec<String> = filters.iter().map(|filter| (*filter).to_owned()).collect();
+        chosen(&filters).iter().map(|part| part.name).collect()
+    }
+
+    #[test]
+    fn a_test_is_run_once_however_parts_are_chosen() {
+        assert_eq!(names(&["chain"]), [CHAIN_UNIT, "chain"]);
+        assert_eq!(names(&["chain", "unit"]), ["manifests_unit", UNIT, "chain"]);
+        assert!(names(&[]).contains(&UNIT) && !names(&[]).contains(&CHAIN_UNIT));
+        assert_eq!(names(&["no such part"]), [""; 0]);
+    }
 }

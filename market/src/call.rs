@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::bindings::{market, provider_registry, test_token};
 use crate::chain::Contracts;
 use crate::convert::h160;
+use crate::sender::Urgency;
 
 /// One call of a contract. It serialises to JSON with its name in `call`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -232,6 +233,44 @@ pub(crate) struct Payload {
 }
 
 impl Call {
+    /// How soon it wants its place among what one key sends.
+    #[must_use]
+    pub fn urgency(&self) -> Urgency {
+        match self {
+            Self::CloseLease { .. } | Self::StartReclaim { .. } => Urgency::Close,
+            Self::Finalize { .. } | Self::Withdraw { .. } => Urgency::Money,
+            _ => Urgency::Ordinary,
+        }
+    }
+
+    /// One payload for calls of one kind that [`crate::sender`] found to go together.
+    pub(crate) fn payload_of_all(calls: &[&Self], contracts: &Contracts) -> Payload {
+        if let [call] = calls {
+            return call.payload(contracts);
+        }
+        let (mut bids, mut leases) = (Vec::new(), Vec::new());
+        for call in calls {
+            match call {
+                Self::PlaceBid { order, spec_hash, rate, expires_at, reclaim, min_bill } => {
+                    bids.push(market::BidRequest {
+                        order_id: order.to_word().0,
+                        spec_hash: spec_hash.0,
+                        rate: rate.scaled(),
+                        expires_at: *expires_at,
+                        reclaim: *reclaim,
+                        min_bill: *min_bill,
+                    });
+                }
+                Self::Withdraw { leases: more } => leases.extend(more),
+                _ => unreachable!("other calls do not go together"),
+            }
+        }
+        if bids.is_empty() {
+            return Self::Withdraw { leases }.payload(contracts);
+        }
+        Payload { to: Some(contracts.market), data: market::PlaceBidsCall { bids }.encode() }
+    }
+
     pub(crate) fn payload(&self, contracts: &Contracts) -> Payload {
         let to_market = |data| Payload { to: Some(contracts.market), data };
         let to_registry = |data| Payload { to: Some(contracts.registry), data };

@@ -44,6 +44,10 @@ pub(crate) struct Receipt {
     /// Wei per gas.
     pub(crate) gas_price: u128,
     pub(crate) created: Option<Address>,
+    /// Whom it called; none if it created a contract.
+    pub(crate) to: Option<Address>,
+    /// What contracts said in it.
+    pub(crate) logs: Vec<Log>,
 }
 
 #[derive(Deserialize)]
@@ -56,6 +60,9 @@ struct RawReceipt {
     gas_used: U256,
     effective_gas_price: U256,
     contract_address: Option<H160>,
+    to: Option<H160>,
+    #[serde(default)]
+    logs: Vec<Log>,
 }
 
 #[derive(Deserialize)]
@@ -286,6 +293,8 @@ impl Rpc {
             gas_used: u64::try_from(raw.gas_used).unwrap_or(u64::MAX),
             gas_price: u128::try_from(raw.effective_gas_price).unwrap_or(u128::MAX),
             created: raw.contract_address.map(convert::address),
+            to: raw.to.map(convert::address),
+            logs: raw.logs,
         }))
     }
 }

@@ -94,6 +94,19 @@ pub struct Chain {
     pub stale_after: Duration,
     /// `chain.sweep`
     pub sweep: Sweep,
+    /// `chain.gas`
+    pub gas: Gas,
+}
+
+/// `chain.gas`: what bids may cost the operator key. Closes and payouts are sent whatever is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gas {
+    /// `chain.gas.dailyBudget`: wei that all transactions of a day may cost before bids stop. Default: none, no bid is stopped. What
+    /// is under way when it is reached is still paid.
+    pub daily_budget: Option<u128>,
+    /// `chain.gas.reserveCloses`: for how many closes there must be gas money left after a bid, at the fees of the moment. Default
+    /// 20. With 0 bids may spend the last of it, and leases can then not be closed.
+    pub reserve_closes: u32,
 }
 
 /// `chain.sweep`: reading again, in the background, what was followed before, in case an endpoint left something out.
@@ -422,6 +435,7 @@ impl Chain {
         if stale_after.is_some_and(|time| time < Duration::from_secs(1)) {
             chain.problem("staleAfter", "is too short: write 1s or more");
         }
+        let gas = Gas::read(&mut chain);
         chain.finish();
         Some(Self {
             rpc: rpc?,
@@ -434,6 +448,7 @@ impl Chain {
             confirmations: Confirmations { start: start?, teardown: teardown?, orphan: orphan? },
             stale_after: stale_after?,
             sweep: Sweep { every: every?, reach: reach? },
+            gas: gas?,
         })
     }
 
@@ -448,6 +463,16 @@ impl Chain {
                 None
             }
         }
+    }
+}
+
+impl Gas {
+    fn read(chain: &mut Section<'_>) -> Option<Self> {
+        let mut gas = chain.section("gas");
+        let daily_budget = gas.optional("dailyBudget", "a whole number of wei");
+        let reserve_closes = gas.or("reserveCloses", "a number of closes", 20);
+        gas.finish();
+        Some(Self { daily_budget: daily_budget?, reserve_closes: reserve_closes? })
     }
 }
 
@@ -728,7 +753,9 @@ mod tests {
                         .any(|key| line.contains(key))
             })
             .filter(|line| !line.contains("untimeClass:") && !line.contains("portHost:"))
-            .filter(|line| !line.contains("addressPool:") && !line.contains("ws: "))
+            .filter(|line| {
+                !line.contains("addressPool:") && !line.contains("ws: ") && !line.contains("dailyBudget:")
+            })
             .map(|line| if is_key(line) { line.replacen("# ", "", 1) } else { line.to_owned() })
             .collect();
         let uncommented = uncommented.join("\n");

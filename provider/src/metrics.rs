@@ -41,6 +41,7 @@ struct Inner {
     declined: IntCounterVec,
     outcomes: IntCounterVec,
     transactions: IntCounterVec,
+    held_back: IntCounterVec,
     fees: IntCounter,
     turns: IntCounterVec,
     turn_seconds: HistogramVec,
@@ -122,6 +123,11 @@ impl Metrics {
                 "berth_tx_total",
                 "Intents that were said to the chain, by kind and result.",
                 &["msg", "result"],
+            )?,
+            held_back: make.counters(
+                "berth_bids_held_back_total",
+                "Bids that were put off to save gas money, by why: the reserve for closes, or the day's budget.",
+                &["reason"],
             )?,
             fees: make
                 .counter("berth_tx_fees_gwei_total", "Gas money that mined transactions paid, in gwei.")?,
@@ -294,6 +300,10 @@ impl Metrics {
 
     pub(crate) fn bid_ended(&self, outcome: &str) {
         self.0.outcomes.with_label_values(&[outcome]).inc();
+    }
+
+    pub(crate) fn bid_held_back(&self, reason: &str) {
+        self.0.held_back.with_label_values(&[reason]).inc();
     }
 
     pub(crate) fn said(&self, kind: IntentKind, result: &Result<Outcome, SendError>) {

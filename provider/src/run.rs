@@ -129,9 +129,10 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         PERIOD,
         bidder.clone(),
     );
-    let sender = Sender::new(chain.clone(), signer, store.clone(), market::sender::Settings::default());
+    let gas = config.chain.gas;
+    let sender = Sender::new(chain.clone(), signer, store.clone(), sender_settings(gas));
     loops.start(
-        Outbox::new(store.clone(), sender, clock.clone(), metrics.clone(), outbox.clone(), follower),
+        Outbox::new(store.clone(), sender, gas, clock.clone(), metrics.clone(), outbox.clone(), follower),
         PERIOD,
         outbox.clone(),
     );
@@ -368,6 +369,10 @@ fn sweep_settings(config: &Config, nudges: Vec<Nudge>) -> sweep::Settings {
 
 fn freshness(config: &Config) -> Freshness {
     Freshness::new(config.chain.stale_after)
+}
+
+fn sender_settings(gas: config::Gas) -> market::sender::Settings {
+    market::sender::Settings { reserve_closes: gas.reserve_closes, ..Default::default() }
 }
 
 fn bidder_settings(config: &Config, freshness: Freshness) -> bidder::Settings {

@@ -17,11 +17,12 @@ const GAS_LIMIT: usize = 4;
 /// One signed transaction that was, or is about to be, broadcast.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// The caller's name of the effect that is wanted; several attempts may serve one.
-    pub intent: String,
+    /// The caller's names of the effects that are wanted, in the order in which the bytes say them; several attempts may serve
+    /// the same.
+    pub intents: Vec<String>,
     /// The account that signed.
     pub key: Address,
-    /// Its place in the account's sequence. One nonce serves one intent; only one of its attempts can be mined.
+    /// Its place in the account's sequence. All attempts of one nonce serve the same intents; only one of them can be mined.
     pub nonce: u64,
     /// Its hash, known before it is sent.
     pub hash: Hash,
@@ -54,18 +55,18 @@ impl Attempt {
 /// How a nonce ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// One of our attempts was mined. The intent is finished with this outcome.
-    Settled(Outcome),
+    /// One of our attempts was mined. Each intent that it served is finished with its own outcome.
+    Settled(Vec<(String, Outcome)>),
     /// None of our attempts can be mined any more: the node refused all before any could travel, or another transaction took
-    /// the nonce. The intent is still wanted and gets another nonce.
+    /// the nonce. The intents are still wanted and get another nonce.
     Void,
 }
 
 /// The memory of a sender; a store implements it. Every method returns only after what it was given is durable.
 ///
 /// The sender relies on this: an attempt is remembered before its first broadcast; it stays live until its nonce is settled;
-/// and settling with [`Verdict::Settled`] stores the outcome of the intent in the same step, so that an intent whose outcome
-/// is unknown may be sent again.
+/// and settling with [`Verdict::Settled`] stores the outcome of every intent in the same step, so that an intent whose outcome
+/// is unknown and which no live attempt serves may be sent again.
 pub trait Journal: Send + Sync {
     /// The outcome of the intent, if it was settled.
     fn outcome(&self, intent: &str) -> impl Future<Output = anyhow::Result<Option<Outcome>>> + Send;
@@ -76,12 +77,11 @@ pub trait Journal: Send + Sync {
     /// Remembers an attempt that is about to be broadcast.
     fn remember(&self, attempt: &Attempt) -> impl Future<Output = anyhow::Result<()>> + Send;
 
-    /// Ends a nonce of a key: its attempts are no longer live. `intent` is what it served.
+    /// Ends a nonce of a key: its attempts are no longer live.
     fn settle(
         &self,
         key: Address,
         nonce: u64,
-        intent: &str,
         verdict: &Verdict,
     ) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
@@ -109,10 +109,10 @@ impl Memory {
     }
 
     /// Ends a nonce, as [`Journal::settle`] says.
-    pub fn settle(&mut self, key: Address, nonce: u64, intent: &str, verdict: &Verdict) {
+    pub fn settle(&mut self, key: Address, nonce: u64, verdict: &Verdict) {
         self.live.retain(|attempt| attempt.key != key || attempt.nonce != nonce);
-        if let Verdict::Settled(outcome) = verdict {
-            self.outcomes.insert(intent.to_owned(), outcome.clone());
+        if let Verdict::Settled(outcomes) = verdict {
+            self.outcomes.extend(outcomes.iter().cloned());
         }
     }
 }
@@ -131,8 +131,8 @@ impl Journal for MemoryJournal {
         Ok(())
     }
 
-    async fn settle(&self, key: Address, nonce: u64, intent: &str, verdict: &Verdict) -> anyhow::Result<()> {
-        self.lock().settle(key, nonce, intent, verdict);
+    async fn settle(&self, key: Address, nonce: u64, verdict: &Verdict) -> anyhow::Result<()> {
+        self.lock().settle(key, nonce, verdict);
         Ok(())
     }
 }

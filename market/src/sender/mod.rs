@@ -5,32 +5,59 @@
 //! the same. An intent whose attempts share one nonce can take effect only once; it gets another nonce only when it is certain
 //! that none of them can be mined. [`Sender::send`] may be dropped at any await and called again with the same intent, in this
 //! process or the next one.
+//!
+//! Several intents can share one transaction ([`Sender::send_all`]): it is remembered with all of them, and settled with what
+//! came of each, so that the same holds for every one.
+//!
+//! Closes go before payouts and payouts before everything else when they wait for a nonce. What got its nonce earlier is mined
+//! earlier and stands before a close all the same; so while a close waits, what stands before it counts as stuck after a
+//! quarter of the usual time and is replaced by a dearer one. It is never replaced by an empty transaction: that costs as much gas
+//! as the refusal of a bid that came too late (some 21,000 against 30,000), an eighth more for it, and may lose the race all
+//! the same. A bid whose order is gone is therefore left to be refused in its block.
 
+mod batch;
 mod fees;
 mod journal;
+mod lane;
+mod slot;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ethers_core::types::transaction::eip2718::TypedTransaction;
 use ethers_core::types::{Eip1559TransactionRequest, NameOrAddress, U256};
 use ethers_core::utils::{keccak256, rlp};
-use futures::future::{try_join_all, try_join4};
+use futures::StreamExt as _;
+use futures::future::{join_all, try_join, try_join_all};
 use manifests::order::{Address, Hash};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
+
+pub use batch::MOST_AT_ONCE;
+pub use lane::Urgency;
 
 pub use journal::{Attempt, Journal, Memory, MemoryJournal, Verdict};
 
 use self::fees::Fees;
+use self::lane::Lane;
+use self::slot::{Slot, free_nonce, gaps, slots};
 use crate::call::{Call, Payload};
 use crate::chain::Chain;
 use crate::node::{At, Probe, Receipt};
 use crate::revert::MarketError;
 use crate::rpc::{Rpc, RpcError};
 use crate::signer::{SignError, Signer};
+
+/// How many calls of a batch are simulated at once.
+const PROBES: usize = 16;
+
+/// What stands before a close is stuck after this part of the usual time.
+const HURRY: u32 = 4;
+
+/// Gas of a close with what is added to estimates, by which the reserve for closes is measured.
+const CLOSE_GAS: u128 = 75_000;
 
 /// How a sender waits, and what it pays at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,11 +74,13 @@ pub struct Settings {
     pub min_tip: u128,
     /// No transaction offers more than this, wei per gas.
     pub fee_cap: u128,
+    /// For how many closes there must be gas money left when anything but a close or a payout begins; 0 looks at no balance.
+    pub reserve_closes: u32,
 }
 
 impl Default for Settings {
     /// For chains with blocks of a second or a few: 20 ms to 1 s between looks, again after 10 s, dearer after 30 s, a tip of
-    /// at least 1,000,000 wei and at most 1,000 gwei a gas.
+    /// at least 1,000,000 wei and at most 1,000 gwei a gas, no reserve.
     fn default() -> Self {
         Self {
             fastest_poll: Duration::from_millis(20),
@@ -60,6 +89,7 @@ impl Default for Settings {
             stuck_after: Duration::from_secs(30),
             min_tip: 1_000_000,
             fee_cap: 1_000_000_000_000,
+            reserve_closes: 0,
         }
     }
 }
@@ -76,7 +106,7 @@ pub enum Outcome {
         block: u64,
         /// That block's hash.
         block_hash: Hash,
-        /// Gas that was used.
+        /// Gas that was used: this intent's share, where several were served.
         gas_used: u64,
         /// Wei that were paid for it.
         fee_wei: u128,
@@ -84,14 +114,17 @@ pub enum Outcome {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         created: Option<Address>,
     },
-    /// The transaction was mined and refused by the contract, although the simulation passed: something else came first.
+    /// The transaction was mined and the contract refused this, although the simulation passed: something else came first.
     Reverted {
         /// Its hash.
         hash: Hash,
         /// The block it is in.
         block: u64,
-        /// Why, as a repeated simulation tells.
+        /// Why, as the contract said or a repeated simulation tells.
         error: MarketError,
+        /// Wei that were paid all the same: this intent's share, where several were served.
+        #[serde(default)]
+        fee_wei: u128,
     },
 }
 
@@ -108,6 +141,18 @@ pub enum SendError {
         key: Address,
         /// The node's words, cleaned.
         message: String,
+    },
+    /// Gas money is kept for closes and payouts; nothing was sent.
+    #[error(
+        "{key} has {balance} wei; {needed} are needed to send this and keep enough for closing leases: send it gas money"
+    )]
+    Reserve {
+        /// The key.
+        key: Address,
+        /// What it has, in wei.
+        balance: u128,
+        /// What it would need: the most that this and everything under way may cost, and the reserve.
+        needed: u128,
     },
     /// The endpoint gave no answer; calling again with the same intent is safe.
     #[error(transparent)]
@@ -128,9 +173,27 @@ impl SendError {
             Self::Refused(error) => error.reaction() == crate::revert::Reaction::Transient,
             Self::Rpc(error) => error.is_transient(),
             Self::Sign(error) => error.is_transient(),
-            Self::NotTaken { .. } | Self::Journal(_) => true,
+            Self::NotTaken { .. } | Self::Reserve { .. } | Self::Journal(_) => true,
         }
     }
+
+    /// The same, for another intent of the same transaction.
+    fn again(&self) -> Self {
+        match self {
+            Self::Refused(error) => again(error),
+            Self::NotTaken { key, message } => Self::NotTaken { key: *key, message: message.clone() },
+            Self::Reserve { key, balance, needed } => {
+                Self::Reserve { key: *key, balance: *balance, needed: *needed }
+            }
+            Self::Rpc(error) => Self::Rpc(error.clone()),
+            Self::Journal(error) => Self::Journal(anyhow::anyhow!("{error:#}")),
+            Self::Sign(error) => again(error),
+        }
+    }
+}
+
+fn again<E: Clone + Into<SendError>>(error: &E) -> SendError {
+    error.clone().into()
 }
 
 impl From<RpcError> for SendError {
@@ -161,24 +224,48 @@ struct Inner<J> {
     journal: J,
     settings: Settings,
     /// Held from taking a nonce until its attempt is remembered and first broadcast.
-    lane: Mutex<()>,
+    lane: Lane,
+    /// The nonces of closes that wait to be mined.
+    closes: Mutex<BTreeSet<u64>>,
     /// Nonces below this are used on chain, as far as this process saw it.
     used_below: AtomicU64,
 }
 
-/// What a simulation brought: everything that is needed to sign, but the nonce.
-struct Prepared {
-    gas: u64,
+/// An intent and what it says.
+struct Wish<'a> {
+    intent: &'a str,
+    payload: Payload,
+    urgency: Urgency,
+    /// None for what is no call of ours, and never shares a transaction.
+    call: Option<&'a Call>,
+}
+
+/// An intent and how it ended, for now or for good.
+type Ended = (String, Result<Outcome, SendError>);
+
+/// What is offered now, and from where nonces count.
+struct Terms {
     fees: Fees,
     /// The account's next nonce as the node sees it, counting what waits to be mined.
     pending_nonce: u64,
+    /// The account's wei, where a reserve is kept.
+    balance: Option<u128>,
 }
 
-/// The attempts that share a nonce; never empty, the newest last.
-struct Slot {
+/// Says that a close waits, as long as it is watched.
+struct Waits<'a> {
+    closes: &'a Mutex<BTreeSet<u64>>,
     nonce: u64,
-    intent: String,
-    attempts: Vec<Attempt>,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        held(self.closes).remove(&self.nonce);
+    }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a node made of a broadcast.
@@ -195,8 +282,8 @@ impl<J: Journal> Sender<J> {
     /// [`Sender::send`] of a process.
     pub fn new(chain: Chain, signer: impl Into<Signer>, journal: J, settings: Settings) -> Self {
         let signer = signer.into();
-        let inner =
-            Inner { chain, signer, journal, settings, lane: Mutex::new(()), used_below: AtomicU64::new(0) };
+        let (lane, closes, used_below) = (Lane::default(), Mutex::default(), AtomicU64::new(0));
+        let inner = Inner { chain, signer, journal, settings, lane, closes, used_below };
         Self { inner: Arc::new(inner) }
     }
 
@@ -220,11 +307,11 @@ impl<J: Journal> Sender<J> {
     /// [`SendError`]; what was done so far stays done.
     pub async fn recover(&self) -> Result<(), SendError> {
         let inner = &*self.inner;
-        let _lane = inner.lane.lock().await;
+        let _turn = inner.lane.turn(Urgency::Close).await;
         let mined = inner.rpc().nonce(inner.key(), At::Latest).await?;
         inner.used_below.store(mined, Ordering::SeqCst);
         let mut waiting = Vec::new();
-        for slot in slots(&inner.live().await?) {
+        for slot in slots(inner.live().await?) {
             if inner.settle_if_mined(&slot).await?.is_some() {
                 continue;
             }
@@ -248,8 +335,8 @@ impl<J: Journal> Sender<J> {
     /// # Errors
     /// [`SendError`]; what was not finished stays live.
     pub async fn finish(&self) -> Result<(), SendError> {
-        for slot in slots(&self.inner.live().await?) {
-            self.inner.watch(slot).await?;
+        for slot in slots(self.inner.live().await?) {
+            self.inner.watch(slot, Urgency::Ordinary).await?;
         }
         Ok(())
     }
@@ -260,7 +347,18 @@ impl<J: Journal> Sender<J> {
     /// # Errors
     /// [`SendError`]; the intent stays what it was and may be sent again.
     pub async fn send(&self, intent: &str, call: &Call) -> Result<Outcome, SendError> {
-        self.send_payload(intent, &call.payload(&self.inner.chain.contracts())).await
+        self.inner.see_one_through(self.inner.wish(intent, call)).await
+    }
+
+    /// Makes each call happen once and answers how each ended, in the same sequence, when all have. Bids for different orders
+    /// share one transaction, as withdrawals of at most [`MOST_AT_ONCE`] leases do; each call is simulated by itself, and one
+    /// that is refused, then or in the block, takes no other with it. Everything else goes as by [`Sender::send`].
+    pub async fn send_all(&self, intents: &[(String, Call)]) -> Vec<Result<Outcome, SendError>> {
+        let wishes = intents.iter().map(|(intent, call)| self.inner.wish(intent, call));
+        if batch::go_together(intents.iter().map(|(_, call)| call)) {
+            return self.inner.see_through(&wishes.collect::<Vec<_>>()).await;
+        }
+        join_all(wishes.map(|wish| self.inner.see_one_through(wish))).await
     }
 
     /// Whether the contract would take the call now, with what waits to be mined.
@@ -275,61 +373,9 @@ impl<J: Journal> Sender<J> {
     }
 
     pub(crate) async fn send_payload(&self, intent: &str, payload: &Payload) -> Result<Outcome, SendError> {
-        let inner = &*self.inner;
-        loop {
-            if let Some(outcome) = inner.journal.outcome(intent).await.map_err(SendError::Journal)? {
-                return Ok(outcome);
-            }
-            let mut begun = inner.live().await?;
-            begun.retain(|attempt| attempt.intent == intent);
-            let slot = match slots(&begun).pop() {
-                Some(slot) => {
-                    inner.broadcast(slot.newest()).await?;
-                    slot
-                }
-                None => inner.begin(intent, payload).await?,
-            };
-            if let Some(outcome) = inner.watch(slot).await? {
-                return Ok(outcome);
-            }
-        }
+        let (payload, urgency) = (payload.clone(), Urgency::Ordinary);
+        self.inner.see_one_through(Wish { intent, payload, urgency, call: None }).await
     }
-}
-
-impl Slot {
-    fn newest(&self) -> &Attempt {
-        self.attempts.last().expect("a slot is made of an attempt")
-    }
-}
-
-/// Live attempts by nonce, lowest first.
-fn slots(live: &[Attempt]) -> Vec<Slot> {
-    let mut slots: Vec<Slot> = Vec::new();
-    for attempt in live {
-        match slots.iter_mut().find(|slot| slot.nonce == attempt.nonce) {
-            Some(slot) => slot.attempts.push(attempt.clone()),
-            None => slots.push(Slot {
-                nonce: attempt.nonce,
-                intent: attempt.intent.clone(),
-                attempts: vec![attempt.clone()],
-            }),
-        }
-    }
-    slots.sort_by_key(|slot| slot.nonce);
-    slots
-}
-
-/// The nonces from `mined` on that nothing holds, below the highest that something holds.
-fn gaps(mined: u64, waiting: &[Slot]) -> Vec<u64> {
-    let highest = waiting.iter().map(|slot| slot.nonce).max().unwrap_or(mined);
-    (mined..highest).filter(|nonce| waiting.iter().all(|slot| slot.nonce != *nonce)).collect()
-}
-
-/// The lowest nonce from `from` on that no live attempt holds.
-fn free_nonce(from: u64, live: &[Attempt]) -> u64 {
-    let mut held: Vec<u64> = live.iter().map(|attempt| attempt.nonce).collect();
-    held.sort_unstable();
-    held.into_iter().fold(from, |free, nonce| if nonce == free { free + 1 } else { free })
 }
 
 impl<J: Journal> Inner<J> {
@@ -349,20 +395,96 @@ impl<J: Journal> Inner<J> {
         self.journal.remember(attempt).await.map_err(SendError::Journal)
     }
 
-    async fn settle(&self, slot: &Slot, verdict: &Verdict) -> Result<(), SendError> {
-        self.journal.settle(self.key(), slot.nonce, &slot.intent, verdict).await.map_err(SendError::Journal)
+    async fn settle(&self, nonce: u64, verdict: &Verdict) -> Result<(), SendError> {
+        self.journal.settle(self.key(), nonce, verdict).await.map_err(SendError::Journal)
     }
 
-    async fn prepare(&self, payload: &Payload) -> Result<Prepared, SendError> {
+    fn wish<'a>(&self, intent: &'a str, call: &'a Call) -> Wish<'a> {
+        let payload = call.payload(&self.chain.contracts());
+        Wish { intent, payload, urgency: call.urgency(), call: Some(call) }
+    }
+
+    async fn see_one_through(&self, wish: Wish<'_>) -> Result<Outcome, SendError> {
+        let mut ends = self.see_through(&[wish]).await;
+        ends.pop().expect("each wish ends")
+    }
+
+    /// Makes wishes that go together happen, and answers how each ended.
+    async fn see_through(&self, wishes: &[Wish<'_>]) -> Vec<Result<Outcome, SendError>> {
+        let mut ends: Vec<Option<Result<Outcome, SendError>>> = wishes.iter().map(|_| None).collect();
+        loop {
+            let open: Vec<&Wish<'_>> =
+                wishes.iter().zip(&ends).filter(|(_, end)| end.is_none()).map(|(wish, _)| wish).collect();
+            if open.is_empty() {
+                return ends.into_iter().flatten().collect();
+            }
+            let failure = match self.take_up(&open).await {
+                Ok(ended) => {
+                    for (intent, end) in ended {
+                        let place = wishes.iter().position(|wish| wish.intent == intent);
+                        if let Some(place) = place.filter(|place| ends[*place].is_none()) {
+                            ends[place] = Some(end);
+                        }
+                    }
+                    continue;
+                }
+                Err(failure) => failure,
+            };
+            for end in ends.iter_mut().filter(|end| end.is_none()) {
+                *end = Some(Err(failure.again()));
+            }
+        }
+    }
+
+    /// Takes wishes up where they were left, or begins them, and goes on until the outcome of one is known, or it is known that
+    /// a nonce was lost.
+    async fn take_up(&self, open: &[&Wish<'_>]) -> Result<Vec<Ended>, SendError> {
+        // In this order: what another settles meanwhile leaves the live ones together with getting its outcome.
+        let live = slots(self.live().await?);
+        let mut ended = Vec::new();
+        for wish in open {
+            if let Some(outcome) = self.journal.outcome(wish.intent).await.map_err(SendError::Journal)? {
+                ended.push((wish.intent.to_owned(), Ok(outcome)));
+            }
+        }
+        if !ended.is_empty() {
+            return Ok(ended);
+        }
+        let begun = live.into_iter().find(|slot| open.iter().any(|wish| slot.serves(wish.intent)));
+        let slot = match begun {
+            Some(slot) => {
+                self.broadcast(slot.newest()).await?;
+                Some(slot)
+            }
+            None => self.begin(open, &mut ended).await?,
+        };
+        let urgency = open.iter().map(|wish| wish.urgency).min().unwrap_or(Urgency::Ordinary);
+        if let Some(slot) = slot
+            && let Some(outcomes) = self.watch(slot, urgency).await?
+        {
+            ended.extend(outcomes.into_iter().map(|(intent, outcome)| (intent, Ok(outcome))));
+        }
+        Ok(ended)
+    }
+
+    /// Gas that this may take if the contract takes it, with a quarter more than it would take now.
+    async fn probe(&self, payload: &Payload) -> Result<u64, SendError> {
         let probe = Probe { from: Some(self.key()), to: payload.to, data: &payload.data };
-        let (_, gas, fees, pending_nonce) = try_join4(
-            self.rpc().eth_call(probe, At::Pending),
-            self.rpc().estimate_gas(probe, At::Pending),
-            self.fees(),
-            self.rpc().nonce(self.key(), At::Pending),
-        )
-        .await?;
-        Ok(Prepared { gas: gas.saturating_add(gas / 4), fees, pending_nonce })
+        let simulated = self.rpc().eth_call(probe, At::Pending);
+        let (_, gas) = try_join(simulated, self.rpc().estimate_gas(probe, At::Pending)).await?;
+        Ok(gas.saturating_add(gas / 4))
+    }
+
+    async fn terms(&self, urgency: Urgency) -> Result<Terms, SendError> {
+        let balance = async {
+            if urgency != Urgency::Ordinary || self.settings.reserve_closes == 0 {
+                return Ok(None);
+            }
+            self.rpc().native_balance(self.key()).await.map(Some)
+        };
+        let (fees, (pending_nonce, balance)) =
+            try_join(self.fees(), try_join(self.rpc().nonce(self.key(), At::Pending), balance)).await?;
+        Ok(Terms { fees, pending_nonce, balance })
     }
 
     async fn fees(&self) -> Result<Fees, RpcError> {
@@ -370,65 +492,133 @@ impl<J: Journal> Inner<J> {
         Ok(fees::offer(&history, self.settings.min_tip, self.settings.fee_cap))
     }
 
-    /// Gives the intent a nonce and sends its first attempt.
-    async fn begin(&self, intent: &str, payload: &Payload) -> Result<Slot, SendError> {
-        let Prepared { gas, fees, pending_nonce } = self.prepare(payload).await?;
-        let _lane = self.lane.lock().await;
+    /// Simulates each wish, gives those that would be taken one nonce together and sends their first attempt. The others end.
+    async fn begin(&self, open: &[&Wish<'_>], ended: &mut Vec<Ended>) -> Result<Option<Slot>, SendError> {
+        let urgency = open.iter().map(|wish| wish.urgency).min().unwrap_or(Urgency::Ordinary);
+        let probes: Vec<_> = open.iter().map(|wish| self.probe(&wish.payload)).collect();
+        let probes = futures::stream::iter(probes).buffered(PROBES);
+        let (terms, probes) =
+            try_join(self.terms(urgency), async { Ok(probes.collect::<Vec<_>>().await) }).await?;
+        let (mut taken, mut gas) = (Vec::new(), 0u64);
+        for (wish, probe) in open.iter().zip(probes) {
+            match probe {
+                Ok(more) => {
+                    taken.push(*wish);
+                    gas = gas.saturating_add(more);
+                }
+                Err(error) => ended.push((wish.intent.to_owned(), Err(error))),
+            }
+        }
+        let payload = match taken.as_slice() {
+            [] => return Ok(None),
+            [only] => only.payload.clone(),
+            // An estimate of the whole would be too low: it passes even when its gas ends in the middle of a bid. What each
+            // takes alone is more than it takes among others.
+            several => {
+                let calls: Vec<&Call> = several.iter().filter_map(|wish| wish.call).collect();
+                let payload = Call::payload_of_all(&calls, &self.chain.contracts());
+                let probe = Probe { from: Some(self.key()), to: payload.to, data: &payload.data };
+                self.rpc().eth_call(probe, At::Pending).await?;
+                payload
+            }
+        };
+        let intents = taken.iter().map(|wish| wish.intent.to_owned()).collect();
+
+        let _turn = self.lane.turn(urgency).await;
         let live = self.live().await?;
+        self.keep_reserve(&terms, gas, &live)?;
         // The node's count may be older than what another send of ours has seen since. Read after the journal: a nonce that is
         // settled meanwhile leaves the journal only once it counts as used.
-        let from = pending_nonce.max(self.used_below.load(Ordering::SeqCst));
+        let from = terms.pending_nonce.max(self.used_below.load(Ordering::SeqCst));
         let nonce = free_nonce(from, &live);
-        let attempt = self.sign(intent, self.transaction(payload, nonce, gas), fees).await?;
+        let attempt = self.sign(intents, self.transaction(&payload, nonce, gas), terms.fees).await?;
         self.remember(&attempt).await?;
-        let slot = Slot { nonce, intent: intent.to_owned(), attempts: vec![attempt] };
+        let slot = Slot::of(attempt);
         if let Broadcast::NotTaken(message) = self.broadcast(slot.newest()).await? {
             // Nobody else has seen it: the nonce is free again.
-            self.settle(&slot, &Verdict::Void).await?;
+            self.settle(nonce, &Verdict::Void).await?;
             return Err(SendError::NotTaken { key: self.key(), message });
         }
-        Ok(slot)
+        Ok(Some(slot))
+    }
+
+    /// Refuses what would leave too little for closes, should everything that is under way cost the most that it may.
+    fn keep_reserve(&self, terms: &Terms, gas: u64, live: &[Attempt]) -> Result<(), SendError> {
+        let Some(balance) = terms.balance else { return Ok(()) };
+        let fee = terms.fees.max_fee;
+        let reserve = u128::from(self.settings.reserve_closes).saturating_mul(CLOSE_GAS).saturating_mul(fee);
+        let under_way =
+            slots(live.to_vec()).iter().map(|slot| worst_cost(slot.newest())).fold(0, u128::saturating_add);
+        let needed = u128::from(gas).saturating_mul(fee).saturating_add(under_way).saturating_add(reserve);
+        if balance < needed {
+            return Err(SendError::Reserve { key: self.key(), balance, needed });
+        }
+        Ok(())
     }
 
     /// Takes a nonce that nothing else will, so that later ones can be mined.
     async fn fill(&self, nonce: u64) -> Result<(), SendError> {
         let payload = Payload { to: Some(self.key()), data: Vec::new() };
-        let Prepared { gas, fees, .. } = self.prepare(&payload).await?;
-        let attempt = self.sign("", self.transaction(&payload, nonce, gas), fees).await?;
+        let (gas, fees) = try_join(self.probe(&payload), async { Ok(self.fees().await?) }).await?;
+        let attempt = self.sign(Vec::new(), self.transaction(&payload, nonce, gas), fees).await?;
         tracing::warn!(nonce, key = %self.key(), "filling a gap in the sequence of transactions");
         self.broadcast(&attempt).await?;
         Ok(())
     }
 
     /// Waits until one of the attempts is mined, sending again and dearer as needed. `None` if none of them ever will be.
-    async fn watch(&self, mut slot: Slot) -> Result<Option<Outcome>, SendError> {
-        let Settings { fastest_poll, slowest_poll, rebroadcast_after, stuck_after, .. } = self.settings;
+    async fn watch(
+        &self,
+        mut slot: Slot,
+        urgency: Urgency,
+    ) -> Result<Option<Vec<(String, Outcome)>>, SendError> {
+        let Settings { fastest_poll, slowest_poll, rebroadcast_after, .. } = self.settings;
+        let _waits = (urgency == Urgency::Close).then(|| {
+            held(&self.closes).insert(slot.nonce);
+            Waits { closes: &self.closes, nonce: slot.nonce }
+        });
         let mut pause = fastest_poll;
         let mut sent_at = Instant::now();
         let mut priced_at = sent_at;
         let mut used_since: Option<Instant> = None;
         loop {
-            if let Some(outcome) = self.settle_if_mined(&slot).await? {
-                return Ok(Some(outcome));
+            if let Some(outcomes) = self.settle_if_mined(&slot).await? {
+                return Ok(Some(outcomes));
             }
             let now = Instant::now();
             if pause >= slowest_poll && self.taken_by_another(&slot).await? {
                 // A receipt can lag behind the count, so look a few times more.
                 if now - *used_since.get_or_insert(now) >= slowest_poll * 3 {
                     self.used_below.fetch_max(slot.nonce + 1, Ordering::SeqCst);
-                    self.settle(&slot, &Verdict::Void).await?;
+                    self.settle(slot.nonce, &Verdict::Void).await?;
                     return Ok(None);
                 }
-            } else if now - priced_at >= stuck_after {
+            } else if now - priced_at >= self.patience(slot.nonce) {
                 (sent_at, priced_at) = (now, now);
                 self.replace(&mut slot).await?;
             } else if now - sent_at >= rebroadcast_after {
                 sent_at = now;
-                self.broadcast(slot.newest()).await?;
+                // What offers less than the next base fee waits in vain, and a node may have dropped it.
+                if slot.newest().max_fee < self.next_base_fee().await? {
+                    priced_at = now;
+                    self.replace(&mut slot).await?;
+                } else {
+                    self.broadcast(slot.newest()).await?;
+                }
             }
             sleep(pause).await;
             pause = (pause * 3 / 2).min(slowest_poll);
         }
+    }
+
+    /// How long a nonce may wait before its transaction is replaced.
+    fn patience(&self, nonce: u64) -> Duration {
+        let holds_a_close_up = held(&self.closes).range(nonce + 1..).next().is_some();
+        if holds_a_close_up { self.settings.stuck_after / HURRY } else { self.settings.stuck_after }
+    }
+
+    async fn next_base_fee(&self) -> Result<u128, RpcError> {
+        Ok(fees::next_base_fee(&self.rpc().fee_history(1, fees::PERCENTILE).await?))
     }
 
     /// Whether the nonce was used and by none of the attempts, as two endpoints say, or the one that there is. Both answers
@@ -465,18 +655,18 @@ impl<J: Journal> Inner<J> {
         let Some(fees) = fees::replacement(before, self.fees().await?, self.settings.fee_cap) else {
             tracing::warn!(
                 nonce = slot.nonce,
-                intent = slot.intent,
+                intents = ?slot.intents,
                 "stuck at the highest fee that is allowed"
             );
             return self.broadcast(slot.newest()).await.map(|_| ());
         };
-        let attempt = self.sign(&slot.intent, unsigned(last), fees).await?;
+        let attempt = self.sign(slot.intents.clone(), unsigned(last), fees).await?;
         self.remember(&attempt).await?;
-        tracing::info!(nonce = slot.nonce, intent = slot.intent, hash = %attempt.hash, "replacing a stuck transaction");
+        tracing::info!(nonce = slot.nonce, intents = ?slot.intents, hash = %attempt.hash, "replacing a stuck transaction");
         if let Broadcast::NotTaken(message) = self.broadcast(&attempt).await? {
             tracing::warn!(
                 nonce = slot.nonce,
-                intent = slot.intent,
+                intents = ?slot.intents,
                 message,
                 "the replacement was not taken"
             );
@@ -486,34 +676,38 @@ impl<J: Journal> Inner<J> {
     }
 
     /// Looks for a receipt of any attempt.
-    async fn settle_if_mined(&self, slot: &Slot) -> Result<Option<Outcome>, SendError> {
+    async fn settle_if_mined(&self, slot: &Slot) -> Result<Option<Vec<(String, Outcome)>>, SendError> {
         for attempt in slot.attempts.iter().rev() {
             let Some(receipt) = self.rpc().receipt(attempt.hash).await? else { continue };
-            let outcome = self.outcome(attempt, receipt).await?;
+            let outcomes = self.outcomes(attempt, &receipt).await?;
             self.used_below.fetch_max(slot.nonce + 1, Ordering::SeqCst);
-            self.settle(slot, &Verdict::Settled(outcome.clone())).await?;
-            return Ok(Some(outcome));
+            let verdict = Verdict::Settled(outcomes);
+            self.settle(slot.nonce, &verdict).await?;
+            let Verdict::Settled(outcomes) = verdict else { unreachable!("made above") };
+            return Ok(Some(outcomes));
         }
         Ok(None)
     }
 
-    async fn outcome(&self, attempt: &Attempt, receipt: Receipt) -> Result<Outcome, SendError> {
-        let Receipt { hash, block, block_hash, success, gas_used, gas_price, created } = receipt;
-        if success {
-            let fee_wei = u128::from(gas_used).saturating_mul(gas_price);
-            return Ok(Outcome::Mined { hash, block, block_hash, gas_used, fee_wei, created });
-        }
+    async fn outcomes(
+        &self,
+        attempt: &Attempt,
+        receipt: &Receipt,
+    ) -> Result<Vec<(String, Outcome)>, SendError> {
         let call = unsigned(attempt);
-        let to = call.to.as_ref().and_then(NameOrAddress::as_address).map(|to| Address(to.0));
         let data = call.data.unwrap_or_default();
+        if receipt.success {
+            return Ok(batch::outcomes(&attempt.intents, &data, receipt));
+        }
+        let to = call.to.as_ref().and_then(NameOrAddress::as_address).map(|to| Address(to.0));
         let probe = Probe { from: Some(self.key()), to, data: &data };
-        let error = match self.rpc().eth_call(probe, At::Block(block_hash)).await {
+        let error = match self.rpc().eth_call(probe, At::Block(receipt.block_hash)).await {
             Err(RpcError::Reverted { data }) => MarketError::from_revert(&data),
             Err(error) if error.is_transient() => return Err(error.into()),
             // What refused it has passed since, or the node does not keep that state.
             Ok(_) | Err(_) => MarketError::Unknown { data: "0x".to_owned() },
         };
-        Ok(Outcome::Reverted { hash, block, error })
+        Ok(batch::reverted(&attempt.intents, receipt, &error))
     }
 
     fn transaction(&self, payload: &Payload, nonce: u64, gas: u64) -> Eip1559TransactionRequest {
@@ -531,7 +725,7 @@ impl<J: Journal> Inner<J> {
 
     async fn sign(
         &self,
-        intent: &str,
+        intents: Vec<String>,
         transaction: Eip1559TransactionRequest,
         fees: Fees,
     ) -> Result<Attempt, SendError> {
@@ -541,16 +735,7 @@ impl<J: Journal> Inner<J> {
         let raw = self.signer.sign_transaction(transaction).await?;
         let hash = Hash(keccak256(&raw));
         let signed_at = unix_now();
-        Ok(Attempt {
-            intent: intent.to_owned(),
-            key: self.key(),
-            nonce,
-            hash,
-            raw,
-            max_fee,
-            max_tip,
-            signed_at,
-        })
+        Ok(Attempt { intents, key: self.key(), nonce, hash, raw, max_fee, max_tip, signed_at })
     }
 
     async fn broadcast(&self, attempt: &Attempt) -> Result<Broadcast, SendError> {
@@ -585,6 +770,12 @@ fn judge(message: String) -> Broadcast {
     } else {
         Broadcast::NotTaken(message)
     }
+}
+
+/// The most wei that an attempt may cost.
+fn worst_cost(attempt: &Attempt) -> u128 {
+    let gas = unsigned(attempt).gas.map_or(0, |gas| gas.low_u128());
+    gas.saturating_mul(attempt.max_fee)
 }
 
 /// The transaction of an attempt, for signing again.

@@ -296,7 +296,7 @@ impl Journal for &Recording {
         self.memory.remember(attempt).await
     }
 
-    async fn settle(&self, key: Address, nonce: u64, intent: &str, verdict: &Verdict) -> anyhow::Result<()> {
-        self.memory.settle(key, nonce, intent, verdict).await
+    async fn settle(&self, key: Address, nonce: u64, verdict: &Verdict) -> anyhow::Result<()> {
+        self.memory.settle(key, nonce, verdict).await
     }
 }

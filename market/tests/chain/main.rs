@@ -11,4 +11,5 @@ mod rotation;
 mod sending;
 mod strangers;
 mod tenant;
+mod together;
 mod web3signer;

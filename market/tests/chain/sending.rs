@@ -18,11 +18,22 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 /// A journal that outlives its senders, as a store does, and can stop a send right after it remembered.
 #[derive(Default)]
-struct Lasting {
+pub(crate) struct Lasting {
     memory: MemoryJournal,
     remembered: AtomicUsize,
     /// After so many attempts the next one is remembered and then reported as a failure, as if the process had died there.
     dies_after: Option<usize>,
+}
+
+impl Lasting {
+    /// One that dies with the first attempt.
+    pub(crate) fn dying() -> Self {
+        Self { dies_after: Some(0), ..Self::default() }
+    }
+
+    pub(crate) fn remembered(&self) -> usize {
+        self.remembered.load(Ordering::SeqCst)
+    }
 }
 
 impl Journal for &Lasting {
@@ -41,8 +52,8 @@ impl Journal for &Lasting {
         Ok(())
     }
 
-    async fn settle(&self, key: Address, nonce: u64, intent: &str, verdict: &Verdict) -> anyhow::Result<()> {
-        self.memory.settle(key, nonce, intent, verdict).await
+    async fn settle(&self, key: Address, nonce: u64, verdict: &Verdict) -> anyhow::Result<()> {
+        self.memory.settle(key, nonce, verdict).await
     }
 }
 
@@ -62,7 +73,7 @@ async fn nonce(market: &Market, of: Address) -> u64 {
 #[tokio::test]
 async fn a_send_that_died_before_its_broadcast_happens_once_after_the_restart() {
     let Some(market) = Market::open().await else { return };
-    let journal = Lasting { dies_after: Some(0), ..Lasting::default() };
+    let journal = Lasting::dying();
     let to = Address([1; 20]);
     let sender = Sender::new(market.chain.clone(), wallet(3), &journal, quick());
     assert!(matches!(sender.send("mint", &mint(to)).await, Err(SendError::Journal(_))));
@@ -93,7 +104,7 @@ async fn a_send_that_died_after_its_broadcast_is_not_sent_a_second_time() {
     let outcome = timeout(LIMIT, sender.send("mint", &mint(to))).await.expect("in time").expect("sent");
     assert!(matches!(outcome, Outcome::Mined { .. }), "{outcome:?}");
     assert_eq!(tokens(&market, to).await, Amount(5));
-    assert_eq!(journal.remembered.load(Ordering::SeqCst), 1);
+    assert_eq!(journal.remembered(), 1);
 }
 
 #[tokio::test]
@@ -101,7 +112,7 @@ async fn a_gap_in_the_sequence_is_filled_so_that_what_waits_behind_it_is_mined()
     let Some(market) = Market::open().await else { return };
     let (first, second) = (Address([3; 20]), Address([4; 20]));
     // The first attempt is remembered and lost; the second one, at the next nonce, travels and has to wait.
-    let journal = Lasting { dies_after: Some(0), ..Lasting::default() };
+    let journal = Lasting::dying();
     let sender = Sender::new(market.chain.clone(), wallet(3), &journal, quick());
     sender.send("lost", &mint(first)).await.expect_err("died");
     let waiting = timeout(Duration::from_millis(300), sender.send("waits", &mint(second))).await;
@@ -124,7 +135,7 @@ async fn a_gap_in_the_sequence_is_filled_so_that_what_waits_behind_it_is_mined()
 async fn a_nonce_that_somebody_else_took_gives_the_intent_another_one() {
     let Some(market) = Market::open().await else { return };
     let (ours, theirs) = (Address([5; 20]), Address([6; 20]));
-    let journal = Lasting { dies_after: Some(0), ..Lasting::default() };
+    let journal = Lasting::dying();
     let sender = Sender::new(market.chain.clone(), wallet(3), &journal, quick());
     sender.send("ours", &mint(ours)).await.expect_err("died");
     // The same key in other hands, which know nothing of our journal.
@@ -148,7 +159,7 @@ async fn a_stuck_transaction_is_replaced_by_a_dearer_one_with_one_effect() {
     let send = sender.send("mint", &call);
     let mine_later = async {
         timeout(LIMIT, async {
-            while journal.remembered.load(Ordering::SeqCst) < 2 {
+            while journal.remembered() < 2 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         })

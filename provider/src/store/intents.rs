@@ -1,9 +1,12 @@
 //! What is to be said to the chain, and every transaction that was signed for it.
 //!
 //! The store is the sender's journal: an attempt is here before its first broadcast, and a nonce is settled together with
-//! the outcome of the intent it served.
+//! the outcome of every intent it served. An attempt names the first intent that it serves; if there are more, `batched` names
+//! them with their places.
 
-use anyhow::{Context, anyhow};
+use std::collections::BTreeMap;
+
+use anyhow::{Context, anyhow, bail, ensure};
 use manifests::order::{Address, OrderId};
 use market::call::Call;
 use market::sender::{Attempt, Journal, Outcome, Verdict};
@@ -16,7 +19,7 @@ use super::rows::{json, maybe, maybe_text, number, sql, string, text, to_json};
 use crate::failpoint::{self, Point};
 
 /// What an intent is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum IntentKind {
     /// A bid for an order.
     Bid,
@@ -88,8 +91,9 @@ pub struct IntentRow {
     pub tries: u32,
     /// Unix seconds before which it is not tried again.
     pub not_before: u64,
-    /// Whether a signed transaction of it may be on its way: it must be seen through.
-    pub begun: bool,
+    /// The nonce of a signed transaction of it that may be on its way: it must be seen through, together with the others of
+    /// that nonce.
+    pub begun: Option<u64>,
     /// Unix seconds.
     pub created_at: u64,
 }
@@ -115,7 +119,7 @@ impl IntentRow {
             state,
             tries: super::rows::small(row, "tries")?,
             not_before: number(row, "not_before")?,
-            begun: row.try_get::<i64, _>("begun").context("the database column begun cannot be read")? != 0,
+            begun: maybe(row, "begun")?,
             created_at: number(row, "created_at")?,
         })
     }
@@ -129,6 +133,20 @@ pub struct IntentHistory {
     /// How many there are; the next one's number.
     pub count: u64,
 }
+
+/// Intents with the nonce under which a live attempt serves them.
+macro_rules! with_begun {
+    ($rest:literal) => {
+        concat!(
+            "select intents.*, coalesce(\
+               (select max(nonce) from attempts where attempts.intent = intents.id and live <> 0), \
+               (select max(nonce) from attempts join batched on batched.attempt = attempts.hash \
+                where batched.intent = intents.id and live <> 0)) as begun from intents ",
+            $rest
+        )
+    };
+}
+pub(super) use with_begun;
 
 impl Store {
     /// Stores an intent. One with the same id stays as it is; returns whether this one was stored.
@@ -149,16 +167,15 @@ impl Store {
         Ok(stored)
     }
 
-    /// Intents that are not finished: closes first, then bids, then withdrawals, each oldest first.
+    /// Intents that are not finished: closes first, then withdrawals, then bids, each oldest first.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub async fn pending_intents(&self) -> anyhow::Result<Vec<IntentRow>> {
-        sqlx::query(
-            "select intents.*, (select count(*) from attempts where intent = intents.id and live <> 0) as begun \
-             from intents where state = 'pending' \
-             order by case kind when 'close' then 0 when 'bid' then 1 else 2 end, created_at, id",
-        )
+        sqlx::query(with_begun!(
+            "where state = 'pending' \
+             order by case kind when 'close' then 0 when 'withdraw' then 1 else 2 end, created_at, id"
+        ))
         .fetch_all(&self.reader)
         .await
         .context("failed to read the pending intents")?
@@ -176,10 +193,9 @@ impl Store {
         order: Option<OrderId>,
         kind: IntentKind,
     ) -> anyhow::Result<IntentHistory> {
-        let rows = sqlx::query(
-            "select intents.*, (select count(*) from attempts where intent = intents.id and live <> 0) as begun \
-             from intents where coalesce(order_id, '') = $1 and kind = $2 order by created_at, id",
-        )
+        let rows = sqlx::query(with_begun!(
+            "where coalesce(order_id, '') = $1 and kind = $2 order by created_at, id"
+        ))
         .bind(order.map(|order| order.to_string()).unwrap_or_default())
         .bind(kind.word())
         .fetch_all(&self.reader)
@@ -203,9 +219,9 @@ impl Store {
             .context("failed to read what was spent on gas")?;
         rows.iter().try_fold(0u128, |sum, row| {
             Ok(match json(row, "outcome")? {
-                Outcome::Mined { fee_wei, .. } => sum.saturating_add(fee_wei),
-                // What a refused transaction cost is not kept.
-                Outcome::Reverted { .. } => sum,
+                Outcome::Mined { fee_wei, .. } | Outcome::Reverted { fee_wei, .. } => {
+                    sum.saturating_add(fee_wei)
+                }
             })
         })
     }
@@ -215,15 +231,14 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn signed_since(&self, key: Address, second: u64) -> anyhow::Result<Vec<Attempt>> {
-        sqlx::query("select * from attempts where signer = $1 and signed_at >= $2 order by sequence")
-            .bind(key.to_string())
-            .bind(sql(second)?)
-            .fetch_all(&self.reader)
-            .await
-            .context("failed to read what was signed today")?
-            .iter()
-            .map(|row| read_attempt(row, key))
-            .collect()
+        let rows =
+            sqlx::query("select * from attempts where signer = $1 and signed_at >= $2 order by sequence")
+                .bind(key.to_string())
+                .bind(sql(second)?)
+                .fetch_all(&self.reader)
+                .await
+                .context("failed to read what was signed today")?;
+        self.attempts(&rows, key).await
     }
 
     /// How many intents there are, by kind and state.
@@ -262,6 +277,23 @@ impl Store {
         .execute(&self.writer)
         .await
         .with_context(|| format!("failed to put intent {id} off"))?;
+        Ok(())
+    }
+
+    /// Finishes an intent without a transaction of its own: what it wants is so since a block.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn complete_intent(&self, id: &str, block: u64, now: u64) -> anyhow::Result<()> {
+        sqlx::query(
+            "update intents set state = 'done', block = $2, updated_at = $3 where id = $1 and state = 'pending'",
+        )
+        .bind(id)
+        .bind(sql(block)?)
+        .bind(sql(now)?)
+        .execute(&self.writer)
+        .await
+        .with_context(|| format!("failed to finish intent {id}"))?;
         Ok(())
     }
 
@@ -317,7 +349,10 @@ pub(super) async fn drop_unsaid_bids(
 ) -> anyhow::Result<()> {
     sqlx::query(
         "update intents set state = 'failed', problem = $2, updated_at = $3 where order_id = $1 and kind = 'bid' \
-         and state = 'pending' and not exists (select 1 from attempts where intent = intents.id and live <> 0)",
+         and state = 'pending' \
+         and not exists (select 1 from attempts where attempts.intent = intents.id and live <> 0) \
+         and not exists (select 1 from attempts join batched on batched.attempt = attempts.hash \
+           where batched.intent = intents.id and live <> 0)",
     )
     .bind(order.to_string())
     .bind(because)
@@ -340,69 +375,84 @@ impl Journal for Store {
     }
 
     async fn live(&self, key: Address) -> anyhow::Result<Vec<Attempt>> {
-        sqlx::query("select * from attempts where signer = $1 and live <> 0 order by sequence")
+        let rows = sqlx::query("select * from attempts where signer = $1 and live <> 0 order by sequence")
             .bind(key.to_string())
             .fetch_all(&self.reader)
             .await
-            .context("failed to read the transactions that are on their way")?
-            .iter()
-            .map(|row| read_attempt(row, key))
-            .collect()
+            .context("failed to read the transactions that are on their way")?;
+        self.attempts(&rows, key).await
     }
 
     async fn remember(&self, attempt: &Attempt) -> anyhow::Result<()> {
+        let Attempt { intents, key, nonce, hash, raw, max_fee, max_tip, signed_at } = attempt;
+        let [first, more @ ..] = intents.as_slice() else {
+            bail!("a transaction that serves no intent needs no memory");
+        };
+        let failed = || format!("failed to remember a transaction of intent {first}");
+        let mut tx = self.begin().await?;
         // What a reorganisation took off the chain is said again by another intent, often in the very same bytes.
-        let Attempt { intent, key, nonce, hash, raw, max_fee, max_tip, signed_at } = attempt;
-        sqlx::query(
+        let stored = sqlx::query(
             "insert into attempts (hash, intent, signer, nonce, raw, max_fee, max_tip, signed_at, live, sequence) \
              values ($1, $2, $3, $4, $5, $6, $7, $8, 1, (select coalesce(max(sequence), 0) + 1 from attempts)) \
              on conflict (hash) do update set intent = excluded.intent, signed_at = excluded.signed_at, live = 1, \
-             sequence = excluded.sequence",
+             sequence = excluded.sequence where attempts.live = 0",
         )
         .bind(hash.to_string())
-        .bind(intent)
+        .bind(first)
         .bind(key.to_string())
         .bind(sql(*nonce)?)
         .bind(raw)
         .bind(max_fee.to_string())
         .bind(max_tip.to_string())
         .bind(sql(*signed_at)?)
-        .execute(&self.writer)
+        .execute(&mut *tx)
         .await
-        .with_context(|| format!("failed to remember a transaction of intent {intent}"))?;
-        match self.kind_of(intent).await? {
-            Some(IntentKind::Bid) => failpoint::reach(Point::BidSigned),
-            Some(IntentKind::Withdraw) => failpoint::reach(Point::WithdrawSigned),
-            Some(IntentKind::Close) | None => {}
+        .with_context(failed)?;
+        ensure!(stored.rows_affected() > 0, "the transaction {hash} serves other intents and is on its way");
+        sqlx::query("delete from batched where attempt = $1")
+            .bind(hash.to_string())
+            .execute(&mut *tx)
+            .await
+            .with_context(failed)?;
+        for (intent, place) in more.iter().zip(1i64..) {
+            sqlx::query("insert into batched (attempt, place, intent) values ($1, $2, $3)")
+                .bind(hash.to_string())
+                .bind(place)
+                .bind(intent)
+                .execute(&mut *tx)
+                .await
+                .with_context(failed)?;
         }
-        Ok(())
+        tx.commit().await.with_context(failed)?;
+        self.reach(first, [Point::BidSigned, Point::WithdrawSigned]).await
     }
 
-    async fn settle(&self, key: Address, nonce: u64, intent: &str, verdict: &Verdict) -> anyhow::Result<()> {
-        if let Verdict::Settled(_) = verdict {
-            match self.kind_of(intent).await? {
-                Some(IntentKind::Bid) => failpoint::reach(Point::BidMined),
-                Some(IntentKind::Withdraw) => failpoint::reach(Point::WithdrawMined),
-                Some(IntentKind::Close) | None => {}
-            }
+    async fn settle(&self, key: Address, nonce: u64, verdict: &Verdict) -> anyhow::Result<()> {
+        let outcomes = match verdict {
+            Verdict::Settled(outcomes) => outcomes.as_slice(),
+            Verdict::Void => &[],
+        };
+        if let [(first, _), ..] = outcomes {
+            self.reach(first, [Point::BidMined, Point::WithdrawMined]).await?;
         }
+        let failed = || format!("failed to settle nonce {nonce}");
         let mut tx = self.begin().await?;
-        sqlx::query("update attempts set live = 0 where signer = $1 and nonce = $2")
+        sqlx::query("update attempts set live = 0 where signer = $1 and nonce = $2 and live <> 0")
             .bind(key.to_string())
             .bind(sql(nonce)?)
             .execute(&mut *tx)
             .await
-            .with_context(|| format!("failed to settle nonce {nonce}"))?;
-        if let Verdict::Settled(outcome) = verdict {
+            .with_context(failed)?;
+        for (intent, outcome) in outcomes {
             finish(&mut tx, intent, outcome).await?;
         }
-        tx.commit().await.with_context(|| format!("failed to settle nonce {nonce}"))
+        tx.commit().await.with_context(failed)
     }
 }
 
-fn read_attempt(row: &AnyRow, key: Address) -> anyhow::Result<Attempt> {
+fn read_attempt(row: &AnyRow, key: Address, intents: Vec<String>) -> anyhow::Result<Attempt> {
     Ok(Attempt {
-        intent: string(row, "intent")?,
+        intents,
         key,
         nonce: number(row, "nonce")?,
         hash: text(row, "hash")?,
@@ -434,13 +484,52 @@ async fn finish(tx: &mut Transaction<'static, Any>, intent: &str, outcome: &Outc
 }
 
 impl Store {
-    async fn kind_of(&self, intent: &str) -> anyhow::Result<Option<IntentKind>> {
-        sqlx::query("select kind from intents where id = $1")
+    /// Attempts of a key from their rows, which are in the order of their sequence. What a row serves does not change while it is live, so
+    /// it can be read after it.
+    async fn attempts(&self, rows: &[AnyRow], key: Address) -> anyhow::Result<Vec<Attempt>> {
+        let Some(oldest) = rows.first() else { return Ok(Vec::new()) };
+        let batched = sqlx::query(
+            "select batched.attempt, batched.intent from batched join attempts on attempts.hash = batched.attempt \
+             where attempts.signer = $1 and attempts.sequence >= $2 order by batched.attempt, batched.place",
+        )
+        .bind(key.to_string())
+        .bind(sql(number(oldest, "sequence")?)?)
+        .fetch_all(&self.reader)
+        .await
+        .context("failed to read what transactions serve")?;
+        let mut more: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for row in &batched {
+            more.entry(string(row, "attempt")?).or_default().push(string(row, "intent")?);
+        }
+        let read = |row| {
+            let mut intents = vec![string(row, "intent")?];
+            intents.extend(more.remove(&string(row, "hash")?).unwrap_or_default());
+            read_attempt(row, key, intents)
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// Says that the daemon got to the place that the intent's kind has among these, bids' and withdrawals'.
+    #[cfg(feature = "fail-points")]
+    async fn reach(&self, intent: &str, [bid, withdraw]: [Point; 2]) -> anyhow::Result<()> {
+        let kind = sqlx::query("select kind from intents where id = $1")
             .bind(intent)
             .fetch_optional(&self.reader)
             .await
             .with_context(|| format!("failed to read intent {intent}"))?
             .map(|row| IntentKind::read(&string(&row, "kind")?))
-            .transpose()
+            .transpose()?;
+        match kind {
+            Some(IntentKind::Bid) => failpoint::reach(bid),
+            Some(IntentKind::Withdraw) => failpoint::reach(withdraw),
+            Some(IntentKind::Close) | None => {}
+        }
+        Ok(())
+    }
+
+    #[cfg(not(feature = "fail-points"))]
+    #[expect(clippy::unused_async, reason = "it is one function in both builds")]
+    async fn reach(&self, _intent: &str, _points: [Point; 2]) -> anyhow::Result<()> {
+        Ok(())
     }
 }

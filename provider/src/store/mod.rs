@@ -8,7 +8,7 @@
 //! | blocks, events, accounts, orders, bids, leases, providers | `follower`, through [`Store::advance`]; `sweep` adds what is missing, through [`Store::repair`] | everyone |
 //! | decisions, reservations | `bidder` | `explain`, `inventory`, `gateway`, metrics |
 //! | intents | `bidder` (bids), `leases::escrow` (money, closes) create; `outbox` moves them on | metrics |
-//! | attempts | `outbox`, as the sender's journal | the same |
+//! | attempts, batched | `outbox`, as the sender's journal | the same |
 //! | manifests, lease_secrets | `gateway`; `leases::reconcile` forgets them | `leases::reconcile` |
 //! | orphaned_leases | `follower`, through [`Store::advance`]; `leases::reconcile` forgets them | `leases::reconcile` |
 //! | lease_status | `leases::reconcile` | `gateway`, `bidder` (teardown frees reservations), metrics |

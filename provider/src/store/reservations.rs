@@ -9,7 +9,7 @@ use sqlx::any::{AnyQueryResult, AnyRow};
 use sqlx::{Any, Transaction};
 
 use super::Store;
-use super::intents::{IntentRow, drop_unsaid_bids};
+use super::intents::{IntentRow, drop_unsaid_bids, with_begun};
 use super::leases::LeaseRow;
 use super::rows::{BidRow, OrderRow, json, maybe_text, number, sql, string, text, to_json};
 use crate::failpoint::{self, Point};
@@ -52,9 +52,10 @@ const OF_LEASES: &str = "select leases.* from leases join reservations on reserv
      where reservations.state <> 'released'";
 const OF_TORN_DOWN: &str = "select lease_id from lease_status join reservations on reservations.order_id = lease_id \
      where reservations.state <> 'released' and torn_down_at is not null";
-const OF_INTENTS: &str = "select intents.*, (select count(*) from attempts where intent = intents.id and live <> 0) \
-     as begun from intents join reservations on reservations.order_id = intents.order_id \
-     where reservations.state <> 'released' and intents.kind = 'bid' order by intents.created_at, intents.id";
+const OF_INTENTS: &str = with_begun!(
+    "join reservations on reservations.order_id = intents.order_id \
+     where reservations.state <> 'released' and intents.kind = 'bid' order by intents.created_at, intents.id"
+);
 
 /// What is promised for an order, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,13 +13,14 @@ use sqlx::{Any, AnyConnection, Column, Row};
 pub(super) const DERIVED: &[&str] = &["events", "accounts", "orders", "bids", "leases", "providers"];
 /// The ring of headers; its highest row is the cursor.
 pub(super) const HEADERS: &str = "blocks";
-/// What nobody could tell again. `intents` before `attempts`, which refer to them.
+/// What nobody could tell again. `intents` before `attempts`, which refer to them, and both before `batched`.
 const OWN: &[&str] = &[
     "identity",
     "decisions",
     "reservations",
     "intents",
     "attempts",
+    "batched",
     "manifests",
     "lease_secrets",
     "lease_status",

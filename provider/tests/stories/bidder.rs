@@ -104,7 +104,7 @@ impl Bench {
     async fn mined(&self, intent: &str, nonce: u64, block: u64) {
         let hash = manifests::order::Hash([u8::try_from(nonce).expect("few"); 32]);
         let attempt = Attempt {
-            intent: intent.to_owned(),
+            intents: vec![intent.to_owned()],
             key: US,
             nonce,
             hash,
@@ -116,7 +116,10 @@ impl Bench {
         self.store.remember(&attempt).await.expect("remembered");
         let (fee_wei, gas_used, created, block_hash) = (1, 1, None, hash);
         let outcome = Outcome::Mined { hash, block, block_hash, gas_used, fee_wei, created };
-        self.store.settle(US, nonce, intent, &Verdict::Settled(outcome)).await.expect("settled");
+        self.store
+            .settle(US, nonce, &Verdict::Settled(vec![(intent.to_owned(), outcome)]))
+            .await
+            .expect("settled");
     }
 }
 

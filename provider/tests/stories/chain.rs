@@ -27,7 +27,7 @@ use provider::task::{Nudge, Turn as _};
 use serde_json::json;
 
 use crate::anvil::{Market, PAYOUT, mined, quick, wallet};
-use crate::support::{bidder_settings, one_node, spec};
+use crate::support::{GAS, bidder_settings, one_node, spec};
 
 struct Cluster;
 
@@ -67,7 +67,8 @@ impl Daemon {
         let bidder =
             Bidder::new(store.clone(), Cluster, settings, clock.clone(), nudge.clone(), metrics.clone());
         let sender = Sender::new(chain.clone(), wallet(2), store.clone(), quick());
-        let outbox = Outbox::new(store.clone(), sender, clock.clone(), metrics, nudge.clone(), nudge.clone());
+        let outbox =
+            Outbox::new(store.clone(), sender, GAS, clock.clone(), metrics, nudge.clone(), nudge.clone());
         let settings = config::Escrow {
             withdraw_every: Duration::from_secs(60),
             withdraw_above: Amount(u128::MAX),

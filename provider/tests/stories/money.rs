@@ -81,7 +81,10 @@ impl Till {
         let hash = Hash([u8::try_from(nonce).expect("few"); 32]);
         let outcome =
             Outcome::Mined { hash, block, block_hash: hash, gas_used: 1, fee_wei: 1, created: None };
-        self.store.settle(US, nonce, intent, &Verdict::Settled(outcome)).await.expect("settled");
+        self.store
+            .settle(US, nonce, &Verdict::Settled(vec![(intent.to_owned(), outcome)]))
+            .await
+            .expect("settled");
     }
 }
 
@@ -183,13 +186,17 @@ impl Say for Answers {
         Ok(())
     }
 
-    async fn say(&self, intent: &str, _call: &Call) -> Result<Outcome, SendError> {
-        let answer = self.1.lock().expect("not poisoned").remove(0);
-        if let Ok(outcome) = &answer {
-            let verdict = Verdict::Settled(outcome.clone());
-            self.0.settle(US, 0, intent, &verdict).await.expect("settled");
+    async fn say(&self, intents: &[(String, Call)]) -> Vec<Result<Outcome, SendError>> {
+        let mut answers = Vec::new();
+        for (intent, _) in intents {
+            let answer = self.1.lock().expect("not poisoned").remove(0);
+            if let Ok(outcome) = &answer {
+                let verdict = Verdict::Settled(vec![(intent.clone(), outcome.clone())]);
+                self.0.settle(US, 0, &verdict).await.expect("settled");
+            }
+            answers.push(answer);
         }
-        answer
+        answers
     }
 }
 
@@ -201,7 +208,8 @@ async fn speaks(answers: Vec<Result<Outcome, SendError>>) -> (Store, Clock, Spea
     let sender = Answers(store.clone(), Arc::new(Mutex::new(answers)));
     let metrics = Metrics::new().expect("distinct names");
     let said = Nudge::default();
-    let outbox = Outbox::new(store.clone(), sender, clock.clone(), metrics, said.clone(), Nudge::default());
+    let outbox =
+        Outbox::new(store.clone(), sender, GAS, clock.clone(), metrics, said.clone(), Nudge::default());
     let call = Call::CloseLease { lease: id(1), reason: CloseReason::PROVIDER };
     let intent = NewIntent {
         id: "close 0".to_owned(),
@@ -263,7 +271,7 @@ async fn an_intent_whose_time_is_over_is_not_said() {
 async fn what_was_begun_before_a_stop_is_seen_through_although_its_time_is_over() {
     let (store, _, mut outbox) = speaks(vec![Ok(mined())]).await;
     let attempt = Attempt {
-        intent: "close 0".to_owned(),
+        intents: vec!["close 0".to_owned()],
         key: US,
         nonce: 0,
         hash: Hash([9; 32]),

@@ -23,6 +23,9 @@ pub(super) const RIVAL: Address = Address([0xbb; 20]);
 /// Who orders.
 pub(super) const TENANT: Address = Address([0x11; 20]);
 
+/// Gas without a budget or a reserve.
+pub(super) const GAS: provider::config::Gas = provider::config::Gas { daily_budget: None, reserve_closes: 0 };
+
 /// When the first block was mined, unix seconds.
 pub(super) const GENESIS: u64 = 1_700_000_000;
 

@@ -41,8 +41,8 @@ impl Journal for &Kept {
         self.store.remember(attempt).await
     }
 
-    async fn settle(&self, key: Address, nonce: u64, intent: &str, verdict: &Verdict) -> Result<()> {
-        self.store.settle(key, nonce, intent, verdict).await
+    async fn settle(&self, key: Address, nonce: u64, verdict: &Verdict) -> Result<()> {
+        self.store.settle(key, nonce, verdict).await
     }
 }
 

@@ -140,7 +140,7 @@ impl Journal for FileJournal {
         self.change(|memory| memory.live.push(attempt.clone()))
     }
 
-    async fn settle(&self, key: Address, nonce: u64, intent: &str, verdict: &Verdict) -> anyhow::Result<()> {
-        self.change(|memory| memory.settle(key, nonce, intent, verdict))
+    async fn settle(&self, key: Address, nonce: u64, verdict: &Verdict) -> anyhow::Result<()> {
+        self.change(|memory| memory.settle(key, nonce, verdict))
     }
 }

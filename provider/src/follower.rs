@@ -25,7 +25,7 @@ const BY_HASH: u64 = 16;
 const SHORT_GAP: u64 = 32;
 
 /// Blocks in the first range; a refused range is halved, a good one lets the next be longer.
-const FIRST_PAGE: u64 = 200;
+const FIRST_PAGE: u64 = 50;
 
 /// Blocks in the longest range.
 const LONGEST_PAGE: u64 = 20_000;

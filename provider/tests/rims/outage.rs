@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode};
 use manifests::money::Amount;
 use manifests::order::{BlockRef, Fact, Hash, LeaseId, Order};
 use provider::bidder::{self, Bidder, CapacitySource};
@@ -13,10 +15,12 @@ use provider::clock::Clock;
 use provider::config;
 use provider::follower::{self, ChainSource, Follower};
 use provider::freshness::Freshness;
+use provider::gateway::ops::{self, Ops};
 use provider::leases::escrow::{Escrow, EscrowView, Seen};
 use provider::metrics::Metrics;
 use provider::store::{Event, IntentKind, LeaseState, ReservationRow};
 use provider::task::{Nudge, Turn};
+use tower::ServiceExt as _;
 
 use crate::leases::House;
 use crate::stage::{PROVIDER, Stage, document, named, parsed};
@@ -82,6 +86,7 @@ struct Daemon {
     house: House,
     clock: Clock,
     freshness: Freshness,
+    metrics: Metrics,
     follower: Follower<Endpoint>,
     bidder: Bidder<Room>,
     escrow: Escrow<Endpoint>,
@@ -106,7 +111,8 @@ impl Daemon {
         let follower = Follower::new(endpoint.clone(), store.clone(), settings, metrics.clone());
         let settings =
             bidder::Settings { provider: PROVIDER, freshness: freshness.clone(), ..bidder_settings() };
-        let bidder = Bidder::new(store.clone(), Room, settings, clock.clone(), nudge.clone(), metrics);
+        let bidder =
+            Bidder::new(store.clone(), Room, settings, clock.clone(), nudge.clone(), metrics.clone());
         let settings = config::Escrow {
             withdraw_every: Duration::from_secs(300),
             withdraw_above: Amount(u128::MAX),
@@ -115,7 +121,7 @@ impl Daemon {
         };
         let escrow = Escrow::new(store, endpoint.clone(), PROVIDER, settings, 600, clock.clone(), nudge)
             .doubting(freshness.clone());
-        Self { endpoint, house, clock, freshness, follower, bidder, escrow, failed: 0 }
+        Self { endpoint, house, clock, freshness, metrics, follower, bidder, escrow, failed: 0 }
     }
 
     /// One second of chain and clock, and the turns that are due in it.
@@ -139,6 +145,24 @@ impl Daemon {
     async fn wished(&self, kind: IntentKind) -> usize {
         let pending = self.house.stage.store.pending_intents().await.expect("read");
         pending.iter().filter(|row| row.intent.kind == kind).count()
+    }
+
+    /// What operators are told at this path.
+    async fn told(&self, path: &str) -> (StatusCode, String) {
+        let is_dead = Arc::clone(&self.endpoint.is_dead);
+        let ops = Ops {
+            store: self.house.stage.store.clone(),
+            provider: PROVIDER,
+            metrics: self.metrics.clone(),
+            inventory: self.house.reconcile.inventory.clone(),
+            clock: self.clock.clone(),
+            freshness: self.freshness.clone(),
+            endpoints: Box::new(move || vec![("http://node".to_owned(), !is_dead.load(Ordering::SeqCst))]),
+        };
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        let answer = ops::router(Arc::new(ops)).oneshot(request).await.expect("infallible");
+        let (status, body) = (answer.status(), to_bytes(answer.into_body(), 1 << 20).await.expect("read"));
+        (status, String::from_utf8(body.to_vec()).expect("text"))
     }
 
     async fn all_live(&self, leases: &[LeaseId]) -> anyhow::Result<()> {
@@ -198,6 +222,21 @@ async fn thirty_minutes_without_a_node_close_no_lease_and_bidding_resumes_within
     assert!(daemon.failed >= 1800, "the endpoint was dead");
     let cursor = daemon.house.stage.store.cursor().await.expect("read").expect("followed");
     assert!(daemon.freshness.lag(&cursor, daemon.clock.now()).is_stale(), "it knows that it does not know");
+    let (status, words) = daemon.told("/readyz").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(words.contains("1800 s old") && words.contains("nothing is bid"), "{words}");
+    assert_eq!(daemon.told("/healthz").await.0, StatusCode::OK, "tenants are served");
+    let metrics = daemon.told("/metrics").await.1;
+    let last = format!("berth_chain_last_event_timestamp_seconds {}", cursor.timestamp);
+    for line in [
+        "berth_hold_mode 1",
+        "berth_chain_lag_seconds 1800",
+        "berth_component_ready{component=\"chain\"} 0",
+        "berth_chain_endpoint_up{endpoint=\"http://node\"} 0",
+        last.as_str(),
+    ] {
+        assert!(metrics.lines().any(|told| told == line), "{line} is not in:\n{metrics}");
+    }
 
     daemon.die(false);
     let mut waited = 0;
@@ -211,6 +250,8 @@ async fn thirty_minutes_without_a_node_close_no_lease_and_bidding_resumes_within
     }
     assert_eq!(daemon.wished(IntentKind::Close).await, 0);
     daemon.all_live(&leases).await.expect("they live");
+    assert_eq!(daemon.told("/readyz").await, (StatusCode::OK, "ok\n".to_owned()));
+    assert!(daemon.told("/metrics").await.1.lines().any(|told| told == "berth_hold_mode 0"));
 }
 
 #[tokio::test]
@@ -237,8 +278,9 @@ async fn a_lease_is_not_given_up_while_the_chain_is_not_followed() {
     for _ in 0..650 {
         daemon.endpoint.chain.mine(vec![]);
     }
-    for _ in 0..3 {
-        let _ = daemon.follower.turn().await;
+    let head = daemon.endpoint.chain.head().await.expect("a head");
+    while daemon.house.stage.store.cursor().await.expect("read") != Some(head) {
+        daemon.follower.turn().await.expect("a turn");
     }
     let cursor = daemon.house.stage.store.cursor().await.expect("read").expect("followed");
     daemon.clock.set(cursor.timestamp + 61);

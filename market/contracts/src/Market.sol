@@ -15,6 +15,7 @@ import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {IMarket} from "./interfaces/IMarket.sol";
 import {IParams} from "./interfaces/IParams.sol";
 import {IProviderRegistry} from "./interfaces/IProviderRegistry.sol";
+import {ProviderRegistry} from "./ProviderRegistry.sol";
 import {Award, Bid, Book, Lease, Order} from "./libraries/Book.sol";
 import {Account, Escrow} from "./libraries/Escrow.sol";
 import {Id} from "./libraries/Id.sol";
@@ -97,12 +98,11 @@ contract Market is IMarket, EIP712, Multicall, ReentrancyGuardTransient {
         _;
     }
 
-    constructor(IERC20 token_, IProviderRegistry registry_, IParams params_) EIP712("Berth Market", "1") {
+    constructor(IERC20 token_, IParams params_) EIP712("Berth Market", "1") {
         uint8 decimals = IERC20Metadata(address(token_)).decimals();
-        require(decimals <= 18 && registry_.token() == address(token_), BadSetup());
-        require(address(params_).code.length != 0, BadSetup());
+        require(decimals <= 18 && address(params_).code.length != 0, BadSetup());
         _token = token_;
-        _registry = registry_;
+        _registry = new ProviderRegistry(token_, params_);
         _params = params_;
         SCALE = decimals <= 9 ? 1e9 : 1;
         _syncParams();
@@ -174,7 +174,7 @@ contract Market is IMarket, EIP712, Multicall, ReentrancyGuardTransient {
         require(block.timestamp <= quote.expiresAt, Expired());
         require(_nonceIsFree(operator, quote.nonce), NonceUsed());
         _requireSignature(operator, keccak256(abi.encode(QUOTE, quote)), signature);
-        require(_bidder(operator, orderId, o.reqBits()) == provider, NotOperator());
+        _requireBidder(provider, operator, orderId, o.reqBits());
         _requireTerms(quote.rate, quote.reclaim, quote.minBill, o.maxRate(), o.minReclaim(), MAX_MIN_BILL);
         _begin(orderId, provider, Book.bid(quote.rate, 0, quote.reclaim, quote.minBill, 0), false);
     }
@@ -246,6 +246,7 @@ contract Market is IMarket, EIP712, Multicall, ReentrancyGuardTransient {
     /// @inheritdoc IMarket
     function placeBid(
         bytes32 orderId,
+        address provider,
         bytes32 specHash,
         uint80 rate,
         uint40 expiresAt,
@@ -254,7 +255,7 @@ contract Market is IMarket, EIP712, Multicall, ReentrancyGuardTransient {
     ) external whileOpen {
         Order o = _openOrder(orderId);
         require(block.timestamp <= o.expiresAt() && block.timestamp <= expiresAt, Expired());
-        address provider = _bidder(msg.sender, orderId, o.reqBits());
+        _requireBidder(provider, msg.sender, orderId, o.reqBits());
         Bid b = _bids[orderId][provider];
         if (b.state() == BidState.None) {
             // Once is enough: an order's spec never changes, and a bid that stands here was made for it.
@@ -282,9 +283,9 @@ contract Market is IMarket, EIP712, Multicall, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IMarket
-    function withdrawBid(bytes32 orderId) external {
-        (address provider,,) = _registry.bidderOf(msg.sender);
-        require(provider != address(0), NotOperator());
+    function withdrawBid(bytes32 orderId, address provider) external {
+        (address operator,,) = _registry.standingOf(provider);
+        require(msg.sender == operator, NotOperator());
         Bid b = _bids[orderId][provider];
         require(b.state() == BidState.Open, BidNotOpen());
         Order o = _orders[orderId].word;
@@ -300,7 +301,7 @@ contract Market is IMarket, EIP712, Multicall, ReentrancyGuardTransient {
         _requireState(orderId, OrderState.Active);
         Lease l = _orders[orderId].word.asLease();
         address provider = l.provider();
-        _onlyProvider(provider);
+        require(_registry.isKeyOf(provider, msg.sender), NotOperator());
         _requireReason(reason, PROVIDER_CLOSED, LAST_PROVIDER_REASON);
 
         Bid b = _bids[orderId][provider];
@@ -316,9 +317,8 @@ contract Market is IMarket, EIP712, Multicall, ReentrancyGuardTransient {
     function closeLease(bytes32 orderId, uint8 reason) external nonReentrant {
         Lease l = _liveLease(orderId);
         if (msg.sender == orderId.tenant()) return _closeByTenant(orderId, l, reason);
-        _onlyProvider(l.provider());
         _requireReason(reason, PROVIDER_CLOSED, LAST_PROVIDER_REASON);
-        _close(orderId, l, reason);
+        _close(orderId, l, reason, msg.sender);
     }
 
     // --- anyone ---
@@ -365,7 +365,8 @@ contract Market is IMarket, EIP712, Multicall, ReentrancyGuardTransient {
     /// @inheritdoc IMarket
     function finalize(bytes32 orderId) external nonReentrant {
         _requireState(orderId, OrderState.Depleted);
-        _close(orderId, _orders[orderId].word.asLease(), DEPLETED);
+        Lease l = _orders[orderId].word.asLease();
+        _close(orderId, l, DEPLETED, l.provider());
     }
 
     /// @inheritdoc IMarket
@@ -645,10 +646,12 @@ contract Market is IMarket, EIP712, Multicall, ReentrancyGuardTransient {
 
     function _closeByTenant(bytes32 orderId, Lease l, uint8 reason) private {
         _requireReason(reason, TENANT_CLOSED, LAST_TENANT_REASON);
-        _close(orderId, l, reason);
+        _close(orderId, l, reason, l.provider());
     }
 
-    function _close(bytes32 orderId, Lease l, uint8 reason) private {
+    /// @param key Who has to act for the provider, which the registry looks up as the lease ends there; the provider itself
+    /// where nothing is asked of it.
+    function _close(bytes32 orderId, Lease l, uint8 reason, address key) private {
         Bid b = _bids[orderId][l.provider()];
         Account a = _deployments[orderId.account()].account.settle();
         a = a.withRateSum(a.rateSum() - b.rate());
@@ -668,7 +671,7 @@ contract Market is IMarket, EIP712, Multicall, ReentrancyGuardTransient {
         if (forfeit != 0 || (a.rateSum() != 0 && !a.depleted())) {
             emit FundsChanged(orderId.account(), msg.sender, forfeit.toInt256(), a.until());
         }
-        _tellEnd(orderId, l.provider(), b, told, forfeit, a.settledAt() - b.startedAt(), missing);
+        _tellEnd(orderId, l.provider(), key, b, told, forfeit, a.settledAt() - b.startedAt(), missing);
     }
 
     /// What a lease that ends in this second for `reason` moves: the seconds missing to its minimum bill, and what its
@@ -692,6 +695,7 @@ contract Market is IMarket, EIP712, Multicall, ReentrancyGuardTransient {
     function _tellEnd(
         bytes32 orderId,
         address provider,
+        address key,
         Bid b,
         uint8 told,
         uint256 forfeit,
@@ -699,7 +703,7 @@ contract Market is IMarket, EIP712, Multicall, ReentrancyGuardTransient {
         uint40 missing
     ) private {
         (, uint256 fees) = Book.split(uint256(b.rate()) * (served + missing), b.feeBps(), SCALE);
-        _registry.endLease(provider, orderId, _bondOf(b), forfeit, told, served, fees.toUint96());
+        _registry.endLease(provider, key, orderId, _bondOf(b), forfeit, told, served, fees.toUint96());
     }
 
     function _bondOf(Bid b) private view returns (uint256) {
@@ -833,16 +837,10 @@ contract Market is IMarket, EIP712, Multicall, ReentrancyGuardTransient {
         require(msg.sender == id.tenant(), NotTenant());
     }
 
-    function _onlyProvider(address provider) private view {
-        require(_registry.isKeyOf(provider, msg.sender), NotOperator());
-    }
-
-    /// The provider for whom a key bids on an order that asks for these capabilities.
-    function _bidder(address key, bytes32 orderId, uint96 reqBits) private view returns (address provider) {
-        bool active;
-        uint96 bits;
-        (provider, active, bits) = _registry.bidderOf(key);
-        require(provider != address(0), NotOperator());
+    /// Whether a key may bid for a provider on an order that asks for these capabilities.
+    function _requireBidder(address provider, address key, bytes32 orderId, uint96 reqBits) private view {
+        (address operator, bool active, uint96 bits) = _registry.standingOf(provider);
+        require(key == operator, NotOperator());
         require(active, ProviderInactive());
         require(reqBits & ~bits == 0, MissingCapabilities(reqBits & ~bits));
         address tenant = orderId.tenant();

@@ -17,22 +17,17 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
     uint40 private constant PAYOUT_DELAY = 24 hours;
     uint40 private constant MOST_OVERLAP = 7 days;
     uint256 private constant MAX_URI = 256;
-    /// Of the 96 bits beside an owner in `_bidders`, the highest says that the provider is active, so that a bid costs
-    /// one slot; the others are capabilities.
+    /// Of the 96 bits beside an operator, the highest says that the provider is active, so that a bid reads one slot; the
+    /// others are capabilities.
     uint96 private constant ACTIVE = 1 << 95;
 
     uint8 private constant FIRST_PROVIDER_REASON = 100;
     uint8 private constant RECLAIM_ELAPSED = 104;
     uint8 private constant LAST_PROVIDER_REASON = 149;
 
-    /// One slot: for whom a key bids.
-    struct Bidder {
-        address owner;
-        uint96 bits;
-    }
-
-    /// Slot by slot: money; operator and registration; payout with the time of a change; the change, and until when the
-    /// certificate before counts; four of description; what leases made of the name.
+    /// Slot by slot: money; the key that bids, and what it may bid on; payout with the time of a change, and registration;
+    /// the certificate (registering writes these four); the change of payout, until when the certificate before counts, and
+    /// when the gateway's address was said anew; that certificate; attributes; what leases made of the name.
     struct Record {
         uint88 stake;
         uint88 locked;
@@ -40,69 +35,56 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
         uint32 active;
         ProviderState state;
         address operator;
-        uint40 firstSeen;
+        uint96 bits;
         address payout;
         uint40 payoutChangeAt;
+        uint40 firstSeen;
+        bytes32 spkiHash;
         address pendingPayout;
         uint40 oldSpkiUntil;
-        bytes32 attrsHash;
-        bytes32 spkiHash;
+        uint40 gatewayAt;
         bytes32 oldSpkiHash;
-        string uri;
+        bytes32 attrsHash;
         Reputation reputation;
     }
 
     IERC20 private immutable _token;
     IParams private immutable _params;
-    address private immutable _deployer;
-
     /// @inheritdoc IProviderRegistry
-    address public market;
+    address public immutable market;
     mapping(address owner => Record) private _records;
-    mapping(address operator => Bidder) private _bidders;
 
     modifier onlyMarket() {
         require(msg.sender == market, NotAllowed());
         _;
     }
 
-    constructor(IERC20 token_, IParams params_, address deployer) {
+    constructor(IERC20 token_, IParams params_) {
         _token = token_;
         _params = params_;
-        _deployer = deployer;
+        market = msg.sender;
     }
 
     /// @inheritdoc IProviderRegistry
-    function setMarket(address market_) external {
-        require(msg.sender == _deployer, NotAllowed());
-        require(market == address(0), MarketAlreadySet());
-        require(market_ != address(0), ZeroAddress());
-        market = market_;
-        emit MarketSet(market_);
-    }
-
-    /// @inheritdoc IProviderRegistry
-    function register(
-        address operator,
-        address payout,
-        bytes32 attrsHash,
-        string calldata uri,
-        bytes32 spkiHash,
-        uint256 stake
-    ) external nonReentrant {
+    function register(address operator, address payout, string calldata uri, bytes32 spkiHash, uint256 stake)
+        external
+        nonReentrant
+    {
         Record storage r = _records[msg.sender];
         require(r.state == ProviderState.None, IdTaken());
-        require(payout != address(0), ZeroAddress());
+        require(operator != address(0) && payout != address(0), ZeroAddress());
+        _requireUri(uri);
         uint256 need = _params.values().minStake;
         require(stake >= need, StakeTooLow(stake, need));
 
         r.stake = stake.toUint88();
         r.state = ProviderState.Active;
+        r.operator = operator;
+        r.bits = ACTIVE;
         r.payout = payout;
         r.firstSeen = _now();
-        _appoint(r, operator, ACTIVE);
-        _describe(r, attrsHash, uri, spkiHash);
-        emit ProviderRegistered(msg.sender, operator, attrsHash, uri, spkiHash);
+        r.spkiHash = spkiHash;
+        emit ProviderRegistered(msg.sender, operator, uri, spkiHash);
         emit PayoutChanged(msg.sender, payout, _now());
         emit StakeChanged(msg.sender, r.stake, 0, 0);
         _pull(stake);
@@ -111,10 +93,9 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
     /// @inheritdoc IProviderRegistry
     function setOperator(address operator) external {
         Record storage r = _own();
-        uint96 bits = _bidders[r.operator].bits;
-        delete _bidders[r.operator];
-        _appoint(r, operator, bits);
-        emit ProviderUpdated(msg.sender, operator, r.attrsHash, r.uri, r.spkiHash);
+        require(operator != address(0), ZeroAddress());
+        r.operator = operator;
+        emit OperatorChanged(msg.sender, operator);
     }
 
     /// @inheritdoc IProviderRegistry
@@ -128,11 +109,15 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IProviderRegistry
-    function update(bytes32 attrsHash, string calldata uri, bytes32 spkiHash) external {
+    function setGateway(string calldata uri, bytes32 spkiHash) external {
         Record storage r = _own();
-        if (spkiHash != r.spkiHash) r.oldSpkiUntil = 0;
-        _describe(r, attrsHash, uri, spkiHash);
-        emit ProviderUpdated(msg.sender, r.operator, attrsHash, uri, spkiHash);
+        _requireUri(uri);
+        if (spkiHash != r.spkiHash) {
+            r.spkiHash = spkiHash;
+            r.oldSpkiUntil = 0;
+        }
+        r.gatewayAt = _now();
+        emit GatewayChanged(msg.sender, uri, spkiHash);
     }
 
     /// @inheritdoc IProviderRegistry
@@ -144,17 +129,20 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
         r.oldSpkiUntil = oldUntil;
         r.spkiHash = spkiHash;
         emit CertRotated(msg.sender, spkiHash, oldSpkiHash, oldUntil);
-        emit ProviderUpdated(msg.sender, r.operator, r.attrsHash, r.uri, spkiHash);
     }
 
     /// @inheritdoc IProviderRegistry
-    function setCapabilities(uint96 bits) external {
-        address owner =
-            _records[msg.sender].state == ProviderState.None ? _bidders[msg.sender].owner : msg.sender;
-        require(owner != address(0), NotAllowed());
+    function setAttributes(bytes32 attrsHash) external {
+        _own().attrsHash = attrsHash;
+        emit AttributesChanged(msg.sender, attrsHash);
+    }
+
+    /// @inheritdoc IProviderRegistry
+    function setCapabilities(address owner, uint96 bits) external {
+        Record storage r = _records[owner];
+        require(r.state != ProviderState.None && isKeyOf(owner, msg.sender), NotAllowed());
         require(bits & ACTIVE == 0, UnknownCapabilities(bits & ACTIVE));
-        Bidder storage b = _bidders[_records[owner].operator];
-        b.bits = (b.bits & ACTIVE) | bits;
+        r.bits = (r.bits & ACTIVE) | bits;
         emit CapabilitiesChanged(owner, bits);
     }
 
@@ -195,7 +183,7 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
         Record storage r = _own();
         require(r.state == ProviderState.Active, ProviderInactive());
         r.state = ProviderState.Retired;
-        _bidders[r.operator].bits &= ~ACTIVE;
+        r.bits &= ~ACTIVE;
         emit ProviderRetired(msg.sender);
         // Anew, whatever was requested before: nobody leaves at once because of a request that was kept in store.
         _unbond(r);
@@ -221,6 +209,7 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
     /// @inheritdoc IProviderRegistry
     function endLease(
         address owner,
+        address key,
         bytes32 orderId,
         uint256 bond,
         uint256 penalty,
@@ -228,6 +217,7 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
         uint40 servedSecs,
         uint96 fees
     ) external onlyMarket {
+        require(isKeyOf(owner, key), NotOperator());
         require(penalty <= bond, StakeTooLow(bond, penalty));
         Record storage r = _records[owner];
         r.locked -= bond.toUint88();
@@ -257,15 +247,15 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
             pendingPayout: waits ? r.pendingPayout : address(0),
             payoutChangeAt: waits ? r.payoutChangeAt : 0,
             attrsHash: r.attrsHash,
+            gatewayAt: r.gatewayAt == 0 ? r.firstSeen : r.gatewayAt,
             spkiHash: r.spkiHash,
             oldSpkiHash: overlaps ? r.oldSpkiHash : bytes32(0),
             oldSpkiUntil: overlaps ? r.oldSpkiUntil : 0,
-            uri: r.uri,
             stake: r.stake,
             locked: r.locked,
             unbondAt: r.unbondAt,
             active: r.active,
-            capabilities: _bidders[r.operator].bits & ~ACTIVE,
+            capabilities: r.bits & ~ACTIVE,
             firstSeen: r.firstSeen
         });
     }
@@ -276,9 +266,10 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IProviderRegistry
-    function bidderOf(address key) external view returns (address owner, bool active, uint96 bits) {
-        Bidder memory b = _bidders[key];
-        return (b.owner, b.bits & ACTIVE != 0, b.bits & ~ACTIVE);
+    function standingOf(address owner) external view returns (address operator, bool active, uint96 bits) {
+        Record storage r = _records[owner];
+        bits = r.bits;
+        return (r.operator, bits & ACTIVE != 0, bits & ~ACTIVE);
     }
 
     /// @inheritdoc IProviderRegistry
@@ -316,13 +307,6 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
         require(r.state != ProviderState.None, NotAllowed());
     }
 
-    function _appoint(Record storage r, address operator, uint96 bits) private {
-        require(operator != address(0), ZeroAddress());
-        require(_bidders[operator].owner == address(0), OperatorTaken(operator));
-        _bidders[operator] = Bidder(msg.sender, bits);
-        r.operator = operator;
-    }
-
     function _unbond(Record storage r) private {
         r.unbondAt = _now() + UNBONDING;
         emit StakeChanged(msg.sender, r.stake, r.locked, r.unbondAt);
@@ -355,11 +339,8 @@ contract ProviderRegistry is IProviderRegistry, ReentrancyGuardTransient {
         r.reputation = n;
     }
 
-    function _describe(Record storage r, bytes32 attrsHash, string calldata uri, bytes32 spkiHash) private {
+    function _requireUri(string calldata uri) private pure {
         require(bytes(uri).length != 0 && bytes(uri).length <= MAX_URI, BadUri());
-        r.attrsHash = attrsHash;
-        r.spkiHash = spkiHash;
-        r.uri = uri;
     }
 
     function _payoutNow(Record storage r) private view returns (address) {

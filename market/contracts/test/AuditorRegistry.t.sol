@@ -33,6 +33,8 @@ contract AuditorRegistryTest is Base {
         super.setUp();
         auditors =
             IAuditorRegistry(deploy("AuditorRegistry.sol:AuditorRegistry", abi.encode(params, registry)));
+        vm.prank(provider);
+        registry.setAttributes(ATTRS);
         vm.startPrank(governor);
         auditors.defineBit(0, "region", "eu-west");
         auditors.defineBit(175, "tier", "3");
@@ -124,14 +126,14 @@ contract AuditorRegistryTest is Base {
         vm.prank(auditor);
         auditors.setBits(provider, 0, BITS, ATTRS, time() + 1 days);
         vm.prank(provider);
-        registry.update("others", URI, "spki");
+        registry.setAttributes("others");
         assertState(0, IAuditorRegistry.StatementState.Void);
         vm.assertEq(uint256(auditors.bitsOf(auditor, provider, 0)), 0, "void");
         vm.expectRevert(abi.encodeWithSelector(IAuditorRegistry.AttrsChanged.selector, bytes32("others")));
         vm.prank(auditor);
         auditors.setBits(provider, 0, BITS, ATTRS, time() + 1 days);
         vm.prank(provider);
-        registry.update(ATTRS, URI, "spki");
+        registry.setAttributes(ATTRS);
         assertState(0, IAuditorRegistry.StatementState.Valid);
     }
 

@@ -42,6 +42,7 @@ abstract contract Base {
     IMarketLens internal lens;
     /// Until when the bids last that `contend` places: five minutes past the deadline of the last order of `postLowest`.
     uint40 internal awardableUntil;
+    mapping(address key => address) private _bidsFor;
 
     function setUp() public virtual {
         vm.warp(1_900_000_000);
@@ -66,23 +67,16 @@ abstract contract Base {
         }
     }
 
-    function deployRegistry() internal returns (IProviderRegistry) {
-        return IProviderRegistry(
-            deploy("ProviderRegistry.sol:ProviderRegistry", abi.encode(token, params, address(this)))
-        );
-    }
-
     function deployMarket() internal returns (IMarket) {
-        return IMarket(deploy("Market.sol:Market", abi.encode(token, registry, params)));
+        return IMarket(deploy("Market.sol:Market", abi.encode(token, params)));
     }
 
     /// A market and a registry of their own for another token.
     function standOn(TestToken other) internal {
         token = other;
-        registry = deployRegistry();
         market = deployMarket();
+        registry = IProviderRegistry(market.registry());
         lens = IMarketLens(deploy("MarketLens.sol:MarketLens", abi.encode(market)));
-        registry.setMarket(address(market));
     }
 
     // --- verbs ---
@@ -98,7 +92,8 @@ abstract contract Base {
     function register(address owner, address key, address purse, uint256 stake) internal {
         mint(owner, stake);
         vm.prank(owner);
-        registry.register(key, purse, keccak256("attrs"), URI, keccak256("spki"), stake);
+        registry.register(key, purse, URI, keccak256("spki"), stake);
+        _bidsFor[key] = owner;
     }
 
     /// An account of the tenant with `amount` token units in it.
@@ -118,8 +113,9 @@ abstract contract Base {
     function placeBid(bytes32 orderId, address key, uint80 rate, uint32 reclaim, uint16 minBill) internal {
         bytes32 specHash = keccak256(spec());
         uint40 expiresAt = bidExpiry();
+        address owner = bidsFor(key);
         vm.prank(key);
-        market.placeBid(orderId, specHash, rate, expiresAt, reclaim, minBill);
+        market.placeBid(orderId, owner, specHash, rate, expiresAt, reclaim, minBill);
     }
 
     /// An order of group `gseq` that goes to the lowest bid of the next ten minutes.
@@ -135,8 +131,9 @@ abstract contract Base {
 
     /// A bid that lasts past the award of such an order.
     function contend(bytes32 orderId, address key, uint80 rate) internal {
+        address owner = bidsFor(key);
         vm.prank(key);
-        market.placeBid(orderId, keccak256(spec()), rate, awardableUntil, 0, 0);
+        market.placeBid(orderId, owner, keccak256(spec()), rate, awardableUntil, 0, 0);
     }
 
     function accept(bytes32 orderId, address from) internal {
@@ -204,6 +201,11 @@ abstract contract Base {
 
     function time() internal view returns (uint40) {
         return uint40(vm.getBlockTimestamp());
+    }
+
+    /// For whom a key bids in these tests: who registered with it, or the provider.
+    function bidsFor(address key) internal view returns (address) {
+        return _bidsFor[key] == address(0) ? provider : _bidsFor[key];
     }
 
     function orderIdOf(bytes32 accountId, uint16 gseq) internal pure returns (bytes32) {

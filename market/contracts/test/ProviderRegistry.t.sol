@@ -21,30 +21,30 @@ contract ProviderRegistryTest is Base {
     function test_register_keeps_the_whole_record_and_takes_the_stake() public {
         mint(owner, MIN_STAKE);
         expectRegistryEvent();
-        emit IProviderRegistry.ProviderRegistered(owner, key, ATTRS, URI, SPKI);
+        emit IProviderRegistry.ProviderRegistered(owner, key, URI, SPKI);
         expectRegistryEvent();
         emit IProviderRegistry.PayoutChanged(owner, purse, time());
         expectRegistryEvent();
         emit IProviderRegistry.StakeChanged(owner, MIN_STAKE, 0, 0);
         vm.prank(owner);
-        registry.register(key, purse, ATTRS, URI, SPKI, MIN_STAKE);
+        registry.register(key, purse, URI, SPKI, MIN_STAKE);
 
         IProviderRegistry.ProviderView memory v = registry.provider(owner);
         vm.assertEq(uint256(v.state), uint256(IProviderRegistry.ProviderState.Active), "state");
         vm.assertEq(v.operator, key, "operator");
         vm.assertEq(v.payout, purse, "payout");
         vm.assertEq(v.pendingPayout, address(0), "pendingPayout");
-        vm.assertEq(v.attrsHash, ATTRS, "attrsHash");
+        vm.assertEq(v.attrsHash, 0, "attrsHash");
         vm.assertEq(v.spkiHash, SPKI, "spkiHash");
-        vm.assertEq(v.uri, URI, "uri");
+        vm.assertEq(v.capabilities, 0, "capabilities");
         vm.assertEq(v.firstSeen, time(), "firstSeen");
-        vm.assertEq(registry.attrsHashOf(owner), ATTRS, "attrsHashOf");
+        vm.assertEq(v.gatewayAt, time(), "gatewayAt");
         vm.assertEq(v.stake, MIN_STAKE, "stake");
         vm.assertEq(v.locked, 0, "locked");
         vm.assertEq(v.active, 0, "active");
         vm.assertEq(token.balanceOf(address(registry)), STAKE + MIN_STAKE, "stake is held here");
-        (address found, bool active,) = registry.bidderOf(key);
-        vm.assertEq(found, owner, "bidder");
+        (address bidder, bool active,) = registry.standingOf(owner);
+        vm.assertEq(bidder, key, "bidder");
         vm.assertTrue(active, "active bidder");
     }
 
@@ -52,7 +52,7 @@ contract ProviderRegistryTest is Base {
         mint(provider, MIN_STAKE);
         expectRevert(IProviderRegistry.IdTaken.selector);
         vm.prank(provider);
-        registry.register(key, purse, ATTRS, URI, SPKI, MIN_STAKE);
+        registry.register(key, purse, URI, SPKI, MIN_STAKE);
     }
 
     function test_a_retired_provider_does_not_register_again() public {
@@ -60,33 +60,39 @@ contract ProviderRegistryTest is Base {
         registry.retire();
         expectRevert(IProviderRegistry.IdTaken.selector);
         vm.prank(provider);
-        registry.register(key, purse, ATTRS, URI, SPKI, MIN_STAKE);
+        registry.register(key, purse, URI, SPKI, MIN_STAKE);
     }
 
-    function test_one_key_bids_for_one_provider() public {
-        mint(owner, MIN_STAKE);
-        vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.OperatorTaken.selector, operator));
+    function test_a_key_that_another_provider_names_too_keeps_its_own() public {
+        register(owner, operator, purse, STAKE);
         vm.prank(owner);
-        registry.register(operator, purse, ATTRS, URI, SPKI, MIN_STAKE);
+        registry.retire();
+        (address bidder, bool active,) = registry.standingOf(provider);
+        vm.assertEq(bidder, operator, "bidder");
+        vm.assertTrue(active, "what the other does changes nothing");
+        vm.prank(owner);
+        registry.setOperator(key);
+        vm.assertTrue(registry.isKeyOf(provider, operator), "nor that it lets go of it");
+        vm.assertTrue(!registry.isKeyOf(owner, operator), "of the other no more");
     }
 
     function test_nobody_is_no_key_and_no_purse() public {
         mint(owner, MIN_STAKE);
         vm.startPrank(owner);
         expectRevert(IProviderRegistry.ZeroAddress.selector);
-        registry.register(address(0), purse, ATTRS, URI, SPKI, MIN_STAKE);
+        registry.register(address(0), purse, URI, SPKI, MIN_STAKE);
         expectRevert(IProviderRegistry.ZeroAddress.selector);
-        registry.register(key, address(0), ATTRS, URI, SPKI, MIN_STAKE);
+        registry.register(key, address(0), URI, SPKI, MIN_STAKE);
     }
 
     function test_a_uri_has_between_1_and_256_bytes() public {
         mint(owner, MIN_STAKE);
         vm.startPrank(owner);
         expectRevert(IProviderRegistry.BadUri.selector);
-        registry.register(key, purse, ATTRS, "", SPKI, MIN_STAKE);
+        registry.register(key, purse, "", SPKI, MIN_STAKE);
         expectRevert(IProviderRegistry.BadUri.selector);
-        registry.register(key, purse, ATTRS, string(new bytes(257)), SPKI, MIN_STAKE);
-        registry.register(key, purse, ATTRS, string(new bytes(256)), SPKI, MIN_STAKE);
+        registry.register(key, purse, string(new bytes(257)), SPKI, MIN_STAKE);
+        registry.register(key, purse, string(new bytes(256)), SPKI, MIN_STAKE);
     }
 
     function test_less_than_the_least_stake_is_refused() public {
@@ -95,20 +101,19 @@ contract ProviderRegistryTest is Base {
             abi.encodeWithSelector(IProviderRegistry.StakeTooLow.selector, MIN_STAKE - 1, MIN_STAKE)
         );
         vm.prank(owner);
-        registry.register(key, purse, ATTRS, URI, SPKI, MIN_STAKE - 1);
+        registry.register(key, purse, URI, SPKI, MIN_STAKE - 1);
     }
 
     // --- keys and description ---
 
     function test_a_new_operator_replaces_the_old_at_once() public {
         expectRegistryEvent();
-        emit IProviderRegistry.ProviderUpdated(provider, key, ATTRS, URI, SPKI);
+        emit IProviderRegistry.OperatorChanged(provider, key);
         vm.prank(provider);
         registry.setOperator(key);
-        (address found,,) = registry.bidderOf(operator);
-        vm.assertEq(found, address(0), "old key");
-        (found,,) = registry.bidderOf(key);
-        vm.assertEq(found, provider, "new key");
+        (address bidder, bool active,) = registry.standingOf(provider);
+        vm.assertEq(bidder, key, "new key");
+        vm.assertTrue(active, "as active as before");
         vm.assertTrue(registry.isKeyOf(provider, key), "acts");
         vm.assertTrue(!registry.isKeyOf(provider, operator), "acts no more");
         vm.assertTrue(registry.isKeyOf(provider, provider), "the owner acts");
@@ -117,39 +122,54 @@ contract ProviderRegistryTest is Base {
     function test_setting_the_same_operator_again_changes_nothing() public {
         vm.prank(provider);
         registry.setOperator(operator);
-        (address found,,) = registry.bidderOf(operator);
-        vm.assertEq(found, provider, "bidder");
+        (address bidder,,) = registry.standingOf(provider);
+        vm.assertEq(bidder, operator, "bidder");
     }
 
-    function test_another_providers_operator_is_refused() public {
-        register(owner, key, purse, STAKE);
-        vm.startPrank(provider);
-        vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.OperatorTaken.selector, key));
-        registry.setOperator(key);
+    function test_nobody_operates_no_provider() public {
         expectRevert(IProviderRegistry.ZeroAddress.selector);
+        vm.prank(provider);
         registry.setOperator(address(0));
     }
 
-    function test_update_replaces_the_description() public {
-        expectRegistryEvent();
-        emit IProviderRegistry.ProviderUpdated(provider, operator, "a", "https://b", "c");
+    function test_a_gateway_moves_and_shows_another_certificate_at_once() public {
+        uint40 first = time();
+        skip(100);
         vm.prank(provider);
-        registry.update("a", "https://b", "c");
-        IProviderRegistry.ProviderView memory v = registry.provider(provider);
-        vm.assertEq(v.attrsHash, "a", "attrsHash");
-        vm.assertEq(v.uri, "https://b", "uri");
-        vm.assertEq(v.spkiHash, "c", "spkiHash");
+        registry.setOperator(key);
+        vm.assertEq(
+            registry.provider(provider).gatewayAt, first, "what else changes leaves it where it was said"
+        );
+        expectRegistryEvent();
+        emit IProviderRegistry.GatewayChanged(provider, "https://b", "c");
+        vm.prank(provider);
+        registry.setGateway("https://b", "c");
+        vm.assertEq(registry.provider(provider).spkiHash, "c", "spkiHash");
+        vm.assertEq(registry.provider(provider).gatewayAt, time(), "gatewayAt");
+        vm.assertEq(registry.provider(provider).firstSeen, first, "firstSeen");
         expectRevert(IProviderRegistry.BadUri.selector);
         vm.prank(provider);
-        registry.update("a", "", "c");
+        registry.setGateway("", "c");
     }
 
-    function test_an_update_with_another_certificate_revokes_the_one_before_too() public {
+    function test_attributes_are_published_and_taken_back() public {
+        expectRegistryEvent();
+        emit IProviderRegistry.AttributesChanged(provider, ATTRS);
+        vm.prank(provider);
+        registry.setAttributes(ATTRS);
+        vm.assertEq(registry.attrsHashOf(provider), ATTRS, "attrsHashOf");
+        vm.assertEq(registry.provider(provider).attrsHash, ATTRS, "attrsHash");
+        vm.prank(provider);
+        registry.setAttributes(0);
+        vm.assertEq(registry.attrsHashOf(provider), 0, "taken back");
+    }
+
+    function test_a_gateway_with_another_certificate_revokes_the_one_before_too() public {
         vm.startPrank(provider);
         registry.rotateCert("next", time() + 1 days);
-        registry.update(ATTRS, URI, "next");
+        registry.setGateway(URI, "next");
         vm.assertEq(registry.provider(provider).oldSpkiHash, SPKI, "the same certificate: both still count");
-        registry.update(ATTRS, URI, "third");
+        registry.setGateway(URI, "third");
         vm.assertEq(registry.provider(provider).oldSpkiHash, 0, "revoked");
         vm.assertEq(registry.provider(provider).oldSpkiUntil, 0, "revoked");
     }
@@ -158,8 +178,6 @@ contract ProviderRegistryTest is Base {
         uint40 until = time() + 7 days;
         expectRegistryEvent();
         emit IProviderRegistry.CertRotated(provider, "next", SPKI, until);
-        expectRegistryEvent();
-        emit IProviderRegistry.ProviderUpdated(provider, operator, ATTRS, URI, "next");
         vm.prank(provider);
         registry.rotateCert("next", until);
         IProviderRegistry.ProviderView memory v = registry.provider(provider);
@@ -167,7 +185,6 @@ contract ProviderRegistryTest is Base {
         vm.assertEq(v.oldSpkiHash, SPKI, "oldSpkiHash");
         vm.assertEq(v.oldSpkiUntil, until, "oldSpkiUntil");
         vm.assertEq(v.payout, payout, "what shares the slot stays");
-        vm.assertEq(v.uri, URI, "uri");
         skip(7 days);
         v = registry.provider(provider);
         vm.assertEq(v.oldSpkiHash, 0, "no more");
@@ -203,7 +220,9 @@ contract ProviderRegistryTest is Base {
         expectRevert(IProviderRegistry.NotAllowed.selector);
         registry.setPayout(purse);
         expectRevert(IProviderRegistry.NotAllowed.selector);
-        registry.update("a", URI, "c");
+        registry.setGateway(URI, "c");
+        expectRevert(IProviderRegistry.NotAllowed.selector);
+        registry.setAttributes("a");
         expectRevert(IProviderRegistry.NotAllowed.selector);
         registry.requestUnstake();
         expectRevert(IProviderRegistry.NotAllowed.selector);
@@ -371,7 +390,7 @@ contract ProviderRegistryTest is Base {
         expectRevert(IProviderRegistry.NotAllowed.selector);
         registry.beginLease(provider, 1);
         expectRevert(IProviderRegistry.NotAllowed.selector);
-        registry.endLease(provider, 0, 0, 0, 100, 0, 0);
+        registry.endLease(provider, provider, 0, 0, 0, 100, 0, 0);
     }
 
     function test_a_lease_locks_its_bond_out_of_free_stake_and_frees_it() public {
@@ -381,7 +400,7 @@ contract ProviderRegistryTest is Base {
         vm.assertEq(registry.provider(provider).active, 1, "active");
         vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.StakeTooLow.selector, 1, 2));
         registry.beginLease(provider, 2);
-        registry.endLease(provider, 0, STAKE - 1, 0, 1, 0, 0);
+        registry.endLease(provider, provider, 0, STAKE - 1, 0, 1, 0, 0);
         vm.assertEq(registry.provider(provider).locked, 0, "released");
         vm.assertEq(registry.provider(provider).active, 0, "no lease");
         vm.assertEq(registry.provider(provider).stake, STAKE, "whole");
@@ -407,7 +426,7 @@ contract ProviderRegistryTest is Base {
         registry.beginLease(provider, 0);
         vm.assertEq(registry.provider(provider).active, 1, "a lease");
         vm.assertEq(registry.provider(provider).locked, 100, "its bond");
-        registry.endLease(provider, 0, 100, 0, 1, 0, 0);
+        registry.endLease(provider, provider, 0, 100, 0, 1, 0, 0);
         vm.assertEq(registry.provider(provider).locked, 0, "free");
     }
 
@@ -428,16 +447,27 @@ contract ProviderRegistryTest is Base {
         emit IProviderRegistry.Slashed(provider, "order", 60, 101);
         expectRegistryEvent();
         emit IProviderRegistry.StakeChanged(provider, uint88(STAKE - 60), 0, 0);
-        registry.endLease(provider, "order", 100, 60, 101, 0, 0);
+        registry.endLease(provider, provider, "order", 100, 60, 101, 0, 0);
         vm.assertEq(token.balanceOf(address(market)), 60, "the market holds it");
         vm.assertEq(token.balanceOf(address(registry)), STAKE - 60, "the registry the rest");
+    }
+
+    function test_only_a_key_of_its_provider_ends_a_lease_in_its_name() public {
+        vm.startPrank(address(market));
+        registry.beginLease(provider, 100);
+        expectRevert(IProviderRegistry.NotOperator.selector);
+        registry.endLease(provider, payout, 0, 100, 0, 100, 0, 0);
+        expectRevert(IProviderRegistry.NotOperator.selector);
+        registry.endLease(provider, address(0), 0, 100, 0, 100, 0, 0);
+        registry.endLease(provider, operator, 0, 100, 0, 100, 0, 0);
+        vm.assertEq(registry.provider(provider).active, 0, "ended by its operator");
     }
 
     function test_a_penalty_never_exceeds_the_bond() public {
         vm.startPrank(address(market));
         registry.beginLease(provider, 100);
         vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.StakeTooLow.selector, 100, 101));
-        registry.endLease(provider, "order", 100, 101, 101, 0, 0);
+        registry.endLease(provider, provider, "order", 100, 101, 101, 0, 0);
     }
 
     function test_what_leases_say_of_a_provider_adds_up() public {
@@ -445,11 +475,11 @@ contract ProviderRegistryTest is Base {
         for (uint256 i = 0; i < 5; i++) {
             registry.beginLease(provider, 10);
         }
-        registry.endLease(provider, 0, 10, 0, 1, 100, 7);
-        registry.endLease(provider, 0, 10, 0, 200, 20, 5);
-        registry.endLease(provider, 0, 10, 0, 104, 3, 0);
-        registry.endLease(provider, 0, 10, 0, 100, 0, 0);
-        registry.endLease(provider, 0, 10, 4, 101, 0, 0);
+        registry.endLease(provider, provider, 0, 10, 0, 1, 100, 7);
+        registry.endLease(provider, provider, 0, 10, 0, 200, 20, 5);
+        registry.endLease(provider, provider, 0, 10, 0, 104, 3, 0);
+        registry.endLease(provider, provider, 0, 10, 0, 100, 0, 0);
+        registry.endLease(provider, provider, 0, 10, 4, 101, 0, 0);
         IProviderRegistry.Reputation memory n = registry.reputationOf(provider);
         vm.assertEq(n.servedSecs, 123, "servedSecs");
         vm.assertEq(n.feesPaid, 12, "feesPaid");
@@ -462,7 +492,7 @@ contract ProviderRegistryTest is Base {
         vm.startPrank(address(market));
         for (uint256 i = 0; i < 2; i++) {
             registry.beginLease(provider, 0);
-            registry.endLease(provider, 0, 0, 0, 1, 1, type(uint96).max);
+            registry.endLease(provider, provider, 0, 0, 0, 1, 1, type(uint96).max);
         }
         vm.assertEq(registry.reputationOf(provider).feesPaid, type(uint96).max, "feesPaid");
         vm.assertEq(registry.reputationOf(provider).completed, 2, "completed");
@@ -474,31 +504,40 @@ contract ProviderRegistryTest is Base {
         expectRegistryEvent();
         emit IProviderRegistry.CapabilitiesChanged(provider, 5);
         vm.prank(provider);
-        registry.setCapabilities(5);
-        (,, uint96 bits) = registry.bidderOf(operator);
+        registry.setCapabilities(provider, 5);
+        (,, uint96 bits) = registry.standingOf(provider);
         vm.assertEq(bits, 5, "by the owner");
         vm.prank(operator);
-        registry.setCapabilities(6);
+        registry.setCapabilities(provider, 6);
         vm.assertEq(registry.provider(provider).capabilities, 6, "by the operator");
         vm.prank(provider);
         registry.setOperator(key);
+        address bidder;
         bool active;
-        (, active, bits) = registry.bidderOf(key);
+        (bidder, active, bits) = registry.standingOf(provider);
+        vm.assertEq(bidder, key, "another key");
         vm.assertEq(bits, 6, "they stay with the provider");
         vm.assertTrue(active, "so does its state");
-        (, active,) = registry.bidderOf(operator);
-        vm.assertTrue(!active, "not with the key");
+        expectRevert(IProviderRegistry.NotAllowed.selector);
+        vm.prank(operator);
+        registry.setCapabilities(provider, 7);
     }
 
     function test_a_capability_that_does_not_exist_is_refused() public {
         vm.startPrank(provider);
-        registry.setCapabilities((1 << 95) - 1);
+        registry.setCapabilities(provider, (1 << 95) - 1);
         vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.UnknownCapabilities.selector, 1 << 95));
-        registry.setCapabilities(type(uint96).max);
+        registry.setCapabilities(provider, type(uint96).max);
         vm.stopPrank();
         expectRevert(IProviderRegistry.NotAllowed.selector);
         vm.prank(stranger);
-        registry.setCapabilities(1);
+        registry.setCapabilities(provider, 1);
+        expectRevert(IProviderRegistry.NotAllowed.selector);
+        vm.prank(stranger);
+        registry.setCapabilities(stranger, 1);
+        expectRevert(IProviderRegistry.NotAllowed.selector);
+        vm.prank(address(0));
+        registry.setCapabilities(stranger, 1);
     }
 
     function test_the_roles_of_a_provider_are_three() public view {
@@ -517,32 +556,29 @@ contract ProviderRegistryTest is Base {
         expectRevert(IProviderRegistry.ProviderInactive.selector);
         vm.prank(address(market));
         registry.beginLease(provider, 1);
-        (address found, bool active,) = registry.bidderOf(operator);
-        vm.assertEq(found, provider, "bidder");
+        (address bidder, bool active,) = registry.standingOf(provider);
+        vm.assertEq(bidder, operator, "bidder");
         vm.assertTrue(!active, "inactive");
     }
 
     // --- set-up ---
 
-    function test_the_market_is_named_once_by_the_deployer() public {
-        IProviderRegistry fresh = deployRegistry();
+    function test_it_serves_the_market_that_created_it_and_no_other() public {
+        vm.assertEq(registry.market(), address(market), "market");
+        address other = deployMarket().registry();
+        vm.assertTrue(other != address(registry), "another market has another registry");
         expectRevert(IProviderRegistry.NotAllowed.selector);
-        vm.prank(stranger);
-        fresh.setMarket(stranger);
-        expectRevert(IProviderRegistry.ZeroAddress.selector);
-        fresh.setMarket(address(0));
-        vm.expectEmit(true, true, true, true, address(fresh));
-        emit IProviderRegistry.MarketSet(address(market));
-        fresh.setMarket(address(market));
-        vm.assertEq(fresh.market(), address(market), "market");
-        expectRevert(IProviderRegistry.MarketAlreadySet.selector);
-        fresh.setMarket(stranger);
+        vm.prank(address(market));
+        IProviderRegistry(other).beginLease(provider, 0);
     }
 
     function test_an_unknown_provider_is_nobody() public view {
         IProviderRegistry.ProviderView memory v = registry.provider(stranger);
         vm.assertEq(uint256(v.state), uint256(IProviderRegistry.ProviderState.None), "state");
         vm.assertEq(registry.payoutOf(stranger), address(0), "payout");
+        (address bidder, bool active, uint96 bits) = registry.standingOf(stranger);
+        vm.assertEq(bidder, address(0), "bidder");
+        vm.assertTrue(!active && bits == 0, "standing");
         vm.assertEq(registry.token(), address(token), "token");
         vm.assertEq(registry.params(), address(params), "params");
     }
@@ -556,7 +592,7 @@ contract ProviderRegistryTest is Base {
         bad.skim();
         expectRevert(IProviderRegistry.AmountMismatch.selector);
         vm.prank(owner);
-        registry.register(key, purse, ATTRS, URI, SPKI, STAKE);
+        registry.register(key, purse, URI, SPKI, STAKE);
     }
 
     function test_a_token_that_calls_back_does_not_get_in() public {
@@ -565,7 +601,7 @@ contract ProviderRegistryTest is Base {
         mint(owner, STAKE);
         bad.arm(address(registry), abi.encodeCall(registry.addStake, (owner, 1)));
         vm.prank(owner);
-        registry.register(key, purse, ATTRS, URI, SPKI, STAKE);
+        registry.register(key, purse, URI, SPKI, STAKE);
         vm.assertEq(
             keccak256(bad.answer()),
             keccak256(abi.encodePacked(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector)),

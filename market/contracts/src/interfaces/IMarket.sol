@@ -5,9 +5,9 @@ pragma solidity 0.8.37;
 /// @notice A tenant opens a deployment with one escrow account, posts one order per group, and accepts one bid per
 /// order; the lease that results is paid by the second out of the account until somebody closes it or the money ends.
 ///
-/// Deployed after them: `Market(IERC20 token, IProviderRegistry registry, IParams params)`; then the registry's deployer calls
-/// `registry.setMarket(market)` once. The order of deployment is TestToken (where needed), Params, ProviderRegistry,
-/// Market, setMarket, MarketLens.
+/// Deployed after them: `Market(IERC20 token, IParams params)`, whose constructor creates its ProviderRegistry, so that the
+/// two know each other from their first block on. The order of deployment is TestToken (where needed), Params, Market,
+/// MarketLens.
 ///
 /// Units. Money is in token units (10^-6 of a token of six decimals). A rate is token units × SCALE per second in 80
 /// bits, SCALE being 10^9; amounts called "scaled" are token units × SCALE. Times are unix seconds of block time.
@@ -122,6 +122,7 @@ interface IMarket {
     /// @notice The arguments of one `placeBid`.
     struct BidRequest {
         bytes32 orderId;
+        address provider;
         bytes32 specHash;
         uint80 rate;
         uint40 expiresAt;
@@ -404,7 +405,7 @@ interface IMarket {
 
     // --- provider's operator key ---
 
-    /// @notice Bids, or betters the earlier bid on the same order (withdrawn and expired ones count): rate and minimum
+    /// @notice Bids for `provider`, or betters its earlier bid on the same order (withdrawn and expired ones count): rate and minimum
     /// bill may only fall, the promised notice may only grow, `expiresAt` is free. `specHash` is that of the order
     /// that was priced, and held against the order with the first bid. `reclaim` is the notice in seconds promised before leaving; `minBill` the seconds, at most 3600,
     /// that are paid even if the tenant leaves earlier.
@@ -417,6 +418,7 @@ interface IMarket {
     /// RateZero, RateTooHigh, ReclaimTooShort, MinBillTooLong, DurationOutOfBounds, and from the registry StakeTooLow.
     function placeBid(
         bytes32 orderId,
+        address provider,
         bytes32 specHash,
         uint80 rate,
         uint40 expiresAt,
@@ -431,7 +433,7 @@ interface IMarket {
     function placeBids(BidRequest[] calldata bids) external returns (uint256 placed);
 
     /// @notice Takes a bid back that has not won. Reverts: NotOperator, BidNotOpen, BidIsBest.
-    function withdrawBid(bytes32 orderId) external;
+    function withdrawBid(bytes32 orderId, address provider) external;
 
     /// @notice Gives notice: from the deadline on, the lease can be closed without penalty. Operator or owner.
     /// Reverts: WrongState, NotOperator, ReasonOutOfRange.

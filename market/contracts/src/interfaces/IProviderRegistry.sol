@@ -10,13 +10,17 @@ pragma solidity 0.8.37;
 /// Amounts are units of the settlement token (a dollar token has 6 decimals: 1 unit is a millionth of a dollar). Times are
 /// unix seconds.
 ///
-/// Deployed third: `ProviderRegistry(IERC20 token, IParams params, address deployer)`; after the Market stands, `deployer`
-/// (a key, named because a factory is what creates contracts at addresses that are known before) calls `setMarket` once.
-/// `token` must be the Market's token.
+/// The Market creates it, in its constructor: `ProviderRegistry(IERC20 token, IParams params)`. Who creates it is its Market,
+/// so no key ever had the power to name another one.
+///
+/// Where the gateway is stands in the log, not in storage: in the provider's last ProviderRegistered or GatewayChanged, in
+/// the block of the second `gatewayAt`, so that one block is all that has to be read of the log. A provider whose word
+/// has sunk below what endpoints keep of their logs says it again with `setGateway`. Which certificate the gateway must show
+/// stands in storage.
 ///
 /// WARNING for readers: `uri`, `spkiHash`, `attrsHash` and the capabilities are what the provider says of itself. Connect
 /// to `uri` only over TLS and only if the SHA-256 of the certificate's SubjectPublicKeyInfo equals `spkiHash`, or, while
-/// `oldSpkiUntil` is ahead, `oldSpkiHash`.
+/// `oldSpkiUntil` is ahead, `oldSpkiHash`: then a stale or a forged `uri` leads nowhere.
 ///
 /// WARNING for owners: who has the owner key can send tenants to another gateway at once, and, after 24 hours for all to
 /// see, what leases earn elsewhere. Keep it off every server; the operator key is the one that works.
@@ -25,8 +29,8 @@ pragma solidity 0.8.37;
 /// long notice and leaving at once. Keep no more free stake than the bonds of leases to come, and replace a lost operator
 /// key at once.
 ///
-/// WARNING for owners: any owner may name any address as its operator that nobody named before. Whoever names yours
-/// first takes it (OperatorTaken): make another key.
+/// One key may be the operator of many providers: whoever bids says for which of them. An owner that names a stranger's key
+/// only gives that key power over itself.
 ///
 /// Every function that moves tokens can fail with the token's own errors, and with SafeERC20FailedOperation; amounts that
 /// do not fit their field revert with SafeCastOverflowedUintDowncast; a token that calls back is turned away with
@@ -44,11 +48,11 @@ interface IProviderRegistry {
     /// @param payout Where money goes now; a change that has become due is counted in.
     /// @param pendingPayout Where money goes from `payoutChangeAt` on; zero when no change waits.
     /// @param payoutChangeAt Unix seconds; zero when no change waits.
-    /// @param attrsHash keccak256 of the provider's attributes document.
+    /// @param attrsHash keccak256 of the provider's attributes document; zero when it published none.
+    /// @param gatewayAt Unix seconds in which the provider last said where its gateway is; the log of that block tells.
     /// @param spkiHash SHA-256 of the SubjectPublicKeyInfo of the gateway's certificate.
     /// @param oldSpkiHash The certificate before, which counts as well until `oldSpkiUntil`; zero when none does.
     /// @param oldSpkiUntil Unix seconds; zero when none does.
-    /// @param uri Where the gateway is, such as `https://host:8443`.
     /// @param stake Token units held here for the provider.
     /// @param locked Token units of `stake` that bonds of live leases and of best bids hold.
     /// @param unbondAt Unix seconds from which `unstake` works; zero when nothing was requested.
@@ -62,10 +66,10 @@ interface IProviderRegistry {
         address pendingPayout;
         uint40 payoutChangeAt;
         bytes32 attrsHash;
+        uint40 gatewayAt;
         bytes32 spkiHash;
         bytes32 oldSpkiHash;
         uint40 oldSpkiUntil;
-        string uri;
         uint88 stake;
         uint88 locked;
         uint40 unbondAt;
@@ -89,17 +93,23 @@ interface IProviderRegistry {
         uint32 slashes;
     }
 
-    /// @notice `provider` registered, with this record. PayoutChanged and StakeChanged follow in the same transaction.
+    /// @notice `provider` registered: `operator` bids and closes for it, its gateway is at `uri` (such as
+    /// `https://host:8443`) and shows a certificate of the key `spkiHash`. PayoutChanged and StakeChanged follow in the same
+    /// transaction.
     event ProviderRegistered(
-        address indexed provider, address indexed operator, bytes32 attrsHash, string uri, bytes32 spkiHash
+        address indexed provider, address indexed operator, string uri, bytes32 spkiHash
     );
-    /// @notice Operator, attributes, URI or certificate changed; the event carries the whole record as it is now. The
-    /// operator before, if another one, can do nothing any more. Audits of other attributes are void.
-    event ProviderUpdated(
-        address indexed provider, address indexed operator, bytes32 attrsHash, string uri, bytes32 spkiHash
-    );
+    /// @notice `operator` bids and closes for `provider` from now on; the key before, if another one, can do nothing any
+    /// more.
+    event OperatorChanged(address indexed provider, address indexed operator);
+    /// @notice The gateway is at `uri` from now on. Its certificate is of the key `spkiHash`; if the one before was of
+    /// another, that one is revoked.
+    event GatewayChanged(address indexed provider, string uri, bytes32 spkiHash);
+    /// @notice The provider's attributes are those of this hash from now on; zero: it publishes none. Audits of others are
+    /// void.
+    event AttributesChanged(address indexed provider, bytes32 attrsHash);
     /// @notice The gateway presents `spkiHash` from now on; `oldSpkiHash` counts as well until `oldUntil` (unix seconds),
-    /// which may have passed: then it was revoked. ProviderUpdated follows.
+    /// which may have passed: then it was revoked. The gateway stays where it is.
     event CertRotated(
         address indexed provider, bytes32 indexed spkiHash, bytes32 indexed oldSpkiHash, uint40 oldUntil
     );
@@ -116,17 +126,13 @@ interface IProviderRegistry {
     /// @notice The provider left lease `orderId` before the notice it had promised; `amount` token units of its stake went
     /// to the tenant's escrow account. `reason` is that of LeaseClosed. StakeChanged follows.
     event Slashed(address indexed provider, bytes32 indexed orderId, uint256 amount, uint8 reason);
-    /// @notice The only contract that may lock bonds, from now on and for ever.
-    event MarketSet(address indexed market);
 
-    /// @notice The caller may not do this: not the Market, not the deployer, or no registered provider.
+    /// @notice The caller may not do this: not the Market, or no registered provider.
     error NotAllowed();
+    /// @notice The key that wants to end a lease is neither the owner nor the operator of its provider.
+    error NotOperator();
     /// @notice The caller is registered already, or was: a retired provider needs another owner key.
     error IdTaken();
-    /// @notice The Market was named before; it stays.
-    error MarketAlreadySet();
-    /// @notice The key is the operator of some provider already; one key bids for one provider.
-    error OperatorTaken(address operator);
     /// @notice The provider is retired or was never registered.
     error ProviderInactive();
     /// @notice `free` token units can be used for this, `need` are needed.
@@ -135,7 +141,7 @@ interface IProviderRegistry {
     error StillBonded(uint40 unbondAt);
     /// @notice The URI is empty or longer than 256 bytes.
     error BadUri();
-    /// @notice The zero address is no key, no purse and no market.
+    /// @notice The zero address is no key and no purse.
     error ZeroAddress();
     /// @notice The token moved another amount than asked.
     error AmountMismatch();
@@ -147,20 +153,15 @@ interface IProviderRegistry {
     // --- provider's owner key ---
 
     /// @notice Makes the caller a provider. `stake` token units (at least Params.minStake) are pulled from the caller,
-    /// who has approved this contract before. Operator and payout may be the caller's own address.
-    /// Reverts: IdTaken, OperatorTaken, ZeroAddress, BadUri, StakeTooLow, AmountMismatch.
-    function register(
-        address operator,
-        address payout,
-        bytes32 attrsHash,
-        string calldata uri,
-        bytes32 spkiHash,
-        uint256 stake
-    ) external;
+    /// who has approved this contract before. Operator and payout may be the caller's own address. Attributes, of which
+    /// only auditors speak, are published apart (`setAttributes`).
+    /// Reverts: IdTaken, ZeroAddress, BadUri, StakeTooLow, AmountMismatch.
+    function register(address operator, address payout, string calldata uri, bytes32 spkiHash, uint256 stake)
+        external;
 
-    /// @notice Names another operator key at once; the old one can do nothing from then on, and is free to be named by
-    /// anybody. Bids of the provider stand: they belong to the owner. Naming the same key again changes nothing.
-    /// Reverts: NotAllowed, OperatorTaken, ZeroAddress.
+    /// @notice Names another operator key at once; the old one can do nothing from then on. Bids of the provider stand: they
+    /// belong to the owner. Naming the same key again changes nothing.
+    /// Reverts: NotAllowed, ZeroAddress.
     function setOperator(address operator) external;
 
     /// @notice Names another payout address. It takes effect 24 hours later, so that a stolen owner key is seen before
@@ -169,11 +170,16 @@ interface IProviderRegistry {
     /// Reverts: NotAllowed, ZeroAddress.
     function setPayout(address payout) external;
 
-    /// @notice Replaces attributes, URI and certificate at once. Another certificate than before counts alone: use it to
-    /// revoke a stolen one, and `rotateCert` to change it while tenants are connected.
-    /// WARNING: audits are bound to the attributes; with others they are void.
+    /// @notice Says where the gateway is and which certificate it shows, at once. Another certificate than before counts
+    /// alone: use it to revoke a stolen one, and `rotateCert` to change it while tenants are connected. The same of both
+    /// says them again to readers whose logs are short.
     /// Reverts: NotAllowed, BadUri.
-    function update(bytes32 attrsHash, string calldata uri, bytes32 spkiHash) external;
+    function setGateway(string calldata uri, bytes32 spkiHash) external;
+
+    /// @notice Publishes the hash of the provider's attributes document, in place of the one before; zero takes it back.
+    /// WARNING: audits are bound to the attributes; with others they are void.
+    /// Reverts: NotAllowed.
+    function setAttributes(bytes32 attrsHash) external;
 
     /// @notice Announces the gateway's next certificate: both it and the one before count until `oldUntil`, at most seven
     /// days from now, and the gateway changes to it meanwhile. Only one certificate before ever counts: a second rotation
@@ -199,9 +205,9 @@ interface IProviderRegistry {
     // --- provider's owner or operator key ---
 
     /// @notice Says which capabilities (bits 0 to 94) the provider has, in place of what it said before. It may bid on
-    /// orders that ask for no others. An address that is an owner and somebody's operator speaks for itself here.
+    /// orders that ask for no others.
     /// Reverts: NotAllowed, UnknownCapabilities.
-    function setCapabilities(uint96 bits) external;
+    function setCapabilities(address provider, uint96 bits) external;
 
     // --- anyone ---
 
@@ -209,12 +215,6 @@ interface IProviderRegistry {
     /// WARNING: they belong to the provider from then on.
     /// Reverts: ProviderInactive, AmountMismatch.
     function addStake(address provider, uint256 amount) external;
-
-    // --- deployer ---
-
-    /// @notice The deployer names the Market, once, and has no power from then on. Reverts: NotAllowed, MarketAlreadySet,
-    /// ZeroAddress.
-    function setMarket(address market) external;
 
     // --- Market ---
 
@@ -233,9 +233,11 @@ interface IProviderRegistry {
 
     /// @notice Market only (NotAllowed). Ends one lease and frees its bond of `bond`, of which `penalty` is paid to the Market, and
     /// writes what the lease says of the provider: `reason` as in LeaseClosed, but 104 whenever notice had elapsed;
-    /// `fees` in token units. Never reverts for a live lease.
+    /// `fees` in token units. `key` must act for the provider (NotOperator): whoever ends the lease in its name, and the
+    /// provider itself where the tenant or time ends it. Otherwise this never reverts for a live lease.
     function endLease(
         address provider,
+        address key,
         bytes32 orderId,
         uint256 bond,
         uint256 penalty,
@@ -250,14 +252,15 @@ interface IProviderRegistry {
     function token() external view returns (address);
     /// @notice The Params whose `minStake` counts here.
     function params() external view returns (address);
-    /// @notice The only bond locker; zero until `setMarket`.
+    /// @notice The Market that created this registry: the only bond locker.
     function market() external view returns (address);
     /// @notice The whole record; state None for an unknown address.
     function provider(address owner) external view returns (ProviderView memory);
     /// @notice What the leases of a provider that ended say of it; zeros for an unknown address.
     function reputationOf(address provider) external view returns (Reputation memory);
-    /// @notice The provider for whom `key` bids, zero if none, whether that provider is active, and its capabilities.
-    function bidderOf(address key) external view returns (address provider, bool active, uint96 bits);
+    /// @notice The key that bids for a provider (zero for an unknown address), whether the provider is active, and its
+    /// capabilities.
+    function standingOf(address provider) external view returns (address operator, bool active, uint96 bits);
     /// @notice Whether `key` acts for `provider`: its owner or its operator key.
     function isKeyOf(address provider, address key) external view returns (bool);
     /// @notice Whether `who` is the provider, its operator key, or where its money goes now.

@@ -26,7 +26,7 @@ contract AuctionAttacksTest is Base {
         bytes32 specHash = keccak256(spec());
         uint40 end = time() + 30;
         vm.prank(operator);
-        market.placeBid(id, specHash, RATE, end, 1 hours, 0);
+        market.placeBid(id, provider, specHash, RATE, end, 1 hours, 0);
         vm.prank(tenant);
         vm.expectRevert(abi.encodeWithSelector(IMarket.RateChanged.selector, RATE));
         market.acceptBid(id, provider, hash);
@@ -39,11 +39,11 @@ contract AuctionAttacksTest is Base {
         uint40 end = bidExpiry();
         vm.startPrank(operator);
         vm.expectRevert(abi.encodeWithSelector(IMarket.RateTooHigh.selector, RATE));
-        market.placeBid(id, specHash, RATE + 1, end, 1 hours, 60);
+        market.placeBid(id, provider, specHash, RATE + 1, end, 1 hours, 60);
         expectRevert(IMarket.ReclaimTooShort.selector);
-        market.placeBid(id, specHash, RATE, end, 1 hours - 1, 60);
+        market.placeBid(id, provider, specHash, RATE, end, 1 hours - 1, 60);
         vm.expectRevert(abi.encodeWithSelector(IMarket.MinBillTooLong.selector, 60));
-        market.placeBid(id, specHash, RATE, end, 1 hours, 61);
+        market.placeBid(id, provider, specHash, RATE, end, 1 hours, 61);
         vm.stopPrank();
     }
 
@@ -53,7 +53,7 @@ contract AuctionAttacksTest is Base {
         uint40 tooSoon = deadlineOf(id) + 5 minutes - 1;
         vm.prank(operator);
         expectRevert(IMarket.DurationOutOfBounds.selector);
-        market.placeBid(id, specHash, 1, tooSoon, 0, 0);
+        market.placeBid(id, provider, specHash, 1, tooSoon, 0, 0);
         bidLowest(id, rivalKey, RATE);
         vm.warp(deadlineOf(id) + 5 minutes);
         market.award(id);
@@ -65,11 +65,11 @@ contract AuctionAttacksTest is Base {
         bidLowest(id, operator, RATE);
         vm.prank(operator);
         expectRevert(IMarket.BidIsBest.selector);
-        market.withdrawBid(id);
+        market.withdrawBid(id, provider);
         vm.warp(deadlineOf(id) + 1);
         vm.prank(operator);
         expectRevert(IMarket.BidIsBest.selector);
-        market.withdrawBid(id);
+        market.withdrawBid(id, provider);
         market.award(id);
         vm.assertEq(lens.lease(id).provider, provider, "bound");
     }
@@ -113,7 +113,7 @@ contract AuctionAttacksTest is Base {
         uint256 need = (uint256(RATE) * 6 hours + S - 1) / S;
         vm.prank(vm.addr(0x301));
         vm.expectRevert(abi.encodeWithSelector(IProviderRegistry.StakeTooLow.selector, free, need));
-        market.placeBid(id, specHash, RATE, end, 0, 0);
+        market.placeBid(id, poor, specHash, RATE, end, 0, 0);
     }
 
     function test_bettering_a_best_bid_frees_its_bond_in_the_same_call() public {
@@ -152,10 +152,10 @@ contract AuctionAttacksTest is Base {
         uint80 most = uint80(uint256(RATE) * 99 / 100);
         vm.prank(rivalKey);
         vm.expectRevert(abi.encodeWithSelector(IMarket.RateTooHigh.selector, most));
-        market.placeBid(id, specHash, RATE - 1, end, 0, 0);
+        market.placeBid(id, rival, specHash, RATE - 1, end, 0, 0);
         vm.prank(rivalKey);
         vm.expectRevert(abi.encodeWithSelector(IMarket.RateTooHigh.selector, most));
-        market.placeBid(id, specHash, most + 1, end, 0, 0);
+        market.placeBid(id, rival, specHash, most + 1, end, 0, 0);
     }
 
     function test_an_order_that_is_awarded_is_not_accepted_for_a_friend() public {
@@ -171,13 +171,13 @@ contract AuctionAttacksTest is Base {
         // The tenant registers as a provider under its own name, or as the key or purse of another.
         mint(tenant, 3 * STAKE);
         vm.prank(tenant);
-        registry.register(vm.addr(0x401), vm.addr(0x402), keccak256("attrs"), URI, 0, STAKE);
+        registry.register(vm.addr(0x401), vm.addr(0x402), URI, 0, STAKE);
         bytes32 id = post(account, 1);
         bytes32 specHash = keccak256(spec());
         uint40 end = bidExpiry();
         vm.prank(vm.addr(0x401));
         expectRevert(IMarket.SelfDealing.selector);
-        market.placeBid(id, specHash, RATE, end, 0, 0);
+        market.placeBid(id, tenant, specHash, RATE, end, 0, 0);
         address shill = vm.addr(0x500);
         register(shill, vm.addr(0x501), tenant, STAKE);
         placeBid(id, vm.addr(0x501), RATE, 0, 0);
@@ -189,7 +189,7 @@ contract AuctionAttacksTest is Base {
         uint40 late = deadlineOf(lowest) + 1 hours;
         vm.prank(vm.addr(0x501));
         expectRevert(IMarket.SelfDealing.selector);
-        market.placeBid(lowest, specHash, RATE, late, 0, 0);
+        market.placeBid(lowest, shill, specHash, RATE, late, 0, 0);
     }
 
     function test_accept_and_close_pays_the_minimum_bill() public {
@@ -247,6 +247,6 @@ contract AuctionAttacksTest is Base {
         bytes32 specHash = keccak256(spec());
         uint40 end = deadlineOf(id) + 5 minutes;
         vm.prank(key);
-        market.placeBid(id, specHash, rate, end, 0, 0);
+        market.placeBid(id, bidsFor(key), specHash, rate, end, 0, 0);
     }
 }

@@ -48,7 +48,7 @@ contract PowerAttacksTest is Base {
         market.deposit(account, UNIT);
         withdraw(id);
         vm.prank(operator);
-        market.withdrawBid(bidOn);
+        market.withdrawBid(bidOn, provider);
         vm.prank(provider);
         market.startReclaim(second, 102);
         close(id, tenant, 1);
@@ -113,9 +113,7 @@ contract PowerAttacksTest is Base {
             vm.expectRevert();
             registry.beginLease(provider, 1);
             vm.expectRevert();
-            registry.endLease(provider, 0, 0, 0, 1, 0, 0);
-            vm.expectRevert();
-            registry.setMarket(all[i]);
+            registry.endLease(provider, provider, 0, 0, 0, 1, 0, 0);
             vm.stopPrank();
         }
     }

@@ -51,6 +51,7 @@ abstract contract Providers is Stage {
             if (o.mode != 0) continue;
             bids[n++] = IMarket.BidRequest({
                 orderId: orders[i],
+                provider: owner,
                 specHash: keccak256(SPEC),
                 rate: uint80(bound(rate, 1, o.maxRate == 0 ? 1 : o.maxRate)),
                 expiresAt: uint40(time() + 12 hours),
@@ -79,7 +80,7 @@ abstract contract Providers is Stage {
         }
         vm.assume(found);
         vm.prank(operatorOf(owner));
-        market.withdrawBid(id);
+        market.withdrawBid(id, owner);
     }
 
     function providerGivesNotice(uint256 which, bool hot) external {
@@ -139,7 +140,7 @@ abstract contract Providers is Stage {
     function operatorClaims(uint256 who, uint96 bits) external {
         address owner = providers[who % PROVIDERS];
         vm.prank(operatorOf(owner));
-        registry.setCapabilities(bits % 4);
+        registry.setCapabilities(owner, bits % 4);
     }
 
     /// The last two stay: a market without sellers plays nothing.
@@ -172,6 +173,7 @@ abstract contract Providers is Stage {
             if (had.rate < most) most = had.rate;
         }
         b.orderId = id;
+        b.provider = owner;
         b.specHash = keccak256(SPEC);
         b.rate = uint80(bound(rate, 1, most));
         b.reclaim = uint32(bound(reclaim, notice, notice > 1 days ? notice : 1 days));
@@ -180,6 +182,6 @@ abstract contract Providers is Stage {
 
     function place(address owner, IMarket.BidRequest memory b) private {
         vm.prank(operatorOf(owner));
-        market.placeBid(b.orderId, b.specHash, b.rate, b.expiresAt, b.reclaim, b.minBill);
+        market.placeBid(b.orderId, owner, b.specHash, b.rate, b.expiresAt, b.reclaim, b.minBill);
     }
 }

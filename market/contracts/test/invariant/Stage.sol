@@ -108,8 +108,10 @@ abstract contract Stage {
             address owner = vm.addr(0x2000 + i);
             approve(owner);
             token_.mint(owner, 1_000_000 * UNIT);
-            vm.prank(owner);
-            registry_.register(keyOf(owner, 0), purseOf(owner, 0), "attrs", "https://p", 0, 1_000_000 * UNIT);
+            vm.startPrank(owner);
+            registry_.register(keyOf(owner, 0), purseOf(owner, 0), "https://p", 0, 1_000_000 * UNIT);
+            registry_.setAttributes("attrs");
+            vm.stopPrank();
             providers.push(owner);
         }
         approve(STRANGER);

@@ -113,10 +113,10 @@ contract AwardsTest is Base {
         contend(id, operator, RATE);
         expectRevert(IMarket.BidIsBest.selector);
         vm.prank(operator);
-        market.withdrawBid(id);
+        market.withdrawBid(id, provider);
         contend(id, rivalKey, RATE / 2);
         vm.prank(operator);
-        market.withdrawBid(id);
+        market.withdrawBid(id, provider);
         assertBid(provider, IMarket.BidState.Withdrawn);
         vm.assertEq(registry.provider(rival).locked, bondOf(RATE / 2), "the best is not touched");
     }
@@ -125,11 +125,11 @@ contract AwardsTest is Base {
         uint40 tooSoon = lens.order(id).deadline + 5 minutes - 1;
         expectRevert(IMarket.DurationOutOfBounds.selector);
         vm.prank(operator);
-        market.placeBid(id, keccak256(spec()), RATE, tooSoon, 0, 0);
+        market.placeBid(id, provider, keccak256(spec()), RATE, tooSoon, 0, 0);
         contend(id, operator, RATE);
         expectRevert(IMarket.DurationOutOfBounds.selector);
         vm.prank(operator);
-        market.placeBid(id, keccak256(spec()), RATE, tooSoon, 0, 0);
+        market.placeBid(id, provider, keccak256(spec()), RATE, tooSoon, 0, 0);
     }
 
     function test_no_bid_comes_after_the_deadline() public {
@@ -139,7 +139,7 @@ contract AwardsTest is Base {
         uint40 late = time() + 30 minutes;
         expectRevert(IMarket.Expired.selector);
         vm.prank(rivalKey);
-        market.placeBid(id, keccak256(spec()), RATE / 2, late, 0, 0);
+        market.placeBid(id, rival, keccak256(spec()), RATE / 2, late, 0, 0);
     }
 
     function test_who_cannot_secure_a_lease_is_never_the_best() public {
@@ -219,7 +219,7 @@ contract AwardsTest is Base {
     function test_an_order_past_its_own_time_is_not_awarded() public {
         uint40 late = time() + 2 hours;
         vm.prank(operator);
-        market.placeBid(id, keccak256(spec()), RATE, late, 0, 0);
+        market.placeBid(id, provider, keccak256(spec()), RATE, late, 0, 0);
         skip(1 hours + 1);
         expectRevert(IMarket.Expired.selector);
         market.award(id);

@@ -82,11 +82,11 @@ contract BatchesTest is Base {
         vm.expectRevert(abi.encodeWithSelector(IMarket.MissingCapabilities.selector, 5));
         placeBid(id, operator, RATE, 0, 0);
         vm.prank(provider);
-        registry.setCapabilities(4 | 8);
+        registry.setCapabilities(provider, 4 | 8);
         vm.expectRevert(abi.encodeWithSelector(IMarket.MissingCapabilities.selector, 1));
         placeBid(id, operator, RATE, 0, 0);
         vm.prank(provider);
-        registry.setCapabilities(5 | 8);
+        registry.setCapabilities(provider, 5 | 8);
         placeBid(id, operator, RATE, 0, 0);
     }
 
@@ -95,7 +95,7 @@ contract BatchesTest is Base {
         vm.assertEq(lens.order(id).reqBits, 1 << 94, "reqBits");
         vm.assertEq(lens.order(id).mode, 0, "no mark of an award");
         vm.prank(operator);
-        registry.setCapabilities(1 << 94);
+        registry.setCapabilities(provider, 1 << 94);
         placeBid(id, operator, RATE, 0, 0);
         vm.expectRevert(abi.encodeWithSelector(IMarket.MissingCapabilities.selector, 1 << 95));
         postAsking(2, type(uint96).max);
@@ -126,6 +126,7 @@ contract BatchesTest is Base {
         for (uint16 i = 0; i < count; i++) {
             bids[i] = IMarket.BidRequest({
                 orderId: post(account, i + 1),
+                provider: provider,
                 specHash: keccak256(spec()),
                 rate: RATE - i,
                 expiresAt: bidExpiry(),

@@ -48,9 +48,11 @@ contract BidsTest is Base {
     function test_a_tenant_does_not_bid_on_its_own_order() public {
         mint(tenant, STAKE);
         vm.prank(tenant);
-        registry.register(vm.addr(0x777), payout, 0, URI, 0, STAKE);
+        registry.register(vm.addr(0x777), payout, URI, 0, STAKE);
+        uint40 expiresAt = bidExpiry();
         expectRevert(IMarket.SelfDealing.selector);
-        placeBid(id, vm.addr(0x777), RATE, 0, 0);
+        vm.prank(vm.addr(0x777));
+        market.placeBid(id, tenant, keccak256(spec()), RATE, expiresAt, 0, 0);
     }
 
     function test_a_tenants_key_is_not_the_operator_of_the_bidder() public {
@@ -64,7 +66,7 @@ contract BidsTest is Base {
         uint40 expiresAt = bidExpiry();
         vm.expectRevert(abi.encodeWithSelector(IMarket.SpecMismatch.selector, keccak256(spec())));
         vm.prank(operator);
-        market.placeBid(id, keccak256("another"), RATE, expiresAt, 0, 0);
+        market.placeBid(id, provider, keccak256("another"), RATE, expiresAt, 0, 0);
     }
 
     function test_a_bid_asks_something_but_not_more_than_the_order_pays() public {
@@ -99,7 +101,7 @@ contract BidsTest is Base {
         uint40 past = time() - 1;
         expectRevert(IMarket.Expired.selector);
         vm.prank(operator);
-        market.placeBid(id, keccak256(spec()), RATE, past, 0, 0);
+        market.placeBid(id, provider, keccak256(spec()), RATE, past, 0, 0);
     }
 
     function test_only_an_open_order_takes_bids() public {
@@ -136,7 +138,7 @@ contract BidsTest is Base {
     function test_neither_time_nor_withdrawal_lets_a_bid_get_worse() public {
         placeBid(id, operator, RATE, 60, 30);
         vm.prank(operator);
-        market.withdrawBid(id);
+        market.withdrawBid(id, provider);
         worsenings();
         placeBid(id, operator, RATE, 60, 30);
         assertBid(provider, IMarket.BidState.Open);
@@ -152,25 +154,25 @@ contract BidsTest is Base {
         expectEvent();
         emit IMarket.BidWithdrawn(id, provider);
         vm.prank(operator);
-        market.withdrawBid(id);
+        market.withdrawBid(id, provider);
         assertBid(provider, IMarket.BidState.Withdrawn);
         expectRevert(IMarket.BidNotOpen.selector);
         vm.prank(operator);
-        market.withdrawBid(id);
+        market.withdrawBid(id, provider);
     }
 
     function test_what_is_no_open_bid_is_not_taken_back() public {
         expectRevert(IMarket.NotOperator.selector);
         vm.prank(stranger);
-        market.withdrawBid(id);
+        market.withdrawBid(id, provider);
         expectRevert(IMarket.BidNotOpen.selector);
         vm.prank(operator);
-        market.withdrawBid(id);
+        market.withdrawBid(id, provider);
         placeBid(id, operator, RATE, 0, 0);
         accept(id, provider);
         expectRevert(IMarket.BidNotOpen.selector);
         vm.prank(operator);
-        market.withdrawBid(id);
+        market.withdrawBid(id, provider);
     }
 
     function test_a_bid_is_lost_when_another_wins() public {
@@ -185,7 +187,7 @@ contract BidsTest is Base {
     function test_a_bid_is_lost_with_its_order_and_expires_with_it() public {
         uint40 late = time() + 2 hours;
         vm.prank(operator);
-        market.placeBid(id, keccak256(spec()), RATE, late, 0, 0);
+        market.placeBid(id, provider, keccak256(spec()), RATE, late, 0, 0);
         skip(1 hours + 1);
         assertBid(provider, IMarket.BidState.Expired);
         market.expireOrder(id);

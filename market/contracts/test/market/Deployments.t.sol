@@ -264,7 +264,7 @@ contract DeploymentsTest is Base {
     }
 
     function misfit() private {
-        bytes memory code = bytes.concat(vm.getCode("Market.sol:Market"), abi.encode(token, registry, params));
+        bytes memory code = bytes.concat(vm.getCode("Market.sol:Market"), abi.encode(token, params));
         expectRevert(IMarket.BadSetup.selector);
         create(code);
     }

@@ -99,7 +99,7 @@ contract LeasesTest is Base {
         placeBid(id, operator, RATE, 0, 0);
         bytes32 hash = termsHash(id, provider);
         vm.prank(operator);
-        market.withdrawBid(id);
+        market.withdrawBid(id, provider);
         refused(id, tenant, hash, abi.encodePacked(IMarket.BidNotOpen.selector));
     }
 
@@ -140,7 +140,7 @@ contract LeasesTest is Base {
         bytes32 id = post(account, 1);
         uint40 late = time() + 30 days;
         vm.prank(operator);
-        market.placeBid(id, keccak256(spec()), RATE, late, 0, 0);
+        market.placeBid(id, provider, keccak256(spec()), RATE, late, 0, 0);
         bytes32 hash = termsHash(id, provider);
         lease(account, 2, RATE, 0, 0);
         vm.prank(tenant);
@@ -344,7 +344,13 @@ contract LeasesTest is Base {
     function test_a_stranger_closes_nothing_and_gives_no_notice() public {
         bytes32 id = lease(account, 1, RATE, 0, 0);
         expectRevert(IMarket.NotOperator.selector);
-        close(id, stranger, 1);
+        close(id, stranger, 100);
+        register(vm.addr(0x200), vm.addr(0x201), vm.addr(0x202), STAKE);
+        expectRevert(IMarket.NotOperator.selector);
+        close(id, vm.addr(0x200), 100);
+        expectRevert(IMarket.NotOperator.selector);
+        close(id, vm.addr(0x201), 100);
+        assertState(id, IMarket.OrderState.Active);
         expectRevert(IMarket.NotOperator.selector);
         vm.prank(stranger);
         market.startReclaim(id, 102);

@@ -137,7 +137,7 @@ contract SignedTest is Base {
         q = quote();
         limited(q, abi.encodeWithSelector(IMarket.MissingCapabilities.selector, 2));
         vm.prank(provider);
-        registry.setCapabilities(2);
+        registry.setCapabilities(provider, 2);
         limited(q, abi.encodePacked(IMarket.ReclaimTooShort.selector));
     }
 

@@ -129,7 +129,7 @@ contract StoppingTest is Base {
         IMarket.BidRequest[] memory bids = new IMarket.BidRequest[](1);
         vm.startPrank(operator);
         expectPaused(until);
-        market.placeBid(plain, keccak256(spec()), RATE, until, 0, 0);
+        market.placeBid(plain, provider, keccak256(spec()), RATE, until, 0, 0);
         expectPaused(until);
         market.placeBids(bids);
         vm.stopPrank();
@@ -176,7 +176,7 @@ contract StoppingTest is Base {
         else pauseBy(guardian);
 
         vm.startPrank(operator);
-        market.withdrawBid(open);
+        market.withdrawBid(open, provider);
         market.startReclaim(left, 102);
         vm.stopPrank();
         vm.startPrank(tenant);

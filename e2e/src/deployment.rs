@@ -102,7 +102,6 @@ pub async fn register_provider(
     let register = Call::Register {
         operator: accounts.operator.address,
         payout: accounts.payout.address,
-        attrs_hash: keccak256(b"{}"),
         uri,
         spki_hash,
         stake: STAKE,

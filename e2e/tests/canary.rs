@@ -128,7 +128,8 @@ async fn refused(world: &World, tenant: &Tenant, lease: LeaseId, secrets: &Secre
     let registered = world.chain.lease(lease, At::Latest).await?.context("no such lease")?.provider;
     let provider = world.chain.provider(registered, At::Latest).await?.context("no such provider")?;
     let domain = world.chain.gateway_domain();
-    let gateway = GatewayClient::of(&provider, domain)?;
+    let uri = world.chain.gateway_uri(&provider).await?.context("it said nowhere where its gateway is")?;
+    let gateway = GatewayClient::of(&provider, &uri, domain)?;
     let other = secrets.document()?.replace("LOG_LEVEL=info", "LOG_LEVEL=debug");
     let other = manifests::parse(other).map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
     let other = other.manifest.canonical_json();

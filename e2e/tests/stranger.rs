@@ -75,7 +75,8 @@ async fn each_is_turned_away_for_its_own_reason() -> Result<()> {
     let record = world.chain.provider(tenant.provider, market::At::Latest).await?.context("no record")?;
     // What is judged here is the gateway; that clients hold it to its key is told where they are.
     let http = reqwest::Client::builder().danger_accept_invalid_certs(true).build()?;
-    let stranger = Stranger { http, base: record.uri, domain: world.chain.gateway_domain() };
+    let base = world.chain.gateway_uri(&record).await?.context("it said nowhere where its gateway is")?;
+    let stranger = Stranger { http, base, domain: world.chain.gateway_domain() };
     let path = api::lease_path(lease);
     let here = Target { provider: tenant.provider, lease, method: "GET", path_and_query: &path, body: b"" };
     let get = || (Method::GET, path.as_str(), b"".as_slice());

@@ -409,16 +409,16 @@ pub enum Fact {
         /// Unix seconds of chain time until which the account can now pay.
         funded_until: u64,
     },
-    /// A provider registered, or changed what it says of itself.
+    /// A provider registered, which says all of this, or changed some of it: what is `None` stays.
     ProviderChanged {
         /// Who.
         provider: Address,
         /// The key that bids for it.
-        operator: Address,
+        operator: Option<Address>,
         /// Where its gateway is.
-        uri: String,
+        uri: Option<String>,
         /// SHA-256 of the public key (SPKI) that the gateway's certificate must carry.
-        spki_hash: Hash,
+        spki_hash: Option<Hash>,
     },
 }
 

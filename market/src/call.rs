@@ -90,6 +90,8 @@ pub enum Call {
     PlaceBid {
         /// For which order.
         order: OrderId,
+        /// For which provider; the signer is its operator key.
+        provider: Address,
         /// The hash of the spec that was priced.
         spec_hash: Hash,
         /// What it asks.
@@ -105,6 +107,8 @@ pub enum Call {
     WithdrawBid {
         /// For which order.
         order: OrderId,
+        /// Whose bid; the signer is its operator key.
+        provider: Address,
     },
     /// The provider gives notice.
     StartReclaim {
@@ -136,8 +140,6 @@ pub enum Call {
         operator: Address,
         /// Where money goes.
         payout: Address,
-        /// keccak256 of the attributes document.
-        attrs_hash: Hash,
         /// Where the gateway is: `https://host:port`.
         uri: String,
         /// SHA-256 of the gateway's public key.
@@ -178,14 +180,17 @@ pub enum Call {
         /// Unix seconds until which the one before counts as well.
         old_until: u64,
     },
-    /// A provider replaces what it says of itself.
-    UpdateProvider {
-        /// keccak256 of the attributes document.
-        attrs_hash: Hash,
+    /// A provider says where its gateway is and which key it shows; another key than before counts alone.
+    SetGateway {
         /// Where the gateway is.
         uri: String,
         /// SHA-256 of the gateway's public key.
         spki_hash: Hash,
+    },
+    /// A provider publishes the hash of its attributes.
+    SetAttributes {
+        /// keccak256 of the attributes document; zero takes it back.
+        attrs_hash: Hash,
     },
     /// Anyone makes test tokens, where the settlement token is the test token.
     MintTestToken {
@@ -328,9 +333,10 @@ impl Call {
                 .encode(),
             ),
             Self::Award { order } => to_market(market::AwardCall { order_id: word(order) }.encode()),
-            Self::PlaceBid { order, spec_hash, rate, expires_at, reclaim, min_bill } => to_market(
+            Self::PlaceBid { order, provider, spec_hash, rate, expires_at, reclaim, min_bill } => to_market(
                 market::PlaceBidCall {
                     order_id: word(order),
+                    provider: h160(*provider),
                     spec_hash: spec_hash.0,
                     rate: rate.scaled(),
                     expires_at: *expires_at,
@@ -339,9 +345,9 @@ impl Call {
                 }
                 .encode(),
             ),
-            Self::WithdrawBid { order } => {
-                to_market(market::WithdrawBidCall { order_id: word(order) }.encode())
-            }
+            Self::WithdrawBid { order, provider } => to_market(
+                market::WithdrawBidCall { order_id: word(order), provider: h160(*provider) }.encode(),
+            ),
             Self::StartReclaim { lease, reason } => {
                 to_market(market::StartReclaimCall { order_id: word(lease), reason: reason.0 }.encode())
             }
@@ -352,11 +358,10 @@ impl Call {
             Self::Withdraw { leases } => {
                 to_market(market::WithdrawCall { order_ids: leases.iter().map(word).collect() }.encode())
             }
-            Self::Register { operator, payout, attrs_hash, uri, spki_hash, stake } => to_registry(
+            Self::Register { operator, payout, uri, spki_hash, stake } => to_registry(
                 provider_registry::RegisterCall {
                     operator: h160(*operator),
                     payout: h160(*payout),
-                    attrs_hash: attrs_hash.0,
                     uri: uri.clone(),
                     spki_hash: spki_hash.0,
                     stake: stake.0.into(),
@@ -380,14 +385,12 @@ impl Call {
             Self::RotateCert { spki_hash, old_until } => to_registry(
                 provider_registry::RotateCertCall { spki_hash: spki_hash.0, old_until: *old_until }.encode(),
             ),
-            Self::UpdateProvider { attrs_hash, uri, spki_hash } => to_registry(
-                provider_registry::UpdateCall {
-                    attrs_hash: attrs_hash.0,
-                    uri: uri.clone(),
-                    spki_hash: spki_hash.0,
-                }
-                .encode(),
+            Self::SetGateway { uri, spki_hash } => to_registry(
+                provider_registry::SetGatewayCall { uri: uri.clone(), spki_hash: spki_hash.0 }.encode(),
             ),
+            Self::SetAttributes { attrs_hash } => {
+                to_registry(provider_registry::SetAttributesCall { attrs_hash: attrs_hash.0 }.encode())
+            }
             Self::MintTestToken { to, amount } => {
                 to_token(test_token::MintCall { to: h160(*to), amount: amount.0.into() }.encode())
             }

@@ -109,15 +109,15 @@ impl GatewayClient {
         Self::pinned(provider, uri, vec![spki], domain)
     }
 
-    /// The gateway of a provider as the registry has it: while one key replaces another, it may hold either. Nothing is sent
-    /// yet.
+    /// The gateway of a provider at the address that it told ([`crate::Chain::gateway_uri`]), with the key that the registry
+    /// has: while one key replaces another, it may hold either. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`ClientError::BadUri`] if it registered no https URL.
-    pub fn of(record: &Provider, domain: Domain) -> Result<Self, ClientError> {
+    /// [`ClientError::BadUri`] if `uri` is no https URL.
+    pub fn of(record: &Provider, uri: &str, domain: Domain) -> Result<Self, ClientError> {
         let old = record.old_spki.map(|(old, _)| old);
         let keys = [record.spki_hash].into_iter().chain(old).collect();
-        Self::pinned(record.address, &record.uri, keys, domain)
+        Self::pinned(record.address, uri, keys, domain)
     }
 
     fn pinned(provider: Address, uri: &str, keys: Vec<Hash>, domain: Domain) -> Result<Self, ClientError> {

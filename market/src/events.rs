@@ -167,22 +167,33 @@ fn from_registry(event: R) -> Option<Fact> {
     match event {
         R::ProviderRegisteredFilter(e) => Some(Fact::ProviderChanged {
             provider: address(e.provider),
-            operator: address(e.operator),
-            uri: e.uri,
-            spki_hash: Hash(e.spki_hash),
+            operator: Some(address(e.operator)),
+            uri: Some(e.uri),
+            spki_hash: Some(Hash(e.spki_hash)),
         }),
-        R::ProviderUpdatedFilter(e) => Some(Fact::ProviderChanged {
+        R::OperatorChangedFilter(e) => Some(Fact::ProviderChanged {
             provider: address(e.provider),
-            operator: address(e.operator),
-            uri: e.uri,
-            spki_hash: Hash(e.spki_hash),
+            operator: Some(address(e.operator)),
+            uri: None,
+            spki_hash: None,
         }),
-        R::CapabilitiesChangedFilter(_)
-        | R::MarketSetFilter(_)
+        R::GatewayChangedFilter(e) => Some(Fact::ProviderChanged {
+            provider: address(e.provider),
+            operator: None,
+            uri: Some(e.uri),
+            spki_hash: Some(Hash(e.spki_hash)),
+        }),
+        R::CertRotatedFilter(e) => Some(Fact::ProviderChanged {
+            provider: address(e.provider),
+            operator: None,
+            uri: None,
+            spki_hash: Some(Hash(e.spki_hash)),
+        }),
+        R::AttributesChangedFilter(_)
+        | R::CapabilitiesChangedFilter(_)
         | R::PayoutChangedFilter(_)
         | R::ProviderRetiredFilter(_)
         | R::SlashedFilter(_)
-        | R::CertRotatedFilter(_)
         | R::StakeChangedFilter(_) => None,
     }
 }

@@ -15,6 +15,7 @@ pub mod client;
 mod convert;
 pub mod deploy;
 mod events;
+mod moment;
 mod node;
 pub mod reader;
 pub mod revert;

@@ -15,6 +15,7 @@ use crate::bindings::{market, market_lens, params, provider_registry, test_token
 use crate::chain::{Chain, Contracts};
 use crate::convert::{self, OutOfRange};
 use crate::events::{self, EventError, Logged};
+use crate::moment;
 use crate::node::{At, Probe};
 use crate::revert::MarketError;
 use crate::rpc::{Rpc, RpcError};
@@ -241,10 +242,10 @@ pub struct Provider {
     pub payout: Address,
     /// Where money goes later, and from which unix second on, if a change was announced.
     pub next_payout: Option<(Address, u64)>,
-    /// keccak256 of the attributes document.
+    /// keccak256 of the attributes document; zeros where it published none.
     pub attrs_hash: Hash,
-    /// Where its gateway is.
-    pub uri: String,
+    /// Unix seconds in which it last said where its gateway is: [`Chain::gateway_uri`] finds the word.
+    pub gateway_at: u64,
     /// SHA-256 of the gateway's public key.
     pub spki_hash: Hash,
     /// The key before, and the unix second until which it counts as well, while it does.
@@ -544,7 +545,7 @@ impl Chain {
             next_payout: (view.payout_change_at != 0)
                 .then_some((convert::address(view.pending_payout), view.payout_change_at)),
             attrs_hash: Hash(view.attrs_hash),
-            uri: view.uri,
+            gateway_at: view.gateway_at,
             spki_hash: Hash(view.spki_hash),
             old_spki: (view.old_spki_until != 0).then_some((Hash(view.old_spki_hash), view.old_spki_until)),
             stake: Amount(view.stake),
@@ -576,16 +577,31 @@ impl Chain {
         Ok(providers)
     }
 
-    /// The provider for whom a key bids, and whether it is active; `None` if it bids for nobody.
+    /// Where a provider's gateway is: its last word about that, from the log of the second in which it was said. `None` where
+    /// the endpoint keeps no log of that time any more; the provider can say it again.
+    ///
+    /// The word is worth nothing without the gateway's key, which the record has: a stale or forged one leads nowhere.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub async fn bidder_of(&self, operator: Address, at: At) -> Result<Option<(Address, bool)>, ReadError> {
-        let call = provider_registry::BidderOfCall { key: convert::h160(operator) };
-        let (provider, active, _): (H160, bool, u128) =
-            self.view("bidderOf", self.contracts().registry, call, at).await?;
-        let provider = convert::address(provider);
-        Ok((provider != Address::default()).then_some((provider, active)))
+    pub async fn gateway_uri(&self, provider: &Provider) -> Result<Option<String>, ReadError> {
+        let Some(blocks) = moment::blocks_of(self, provider.gateway_at).await? else { return Ok(None) };
+        let mut topic = [0u8; 32];
+        topic[12..].copy_from_slice(&provider.address.0);
+        let said = [
+            <provider_registry::ProviderRegisteredFilter as ethers_contract::EthEvent>::signature(),
+            <provider_registry::GatewayChangedFilter as ethers_contract::EthEvent>::signature(),
+        ];
+        let filter = json!({
+            "fromBlock": format!("{:#x}", blocks.start()),
+            "toBlock": format!("{:#x}", blocks.end()),
+            "topics": [said, Hash(topic)],
+        });
+        let words = self.facts(filter).await?;
+        Ok(words.into_iter().rev().find_map(|logged| match logged.fact {
+            Fact::ProviderChanged { uri, .. } => uri,
+            _ => None,
+        }))
     }
 
     /// The numbers that the market and its registry go by. What governance changed rules in the market once somebody had it

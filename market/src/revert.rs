@@ -102,7 +102,7 @@ macro_rules! errors {
 errors! {
     /// The caller is not the tenant that the id names.
     NotTenant = Permanent, "the account that signs is not the tenant of this deployment";
-    /// The caller is not the operator key of a provider.
+    /// The caller is not the operator key of the provider (or, to end a lease or give notice, its owner).
     NotOperator = Permanent, "the account that signs is not the operator of this provider";
     /// No such account.
     UnknownId = ReadAgain, "the chain knows no such deployment";
@@ -228,13 +228,6 @@ errors! {
     BadSetup = Permanent, "these contracts do not belong together";
     /// The caller may not do this.
     NotAllowed = Permanent, "the account that signs may not do this";
-    /// The Market was named before.
-    MarketAlreadySet = Permanent, "the registry serves a market already";
-    /// The key bids for another provider.
-    OperatorTaken {
-        /// The key.
-        operator: address,
-    } = Permanent, "the key {operator} bids for another provider already";
     /// Stake cannot be taken out yet.
     StillBonded {
         /// Unix seconds from which it can; 0 if nothing was requested.

@@ -290,6 +290,7 @@ impl<S: CapacitySource> Bidder<S> {
             order: Some(order.id),
             call: Call::PlaceBid {
                 order: order.id,
+                provider: self.settings.provider,
                 spec_hash: order.spec_hash,
                 rate,
                 expires_at,

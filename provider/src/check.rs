@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use manifests::money::Amount;
 use manifests::order::Address;
+use market::reader::ProviderState;
 use market::{At, Chain};
 
 use crate::cli::say;
@@ -106,18 +107,21 @@ async fn database(config: &Config) -> anyhow::Result<String> {
 
 async fn operator(chain: &Chain, config: &Config, operator: Address) -> anyhow::Result<String> {
     let provider = config.provider;
-    match chain.bidder_of(operator, At::Latest).await? {
-        Some((whose, true)) if whose == provider => {
-            Ok(format!("{operator} bids for provider {provider}, which is active"))
-        }
-        Some((whose, false)) if whose == provider => bail!(
-            "provider {provider} is retired and takes no new leases: register it again under another owner key"
-        ),
-        Some((whose, _)) => {
-            bail!("{operator} bids for provider {whose}, not for {provider}: correct provider or the wallet")
-        }
-        None => bail!("{operator} bids for nobody: register provider {provider} with it as operator"),
-    }
+    let record = chain.provider(provider, At::Latest).await?;
+    let record = record.with_context(|| {
+        format!("{provider} is no provider: register it with {operator} as operator, or correct provider")
+    })?;
+    ensure!(
+        record.operator == operator,
+        "{} bids for provider {provider}, not {operator}: correct the wallet, or name this key with \
+         `berth-provider set-operator`",
+        record.operator
+    );
+    ensure!(
+        record.state == ProviderState::Active,
+        "provider {provider} is retired and takes no new leases: register it again under another owner key"
+    );
+    Ok(format!("{operator} bids for provider {provider}, which is active"))
 }
 
 async fn gas(chain: &Chain, operator: Address) -> anyhow::Result<String> {
@@ -130,10 +134,16 @@ async fn gas(chain: &Chain, operator: Address) -> anyhow::Result<String> {
 async fn registry(chain: &Chain, config: &Config, key: Option<&GatewayKey>) -> anyhow::Result<String> {
     let record = chain.provider(config.provider, At::Latest).await?;
     let record = record.with_context(|| format!("provider {} is not registered", config.provider))?;
+    let told = chain.gateway_uri(&record).await?.with_context(|| {
+        format!(
+            "the endpoint keeps no log of unix second {}, in which tenants were told where the gateway is: tell them again with \
+             `berth-provider update --uri {}`",
+            record.gateway_at, config.gateway.public_uri
+        )
+    })?;
     ensure!(
-        record.uri == config.gateway.public_uri,
-        "tenants are told {}, but gateway.publicUri is {}: update the registry or correct the configuration",
-        record.uri,
+        told == config.gateway.public_uri,
+        "tenants are told {told}, but gateway.publicUri is {}: update the registry or correct the configuration",
         config.gateway.public_uri
     );
     if let Some(key) = key {
@@ -145,7 +155,7 @@ async fn registry(chain: &Chain, config: &Config, key: Option<&GatewayKey>) -> a
         );
     }
     let free = record.stake.checked_sub(record.locked).unwrap_or(Amount::ZERO);
-    Ok(format!("{} is registered with {free} of free stake", record.uri))
+    Ok(format!("{told} is registered with {free} of free stake"))
 }
 
 async fn cluster(config: &Config, lines: &mut Lines) {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, ensure};
 use bidengine::Capacity;
 use manifests::objects;
 use manifests::order::{Address, Hash};
@@ -308,19 +308,17 @@ async fn connect_chain(config: &Config, store: &Store, spki_hash: Hash) -> anyho
     let signed = store.signed_since(operator, today).await?;
     let policy = Policy::operator(chain.contracts(), config.wallet.daily_gas);
     let signer = signer.guarded(policy, &signed);
-    match chain.bidder_of(operator, At::Latest).await.context("failed to look the operator key up")? {
-        Some((whose, _)) if whose == provider => {}
-        Some((whose, _)) => bail!(
-            "the key {operator} bids for provider {whose}, but the configuration says {provider}: correct provider, or use \
-             another wallet.keystore"
-        ),
-        None => bail!(
-            "the key {operator} bids for nobody: register provider {provider} with it as operator, or use another \
-             wallet.keystore"
-        ),
-    }
     let registered = chain.provider(provider, At::Latest).await.context("failed to read the registry")?;
-    if let Some(registered) = registered.filter(|registered| !registered.has_gateway_key(spki_hash)) {
+    let registered = registered.with_context(|| {
+        format!("{provider} is no provider: register it with {operator} as operator, or correct provider in the configuration")
+    })?;
+    ensure!(
+        registered.operator == operator,
+        "the key {} bids for provider {provider}, not {operator}: use that key in wallet.keystore, name this one with \
+         `berth-provider set-operator`, or correct provider",
+        registered.operator
+    );
+    if !registered.has_gateway_key(spki_hash) {
         warn!(
             ours = %spki_hash,
             registered = %registered.spki_hash,

@@ -74,7 +74,9 @@ impl Direct {
         let chain = world.chain.clone();
         let provider = world.accounts.owner.address;
         let record = chain.provider(provider, At::Latest).await?.context("the provider is not registered")?;
-        let gateway = GatewayClient::of(&record, chain.gateway_domain())?;
+        let uri =
+            chain.gateway_uri(&record).await?.context("the provider said nowhere where its gateway is")?;
+        let gateway = GatewayClient::of(&record, &uri, chain.gateway_domain())?;
         let sender = deployment::sender(chain.clone(), wallet.clone());
         Ok(Self { wallet, provider, gateway, chain, sender, sent: AtomicU64::new(0) })
     }

@@ -13,7 +13,8 @@ mod verify;
 use std::fmt;
 use std::time::Duration;
 
-use ethers_core::abi::{AbiEncode, Token, encode};
+use ethers_core::abi::{Token, encode};
+use ethers_core::utils::get_contract_address;
 use manifests::order::{Address, Hash};
 use serde::{Deserialize, Serialize};
 
@@ -22,11 +23,9 @@ pub use verify::{Finding, verify};
 
 use self::artefact::Artefact;
 use crate::backlog::{self, BacklogError};
-use crate::bindings::provider_registry;
 use crate::call::{Payload, keccak256};
 use crate::chain::{Chain, ConnectError};
-use crate::convert::h160;
-use crate::node::At;
+use crate::convert::{self, h160};
 use crate::reader::ReadError;
 use crate::revert::MarketError;
 use crate::rpc::RpcError;
@@ -36,7 +35,7 @@ use crate::wallet::Wallet;
 /// How long what the deployer sent earlier may take to be mined.
 const BACKLOG_LIMIT: Duration = Duration::from_secs(120);
 
-/// What is wanted on a chain. The same plan of the same deployer gives the same addresses on every chain.
+/// What is wanted on a chain. The same plan gives the same addresses on every chain, whoever carries it out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Plan {
@@ -52,7 +51,7 @@ pub struct Plan {
     pub guardian: Address,
     /// Who receives the market's fees.
     pub treasury: Address,
-    /// Tells this deployment from others of the same plan and deployer.
+    /// Tells this deployment from others of the same plan.
     pub salt: Hash,
 }
 
@@ -107,16 +106,6 @@ pub enum DeployError {
         /// Where.
         at: Address,
     },
-    /// The registry was given to another market.
-    #[error(
-        "the registry at {registry} serves the market at {market}, which is not of this plan: choose another salt"
-    )]
-    OtherMarket {
-        /// The registry.
-        registry: Address,
-        /// Its market.
-        market: Address,
-    },
     /// A transaction did not go through.
     #[error("failed to {step}")]
     Send {
@@ -153,42 +142,22 @@ pub async fn deploy(
     Deployment::look(rpc_url, chain_id, wallet.address(), plan).await?.carry_out(wallet, |_| ()).await
 }
 
-/// One thing to do, in the order in which it has to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One contract to create, in the order in which it has to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Step {
-    /// What is done.
-    pub what: What,
+    /// Which, by its name in the addresses file. The market creates its registry.
+    pub part: &'static str,
+    /// Where it will be.
+    pub at: Address,
     /// Whether the chain shows that it was done already.
     pub done: bool,
 }
 
-/// What a step does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
-    /// It creates a contract.
-    Create {
-        /// Which, by its name in the addresses file.
-        part: &'static str,
-        /// Where it will be.
-        at: Address,
-    },
-    /// It tells the registry which market it serves.
-    SetMarket {
-        /// The registry.
-        registry: Address,
-        /// The market.
-        market: Address,
-    },
-}
-
-impl fmt::Display for What {
+impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Create { part, at } => write!(f, "create the {part} at {at}"),
-            Self::SetMarket { registry, market } => {
-                write!(f, "tell the registry at {registry} of the market at {market}")
-            }
-        }
+        let Self { part, at, .. } = self;
+        write!(f, "create the {part} at {at}")?;
+        if *part == "market" { write!(f, ", and with it its registry at {}", made_by(*at)) } else { Ok(()) }
     }
 }
 
@@ -239,7 +208,7 @@ impl Deployment {
             return Err(DeployError::Plan(format!("there is no token at {token} on chain {chain_id}")));
         }
         backlog::clear(&chain, deployer, BACKLOG_LIMIT).await?;
-        let (creations, places) = creations(&plan, deployer);
+        let (creations, places) = creations(&plan);
         let mut this = Self { chain, deployer, plan, creations, places, steps: Vec::new() };
         this.steps = this.survey().await?;
         Ok(this)
@@ -272,25 +241,15 @@ impl Deployment {
         }
         let sender =
             Sender::new(self.chain.clone(), wallet.clone(), MemoryJournal::default(), Settings::default());
-        let mut creations = self.creations.iter();
-        for step in &self.steps {
+        for (step, creation) in self.steps.iter().zip(&self.creations) {
             tell(step);
-            let payload = match step.what {
-                What::Create { .. } => {
-                    let creation = creations.next().expect("a creation for each such step");
-                    factory::create(creation.salt, &creation.code)
-                }
-                What::SetMarket { registry, market } => Payload {
-                    to: Some(registry),
-                    data: provider_registry::SetMarketCall { market: h160(market) }.encode(),
-                },
-            };
             if !step.done {
-                send(&sender, step.what.to_string(), &payload).await?;
+                let payload = factory::create(creation.salt, &creation.code);
+                send(&sender, step.to_string(), &payload).await?;
             }
         }
         if let Some(missing) = self.survey().await?.into_iter().find(|step| !step.done) {
-            return Err(DeployError::NoEffect(missing.what.to_string()));
+            return Err(DeployError::NoEffect(missing.to_string()));
         }
         let book = self.book().await?;
         let findings = verify(self.chain.rpc.clone(), &book).await?;
@@ -303,29 +262,20 @@ impl Deployment {
     /// Each step, and whether the chain shows it done.
     async fn survey(&self) -> Result<Vec<Step>, DeployError> {
         let mut steps = Vec::new();
-        let mut registry_is_there = false;
         for Creation { part, at, artefact, .. } in &self.creations {
             let code = self.chain.rpc.code(*at).await?;
             let done = !code.is_empty();
             if done && !artefact.is_code(&code) {
                 return Err(DeployError::OtherCode { part, at: *at });
             }
-            registry_is_there |= done && *at == self.places.registry;
-            steps.push(Step { what: What::Create { part, at: *at }, done });
+            steps.push(Step { part, at: *at, done });
         }
-        let Parts { registry, market, .. } = self.places;
-        let served = if registry_is_there {
-            let call = provider_registry::MarketCall;
-            let (served,): (ethers_core::types::H160,) =
-                self.chain.view("market", registry, call, At::Latest).await?;
-            crate::convert::address(served)
-        } else {
-            Address::default()
-        };
-        if served != Address::default() && served != market {
-            return Err(DeployError::OtherMarket { registry, market: served });
+        // The market's constructor created it, as its code says.
+        let Parts { registry, .. } = self.places;
+        let code = self.chain.rpc.code(registry).await?;
+        if !code.is_empty() && !artefact::registry().is_code(&code) {
+            return Err(DeployError::OtherCode { part: "registry", at: registry });
         }
-        steps.push(Step { what: What::SetMarket { registry, market }, done: served == market });
         Ok(steps)
     }
 
@@ -371,7 +321,7 @@ fn check(plan: &Plan) -> Result<(), DeployError> {
 }
 
 /// Every contract of the plan in the order in which they can be created, and where everything will be.
-fn creations(plan: &Plan, deployer: Address) -> (Vec<Creation>, Parts<Address>) {
+fn creations(plan: &Plan) -> (Vec<Creation>, Parts<Address>) {
     let mut creations = Vec::new();
     let mut create = |part, artefact: Artefact, arguments: &[Token]| {
         let creation = Creation::new(part, artefact, plan.salt, arguments);
@@ -387,13 +337,18 @@ fn creations(plan: &Plan, deployer: Address) -> (Vec<Creation>, Parts<Address>) 
         create("timelock", artefact::timelock(), &[delay, many(&plan.proposers), many(&plan.executors)]);
     let params =
         create("params", artefact::params(), &[one(timelock), one(plan.treasury), one(plan.guardian)]);
-    let registry = create("registry", artefact::registry(), &[one(token), one(params), one(deployer)]);
+    let market = create("market", artefact::market(), &[one(token), one(params)]);
+    let registry = made_by(market);
     let auditors = create("auditors", artefact::auditors(), &[one(params), one(registry)]);
-    let market = create("market", artefact::market(), &[one(token), one(registry), one(params)]);
     let lens = lens(market);
     let places = Parts { token, timelock, params, registry, auditors, market, lens: lens.at };
     creations.push(lens);
     (creations, places)
+}
+
+/// Where the first contract is that another one creates.
+fn made_by(creator: Address) -> Address {
+    convert::address(get_contract_address(h160(creator), 1))
 }
 
 /// The lens of a market. It has no rights and no state, so that anybody may put it there and nobody needs to be told where it
@@ -429,20 +384,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_follow_from_the_plan_and_the_deployer_alone() {
-        let (me, you) = (Address([1; 20]), Address([2; 20]));
-        let plan = Plan::for_tests(me);
-        let (_, places) = creations(&plan, me);
-        assert_eq!(creations(&plan, me).1, places);
-        let (_, other) = creations(&Plan { salt: Hash([1; 32]), ..plan.clone() }, me);
+    fn places_follow_from_the_plan_alone() {
+        let plan = Plan::for_tests(Address([1; 20]));
+        let (_, places) = creations(&plan);
+        assert_eq!(creations(&plan).1, places);
+        let (_, other) = creations(&Plan { salt: Hash([1; 32]), ..plan.clone() });
         for ((name, here), (_, there)) in places.named().into_iter().zip(other.named()) {
             assert_ne!(here, there, "{name}");
         }
-        // The deployer names the registry's market, so another deployer makes another registry, and nothing above it changes.
-        let (_, other) = creations(&plan, you);
+        // Another token is another market and another registry, of the same governance.
+        let (_, other) = creations(&Plan { token: Some(Address([2; 20])), ..plan });
         assert_eq!(other.params, places.params);
-        assert_ne!(other.registry, places.registry);
         assert_ne!(other.market, places.market);
+        assert_ne!(other.registry, places.registry);
     }
 
     #[test]

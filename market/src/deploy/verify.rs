@@ -10,7 +10,7 @@ use manifests::order::{Address, Hash};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{AddressBook, Parts, Placed, Plan, creations};
+use super::{AddressBook, Parts, Placed, Plan, artefact, creations};
 use crate::bindings::{auditor_registry, market_lens, params, provider_registry, timelock};
 use crate::call::keccak256;
 use crate::chain::Chain;
@@ -56,12 +56,18 @@ pub async fn verify(rpc: Rpc, book: &AddressBook) -> Result<Vec<Finding>, ReadEr
 /// The code of each contract: it is there, it is what the file says, it is that of this version, and it was created with the
 /// arguments of the plan, since its address follows from them.
 async fn code(chain: &Chain, book: &AddressBook) -> Result<Vec<Finding>, ReadError> {
-    let (creations, places) = creations(&book.plan, book.deployer);
+    let (creations, places) = creations(&book.plan);
+    let registry = artefact::registry();
     let mut findings = Vec::new();
     for ((what, placed), (_, place)) in book.contracts.named().into_iter().zip(places.named()) {
         let Placed { address, code_hash } = *placed;
         let code = chain.rpc.code(address).await?;
-        let ours = creations.iter().find(|creation| creation.part == what);
+        let created = creations.iter().find(|creation| creation.part == what);
+        let ours = match created {
+            Some(creation) => Some(&creation.artefact),
+            // The market creates it.
+            None => (what == "registry").then_some(&registry),
+        };
         let verdict = if code.is_empty() {
             Err(format!(
                 "there is no contract at {address}: the chain was started anew, or the file is another deployment's"
@@ -70,7 +76,7 @@ async fn code(chain: &Chain, book: &AddressBook) -> Result<Vec<Finding>, ReadErr
             Err(format!(
                 "the code at {address} is not the one that the file says: it is another deployment's"
             ))
-        } else if ours.is_some_and(|creation| !creation.artefact.is_code(&code)) {
+        } else if ours.is_some_and(|artefact| !artefact.is_code(&code)) {
             Err(format!(
                 "the code at {address} is not the {what} of this version: use the version that it was deployed with"
             ))

@@ -185,7 +185,8 @@ impl Policy {
             provider_registry::SetPayoutCall::selector(),
             provider_registry::RetireCall::selector(),
             provider_registry::RotateCertCall::selector(),
-            provider_registry::UpdateCall::selector(),
+            provider_registry::SetGatewayCall::selector(),
+            provider_registry::SetAttributesCall::selector(),
         ]
         .map(to_registry)
         .into();
@@ -287,6 +288,7 @@ mod tests {
         let rate = Rate::new(1).expect("small");
         Call::PlaceBid {
             order: order(),
+            provider: KEY,
             spec_hash: Hash([0; 32]),
             rate,
             expires_at: 1,
@@ -299,7 +301,7 @@ mod tests {
         let (lease, reason) = (order(), CloseReason::MANIFEST_TIMEOUT);
         vec![
             (bid(), false),
-            (Call::WithdrawBid { order: order() }, true),
+            (Call::WithdrawBid { order: order(), provider: KEY }, true),
             (Call::StartReclaim { lease, reason }, true),
             (Call::CloseLease { lease, reason }, true),
             (Call::Finalize { lease }, true),
@@ -312,14 +314,7 @@ mod tests {
         let (operator, payout) = (Address([8; 20]), Address([8; 20]));
         vec![
             Call::ApproveRegistry { amount },
-            Call::Register {
-                operator,
-                payout,
-                attrs_hash: hash,
-                uri: uri.clone(),
-                spki_hash: hash,
-                stake: amount,
-            },
+            Call::Register { operator, payout, uri: uri.clone(), spki_hash: hash, stake: amount },
             Call::AddStake { provider: KEY, amount },
             Call::RequestUnstake,
             Call::Unstake { amount },
@@ -327,7 +322,8 @@ mod tests {
             Call::SetPayout { payout },
             Call::Retire,
             Call::RotateCert { spki_hash: hash, old_until: 0 },
-            Call::UpdateProvider { attrs_hash: hash, uri, spki_hash: hash },
+            Call::SetGateway { uri, spki_hash: hash },
+            Call::SetAttributes { attrs_hash: hash },
         ]
     }
 

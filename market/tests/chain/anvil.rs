@@ -183,7 +183,6 @@ impl Market {
         let register = Call::Register {
             operator: provider.address(),
             payout: PAYOUT,
-            attrs_hash: Hash::default(),
             uri: "https://127.0.0.1:8443".to_owned(),
             spki_hash: SPKI,
             stake,
@@ -219,8 +218,13 @@ impl Market {
     }
 
     pub(crate) async fn bid(&self, order: OrderId, rate: Rate) -> Call {
+        self.bid_of(self.provider.address(), order, rate).await
+    }
+
+    pub(crate) async fn bid_of(&self, provider: Address, order: OrderId, rate: Rate) -> Call {
         Call::PlaceBid {
             order,
+            provider,
             spec_hash: market::call::keccak256(SPEC.as_bytes()),
             rate,
             expires_at: self.now().await + 1800,

@@ -1,7 +1,7 @@
 //! A market is put on a chain, found again, taken up where it was left, and checked.
 
 use manifests::order::{Address, Hash};
-use market::deploy::{AddressBook, AddressesError, DeployError, Deployment, Plan, What, deploy, verify};
+use market::deploy::{AddressBook, AddressesError, DeployError, Deployment, Plan, Step, deploy, verify};
 use market::rpc::Rpc;
 use market::wallet::Wallet;
 use serde_json::{Value, json};
@@ -23,8 +23,8 @@ async fn look(anvil: &Anvil) -> Deployment {
     Deployment::look(anvil.url(), CHAIN_ID, wallet(0).address(), plan()).await.expect("looked")
 }
 
-fn left(deployment: &Deployment) -> Vec<What> {
-    deployment.steps().iter().filter(|step| !step.done).map(|step| step.what).collect()
+fn left(deployment: &Deployment) -> Vec<&Step> {
+    deployment.steps().iter().filter(|step| !step.done).collect()
 }
 
 async fn nonce(anvil: &Anvil) -> Value {
@@ -35,14 +35,14 @@ async fn nonce(anvil: &Anvil) -> Value {
 async fn looking_sends_nothing_and_names_every_address_before() {
     let Some(anvil) = Anvil::start() else { return };
     let deployment = look(&anvil).await;
-    assert_eq!(left(&deployment).len(), 8, "{:?}", deployment.steps());
+    assert_eq!(left(&deployment).len(), 6, "{:?}", deployment.steps());
     let places = *deployment.places();
     assert_eq!(nonce(&anvil).await, json!("0x0"));
     let book = deployment.carry_out(&wallet(0), |_| ()).await.expect("deployed");
     for ((name, place), (_, placed)) in places.named().into_iter().zip(book.contracts.named()) {
         assert_eq!(*place, placed.address, "{name}");
     }
-    assert_eq!(nonce(&anvil).await, json!("0x8"));
+    assert_eq!(nonce(&anvil).await, json!("0x6"));
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn a_deployment_that_was_cut_short_lands_on_the_same_addresses() {
     let Some(anvil) = Anvil::start() else { return };
     let whole = look(&anvil).await;
     let places = *whole.places();
-    for steps in 1..8 {
+    for steps in 1..6 {
         let snapshot = anvil.ask("evm_snapshot", json!([])).await;
         // The deployer's money ends with this step: what is sent after it finds no taker.
         let cut = look(&anvil).await;
@@ -81,7 +81,7 @@ async fn a_deployment_that_was_cut_short_lands_on_the_same_addresses() {
         assert!(matches!(error, DeployError::Send { .. }), "{error}");
         anvil.ask("anvil_setBalance", json!([key, "0x56bc75e2d63100000"])).await;
         let rest = look(&anvil).await;
-        assert_eq!(left(&rest).len(), 8 - steps, "after {steps} steps");
+        assert_eq!(left(&rest).len(), 6 - steps, "after {steps} steps");
         assert_eq!(*rest.places(), places);
         let book = rest.carry_out(&wallet(0), |_| ()).await.expect("finished");
         book.connect(anvil.url()).await.expect("a market");
@@ -115,25 +115,30 @@ async fn a_market_is_verified_down_to_code_wiring_and_roles() {
     };
     assert_eq!(problems(&book).await, []);
 
-    // A byte of the code is another.
-    let auditors = book.contracts.auditors.address;
-    let code = anvil.ask("eth_getCode", json!([auditors, "latest"])).await;
-    let code = code.as_str().expect("code");
-    let tampered = format!("{}{}", &code[..code.len() - 2], if code.ends_with("00") { "01" } else { "00" });
-    anvil.ask("anvil_setCode", json!([auditors, tampered])).await;
-    let told = problems(&book).await;
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert_eq!(told[0].0, "auditors");
-    // Even a file that knows of that code does not make it ours.
-    let mut believing = book.clone();
-    believing.contracts.auditors.code_hash =
-        market::call::keccak256(&hex::decode(&tampered[2..]).expect("hex"));
-    let told = problems(&believing).await;
-    assert!(told[0].1.contains("not the auditors of this version"), "{told:?}");
-    let error =
-        Deployment::look(anvil.url(), CHAIN_ID, wallet(0).address(), plan()).await.expect_err("other");
-    assert!(matches!(error, DeployError::OtherCode { part: "auditors", .. }), "{error}");
-    anvil.ask("anvil_setCode", json!([auditors, code])).await;
+    // A byte of the code is another: of what the factory created, and of what the market did.
+    for part in ["auditors", "registry"] {
+        let mut believing = book.clone();
+        let placed = match part {
+            "auditors" => &mut believing.contracts.auditors,
+            _ => &mut believing.contracts.registry,
+        };
+        let code = anvil.ask("eth_getCode", json!([placed.address, "latest"])).await;
+        let code = code.as_str().expect("code");
+        let tampered =
+            format!("{}{}", &code[..code.len() - 2], if code.ends_with("00") { "01" } else { "00" });
+        anvil.ask("anvil_setCode", json!([placed.address, tampered])).await;
+        let told = problems(&book).await;
+        assert_eq!(told.iter().map(|(what, _)| *what).collect::<Vec<_>>(), [part], "{told:?}");
+        // Even a file that knows of that code does not make it ours.
+        let address = placed.address;
+        placed.code_hash = market::call::keccak256(&hex::decode(&tampered[2..]).expect("hex"));
+        let told = problems(&believing).await;
+        assert!(told[0].1.contains(&format!("not the {part} of this version")), "{told:?}");
+        let look = Deployment::look(anvil.url(), CHAIN_ID, wallet(0).address(), plan()).await;
+        let error = look.expect_err("other");
+        assert!(matches!(error, DeployError::OtherCode { part: found, .. } if found == part), "{error}");
+        anvil.ask("anvil_setCode", json!([address, code])).await;
+    }
     assert_eq!(problems(&book).await, []);
 
     // A role that is not of the plan.
@@ -268,7 +273,9 @@ async fn berth_market_deploy_says_does_and_checks() {
     let (code, out, err) = berth(&with(&["--dry-run"])).await;
     assert_eq!(code, Some(0), "{err}");
     assert!(
-        out.contains("would create the market at 0x") && out.contains("8 transactions would be sent"),
+        out.contains("would create the market at 0x")
+            && out.contains("with it its registry at 0x")
+            && out.contains("6 transactions would be sent"),
         "{out}"
     );
     assert!(!file.exists(), "a dry run writes nothing");

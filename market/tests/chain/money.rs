@@ -4,7 +4,7 @@ use manifests::money::Amount;
 use manifests::order::{CloseReason, Fact, Hash};
 use market::At;
 use market::call::Call;
-use market::reader::{AccountState, BidState, OrderState, ProviderState};
+use market::reader::{AccountState, BidState, OrderState, Provider, ProviderState};
 use market::revert::MarketError;
 use market::sender::SendError;
 
@@ -105,7 +105,6 @@ async fn what_never_was_is_none_and_a_block_that_never_was_is_an_error() {
     assert_eq!(chain.lease(order, At::Latest).await.expect("read"), None);
     assert_eq!(chain.bid(order, PAYOUT, At::Latest).await.expect("read"), None);
     assert_eq!(chain.provider(PAYOUT, At::Latest).await.expect("read"), None);
-    assert_eq!(chain.bidder_of(PAYOUT, At::Latest).await.expect("read"), None);
     assert_eq!(chain.block(1_000_000).await.expect("read"), None);
     assert_eq!(chain.block_by_hash(Hash([1; 32])).await.expect("read"), None);
     assert!(chain.facts_of_block(Hash([1; 32])).await.is_err());
@@ -118,16 +117,50 @@ async fn the_registry_tells_who_sells_and_where() {
     let providers = market.chain.providers().await.expect("read");
     let [provider] = &providers[..] else { panic!("{providers:?}") };
     assert_eq!(provider.address, market.provider.address());
-    assert_eq!((provider.uri.as_str(), provider.spki_hash), ("https://127.0.0.1:8443", SPKI));
+    assert_eq!((provider.operator, provider.spki_hash), (market.provider.address(), SPKI));
     assert_eq!((provider.state, provider.payout), (ProviderState::Active, PAYOUT));
-    let bidder = market.chain.bidder_of(market.provider.address(), At::Latest).await.expect("read");
-    assert_eq!(bidder, Some((provider.address, true)));
     let params = market.chain.params(At::Latest).await.expect("read");
     assert!(params.min_runway >= 600 && params.min_order_duration <= params.max_order_duration, "{params:?}");
     let facts =
         market.chain.facts_between(0, market.chain.head().await.expect("head").number).await.expect("read");
     assert!(facts.iter().any(|logged| matches!(
         &logged.fact,
-        Fact::ProviderChanged { spki_hash, .. } if *spki_hash == SPKI
+        Fact::ProviderChanged { spki_hash, .. } if *spki_hash == Some(SPKI)
     )));
+}
+
+#[tokio::test]
+async fn a_gateway_is_where_its_provider_said_last_and_where_it_was_said_is_found_among_many_blocks() {
+    let Some(market) = Market::open().await else { return };
+    let (chain, owner) = (&market.chain, market.provider.address());
+    let record = async || chain.provider(owner, At::Latest).await.expect("read").expect("registered");
+    let uri = async |provider: &Provider| chain.gateway_uri(provider).await.expect("read");
+    let first = record().await;
+    for later in [2, 40, 41, 100_000] {
+        market.anvil.mine_at(market.now().await + later).await;
+    }
+    assert_eq!(uri(&first).await.as_deref(), Some("https://127.0.0.1:8443"));
+
+    let moved = Call::SetGateway { uri: "https://127.0.0.1:9443".to_owned(), spki_hash: SPKI };
+    mined(&market.provider, &moved).await;
+    let second = record().await;
+    assert!(second.gateway_at > first.gateway_at, "{second:?}");
+    for call in [
+        Call::RotateCert { spki_hash: Hash([7; 32]), old_until: 0 },
+        Call::SetOperator { operator: PAYOUT },
+        Call::SetAttributes { attrs_hash: Hash([8; 32]) },
+    ] {
+        mined(&market.provider, &call).await;
+        market.anvil.mine_at(market.now().await + 7).await;
+    }
+    let now = record().await;
+    assert_eq!((now.operator, now.spki_hash, now.attrs_hash), (PAYOUT, Hash([7; 32]), Hash([8; 32])));
+    assert_eq!(
+        uri(&now).await.as_deref(),
+        Some("https://127.0.0.1:9443"),
+        "what else changed said nothing of it"
+    );
+    assert_eq!(uri(&first).await.as_deref(), Some("https://127.0.0.1:8443"), "as it was said then");
+    let never = Provider { gateway_at: second.gateway_at + 1, ..second };
+    assert_eq!(uri(&never).await, None, "nothing was said in that second");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fault_proxy::Relay;
 use manifests::money::Amount;
-use manifests::order::{Fact, Hash, Order, OrderId};
+use manifests::order::{Address, Fact, Hash, Order, OrderId};
 use market::At;
 use market::api::Answer;
 use market::call::Call;
@@ -162,8 +162,7 @@ async fn orders(market: &Market) -> Vec<OrderId> {
 /// Puts a gateway behind the provider's record.
 async fn gateway(market: &Market) -> Gateway {
     let gateway = Gateway::start(market.provider.address(), market.chain.gateway_domain()).await;
-    let update =
-        Call::UpdateProvider { attrs_hash: Hash::default(), uri: gateway.uri(), spki_hash: gateway.spki };
+    let update = Call::SetGateway { uri: gateway.uri(), spki_hash: gateway.spki };
     mined(&market.provider, &update).await;
     gateway
 }
@@ -184,6 +183,7 @@ async fn bid_on(market: &Market, count: usize) -> Vec<OrderId> {
         let terms = terms.expect("it was posted");
         let bid = Call::PlaceBid {
             order: *order,
+            provider: market.provider.address(),
             spec_hash: terms.spec_hash,
             rate: rate(100_000_000_001),
             expires_at: terms.expires_at,
@@ -271,7 +271,6 @@ async fn rival(market: &Market) -> Sender<MemoryJournal> {
     let register = Call::Register {
         operator: rival.address(),
         payout: rival.address(),
-        attrs_hash: Hash::default(),
         uri: "https://127.0.0.1:1".to_owned(),
         spki_hash: Hash::default(),
         stake,
@@ -300,9 +299,10 @@ async fn auction(market: &Market) -> (Order, u64) {
     .await
 }
 
-fn bid_at(order: &Order, deadline: u64, asked: u128) -> Call {
+fn bid_at(order: &Order, provider: Address, deadline: u64, asked: u128) -> Call {
     Call::PlaceBid {
         order: order.id,
+        provider,
         spec_hash: order.spec_hash,
         rate: rate(asked),
         expires_at: deadline + 300,
@@ -321,15 +321,15 @@ async fn an_order_that_goes_to_the_lowest_bid_is_awarded_by_a_stranger_and_comes
     let arguments = ["up", &document, "--deposit", "5", "--yes"];
     let contest = async {
         let (order, deadline) = auction(&market).await;
-        mined(&rival, &bid_at(&order, deadline, 150_000_000_000)).await;
-        let dearer = rival.send("dearer", &bid_at(&order, deadline, 149_999_999_999)).await;
+        mined(&rival, &bid_at(&order, rival.address(), deadline, 150_000_000_000)).await;
+        let dearer = rival.send("dearer", &bid_at(&order, rival.address(), deadline, 149_999_999_999)).await;
         assert!(dearer.is_ok(), "the best bidder lowers its own bid by any step: {dearer:?}");
         let early = rival.simulate(&Call::Award { order: order.id }).await;
         assert!(
             matches!(early, Err(SendError::Refused(MarketError::AwardNotDue { .. }))),
             "not before the deadline: {early:?}"
         );
-        mined(&market.provider, &bid_at(&order, deadline, 100_000_000_000)).await;
+        mined(&market.provider, &bid_at(&order, market.provider.address(), deadline, 100_000_000_000)).await;
         let posted = market.chain.order(order.id, At::Latest).await.expect("read").expect("there");
         let best = posted.award.and_then(|award| award.best);
         assert_eq!(best, Some((market.provider.address(), rate(100_000_000_000))));
@@ -359,7 +359,7 @@ async fn a_tenant_awards_its_order_itself_when_nobody_else_does() {
     let arguments = ["up", &document, "--deposit", "5", "--yes"];
     let contest = async {
         let (order, deadline) = auction(&market).await;
-        mined(&market.provider, &bid_at(&order, deadline, 100_000_000_000)).await;
+        mined(&market.provider, &bid_at(&order, market.provider.address(), deadline, 100_000_000_000)).await;
         market.anvil.mine_at(deadline + 1).await;
         order.id
     };

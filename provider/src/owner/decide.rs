@@ -34,7 +34,8 @@ pub(super) enum Wanted {
 pub(super) struct Registration {
     pub(super) operator: Address,
     pub(super) payout: Address,
-    pub(super) attrs_hash: Hash,
+    /// `None` publishes no attributes.
+    pub(super) attrs_hash: Option<Hash>,
     pub(super) uri: String,
     pub(super) spki_hash: Hash,
     pub(super) stake: Amount,
@@ -56,13 +57,13 @@ pub(super) struct Sight {
     /// Unix seconds of chain time.
     pub(super) now: u64,
     pub(super) record: Option<Provider>,
+    /// Where the provider said that its gateway is, as far as the endpoint's logs reach back.
+    pub(super) uri: Option<String>,
     /// What the owner has of the settlement token.
     pub(super) tokens: Amount,
     /// What the registry may take of it.
     pub(super) allowance: Amount,
     pub(super) min_stake: Amount,
-    /// For whom the wanted operator key bids already.
-    pub(super) operator_of: Option<Address>,
 }
 
 /// What is to be done.
@@ -107,8 +108,8 @@ pub(super) fn decide(wanted: &Wanted, sight: &Sight) -> anyhow::Result<Decision>
         Wanted::StakeOf(total) => stake(*total, record, sight),
         Wanted::StakeDownTo(total) => unstake(*total, record, sight),
         Wanted::PaidTo(payout) => Ok(pay_to(*payout, record, sight)),
-        Wanted::OperatedBy(operator) => operate_by(*operator, record, sight),
-        Wanted::Described(description) => Ok(describe(description, record, sight)),
+        Wanted::OperatedBy(operator) => Ok(operate_by(*operator, record)),
+        Wanted::Described(description) => describe(description, record, sight),
         Wanted::Retired { sure } => retire(*sure, record),
     }
 }
@@ -125,10 +126,10 @@ fn register(wanted: &Registration, sight: &Sight) -> anyhow::Result<Decision> {
         let differs = [
             (record.operator != *operator, format!("operator {}", record.operator), "set-operator"),
             (paid_to != *payout, format!("payout {paid_to}"), "set-payout"),
-            (record.uri != *uri, format!("gateway {}", record.uri), "update --uri"),
+            (sight.uri.as_ref() != Some(uri), format!("gateway {}", told(sight)), "update --uri"),
             (record.spki_hash != *spki_hash, format!("gateway key {}", record.spki_hash), "update --spki"),
             (
-                record.attrs_hash != *attrs_hash,
+                record.attrs_hash != attrs_hash.unwrap_or_default(),
                 format!("attributes {}", record.attrs_hash),
                 "update --attributes",
             ),
@@ -147,9 +148,6 @@ fn register(wanted: &Registration, sight: &Sight) -> anyhow::Result<Decision> {
         "a stake of {stake} is too little: the market wants at least {}, name it with --stake",
         sight.min_stake
     );
-    if let Some(whose) = sight.operator_of {
-        bail!("the key {operator} is the operator of provider {whose} already: make another key");
-    }
     affordable(*stake, sight)?;
     let mut deeds = approval(*stake, sight);
     deeds.push(Deed {
@@ -159,12 +157,12 @@ fn register(wanted: &Registration, sight: &Sight) -> anyhow::Result<Decision> {
         call: Call::Register {
             operator: *operator,
             payout: *payout,
-            attrs_hash: *attrs_hash,
             uri: uri.clone(),
             spki_hash: *spki_hash,
             stake: *stake,
         },
     });
+    deeds.extend(attrs_hash.map(publish));
     let note = (*operator == owner).then(|| {
         "the operator key is the owner's key: whoever breaks into the daemon's machine has both; better name another with set-operator"
             .to_owned()
@@ -250,23 +248,18 @@ fn pay_to(payout: Address, record: &Provider, sight: &Sight) -> Decision {
     }
 }
 
-fn operate_by(operator: Address, record: &Provider, sight: &Sight) -> anyhow::Result<Decision> {
+fn operate_by(operator: Address, record: &Provider) -> Decision {
     if record.operator == operator {
-        return Ok(Decision::Rest(format!("{operator} bids and closes already")));
-    }
-    if let Some(whose) = sight.operator_of {
-        bail!("the key {operator} is the operator of provider {whose} already: make another key");
+        return Decision::Rest(format!("{operator} bids and closes already"));
     }
     let note = "the daemon stops working with the old key at once: give it the new one in wallet.keystore"
         .to_owned();
     let what = format!("let {operator} bid and close instead of {}", record.operator);
-    Ok(Decision::one(what, Call::SetOperator { operator }, Some(note)))
+    Decision::one(what, Call::SetOperator { operator }, Some(note))
 }
 
-fn describe(wanted: &Description, record: &Provider, sight: &Sight) -> Decision {
+fn describe(wanted: &Description, record: &Provider, sight: &Sight) -> anyhow::Result<Decision> {
     let Description { attrs_hash, uri, spki_hash, overlap } = wanted;
-    let attrs_hash = attrs_hash.unwrap_or(record.attrs_hash);
-    let uri = uri.clone().unwrap_or_else(|| record.uri.clone());
     let spki_hash = spki_hash.unwrap_or(record.spki_hash);
     let mut deeds = Vec::new();
     let rotates = *overlap > 0 && spki_hash != record.spki_hash;
@@ -276,19 +269,32 @@ fn describe(wanted: &Description, record: &Provider, sight: &Sight) -> Decision 
             format!("announce the gateway key {spki_hash}; the one before counts {} more", seconds(*overlap));
         deeds.push(Deed { what, call: Call::RotateCert { spki_hash, old_until } });
     }
-    let audited = attrs_hash != record.attrs_hash;
-    if audited || uri != record.uri || (spki_hash != record.spki_hash && !rotates) {
-        let what =
-            format!("describe the provider with gateway {uri}, its key {spki_hash}, attributes {attrs_hash}");
-        deeds.push(Deed { what, call: Call::UpdateProvider { attrs_hash, uri, spki_hash } });
+    let moves = uri.is_some() && *uri != sight.uri;
+    if moves || (spki_hash != record.spki_hash && !rotates) {
+        let Some(uri) = uri.clone().or_else(|| sight.uri.clone()) else {
+            bail!("the endpoint's logs do not say any more where the gateway is: name it with --uri")
+        };
+        let what = format!("tell tenants that the gateway is at {uri}, with the key {spki_hash}");
+        deeds.push(Deed { what, call: Call::SetGateway { uri, spki_hash } });
     }
+    let published = attrs_hash.filter(|attrs_hash| *attrs_hash != record.attrs_hash);
+    deeds.extend(published.map(publish));
     if deeds.is_empty() {
-        return Decision::Rest("the provider is described so already".to_owned());
+        return Ok(Decision::Rest("the provider is described so already".to_owned()));
     }
-    let note = audited.then(|| {
+    let note = published.filter(|_| record.attrs_hash != Hash::default()).map(|_| {
         "what auditors said of the attributes before counts no more: ask them to look again".to_owned()
     });
-    Decision::Act(deeds, note)
+    Ok(Decision::Act(deeds, note))
+}
+
+fn publish(attrs_hash: Hash) -> Deed {
+    Deed { what: format!("publish the attributes {attrs_hash}"), call: Call::SetAttributes { attrs_hash } }
+}
+
+/// Where the gateway is, to be said.
+fn told(sight: &Sight) -> &str {
+    sight.uri.as_deref().unwrap_or("(which the endpoint's logs do not say any more)")
 }
 
 fn retire(sure: bool, record: &Provider) -> anyhow::Result<Decision> {
@@ -344,7 +350,7 @@ mod tests {
         Registration {
             operator: OPERATOR,
             payout: PAYOUT,
-            attrs_hash: Hash([5; 32]),
+            attrs_hash: Some(Hash([5; 32])),
             uri: "https://here:8443".to_owned(),
             spki_hash: Hash([6; 32]),
             stake: Amount(200),
@@ -359,7 +365,7 @@ mod tests {
             payout: PAYOUT,
             next_payout: None,
             attrs_hash: Hash([5; 32]),
-            uri: "https://here:8443".to_owned(),
+            gateway_at: NOW,
             spki_hash: Hash([6; 32]),
             old_spki: None,
             stake: Amount(200),
@@ -374,17 +380,17 @@ mod tests {
             owner: OWNER,
             now: NOW,
             record: None,
+            uri: None,
             tokens: Amount(1_000),
             allowance: Amount::ZERO,
             min_stake: Amount(100),
-            operator_of: None,
         }
     }
 
     fn registered(change: impl FnOnce(&mut Provider)) -> Sight {
         let mut record = record();
         change(&mut record);
-        Sight { record: Some(record), ..stranger() }
+        Sight { record: Some(record), uri: Some("https://here:8443".to_owned()), ..stranger() }
     }
 
     fn calls(wanted: &Wanted, sight: &Sight) -> Vec<Call> {
@@ -410,15 +416,17 @@ mod tests {
         let wanted = Wanted::Registered(registration());
         assert!(matches!(
             calls(&wanted, &stranger()).as_slice(),
-            [Call::ApproveRegistry { amount: Amount(200) }, Call::Register { .. }]
+            [
+                Call::ApproveRegistry { amount: Amount(200) },
+                Call::Register { .. },
+                Call::SetAttributes { attrs_hash: Hash([5, ..]) }
+            ]
         ));
         let allowed = Sight { allowance: Amount(200), ..stranger() };
-        assert!(matches!(calls(&wanted, &allowed).as_slice(), [Call::Register { .. }]));
+        let plain = Wanted::Registered(Registration { attrs_hash: None, ..registration() });
+        assert!(matches!(calls(&plain, &allowed).as_slice(), [Call::Register { .. }]));
         assert!(refusal(&wanted, &Sight { tokens: Amount(50), ..stranger() }).contains("send it $0.000150"));
         assert!(refusal(&wanted, &Sight { min_stake: Amount(201), ..stranger() }).contains("--stake"));
-        assert!(
-            refusal(&wanted, &Sight { operator_of: Some(OTHER), ..stranger() }).contains("make another key")
-        );
     }
 
     #[test]
@@ -491,30 +499,39 @@ mod tests {
     }
 
     #[test]
-    fn another_operator_must_be_free() {
+    fn another_operator_is_named_once() {
         let sight = registered(|_| ());
         assert_eq!(calls(&Wanted::OperatedBy(OTHER), &sight), [Call::SetOperator { operator: OTHER }]);
         assert!(rest(&Wanted::OperatedBy(OPERATOR), &sight).contains("already"));
-        let taken = Sight { operator_of: Some(PAYOUT), ..sight };
-        assert!(refusal(&Wanted::OperatedBy(OTHER), &taken).contains("make another key"));
     }
 
     #[test]
     fn a_description_changes_what_is_named_and_nothing_else() {
         let sight = registered(|_| ());
         let uri = Description { uri: Some("https://there".to_owned()), ..Description::default() };
-        let Call::UpdateProvider { attrs_hash, uri, spki_hash } =
-            calls(&Wanted::Described(uri), &sight).remove(0)
-        else {
-            panic!("an update")
-        };
-        assert_eq!((attrs_hash, uri.as_str(), spki_hash), (Hash([5; 32]), "https://there", Hash([6; 32])));
+        let there = [Call::SetGateway { uri: "https://there".to_owned(), spki_hash: Hash([6; 32]) }];
+        assert_eq!(calls(&Wanted::Described(uri), &sight), there);
+        let attributes = Description { attrs_hash: Some(Hash([7; 32])), ..Description::default() };
+        let published = [Call::SetAttributes { attrs_hash: Hash([7; 32]) }];
+        assert_eq!(calls(&Wanted::Described(attributes), &sight), published);
         assert!(rest(&Wanted::Described(Description::default()), &sight).contains("already"));
         let key = Description { spki_hash: Some(Hash([9; 32])), overlap: 3600, ..Description::default() };
         let rotated = [Call::RotateCert { spki_hash: Hash([9; 32]), old_until: NOW + 3600 }];
         assert_eq!(calls(&Wanted::Described(key.clone()), &sight), rotated);
         let revoked = calls(&Wanted::Described(Description { overlap: 0, ..key }), &sight);
-        assert!(matches!(revoked.as_slice(), [Call::UpdateProvider { .. }]), "{revoked:?}");
+        assert!(matches!(revoked.as_slice(), [Call::SetGateway { .. }]), "{revoked:?}");
+    }
+
+    #[test]
+    fn a_gateway_that_the_logs_have_forgotten_is_said_again() {
+        let sight = Sight { uri: None, ..registered(|_| ()) };
+        let here = Description { uri: Some("https://here:8443".to_owned()), ..Description::default() };
+        let said = [Call::SetGateway { uri: "https://here:8443".to_owned(), spki_hash: Hash([6; 32]) }];
+        assert_eq!(calls(&Wanted::Described(here), &sight), said);
+        let key = Description { spki_hash: Some(Hash([9; 32])), ..Description::default() };
+        assert!(refusal(&Wanted::Described(key), &sight).contains("--uri"));
+        let told = refusal(&Wanted::Registered(registration()), &sight);
+        assert!(told.contains("do not say any more") && told.contains("update --uri"), "{told}");
     }
 
     #[test]

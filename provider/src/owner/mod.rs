@@ -101,7 +101,7 @@ pub struct Register {
     /// SHA-256 of the gateway's public key, as `berth-provider check` says it; that of gateway.tlsDir if left out.
     #[arg(long, value_name = "HASH")]
     spki: Option<Hash>,
-    /// JSON document with the provider's attributes, of which the registry keeps the hash; {} if left out.
+    /// JSON document with the provider's attributes, for auditors: the registry keeps its hash, by a transaction of its own.
     #[arg(long, value_name = "FILE")]
     attributes: Option<PathBuf>,
     /// Dollars of stake, taken from the owner's account. The more of it, the more leases can run at once.
@@ -198,7 +198,8 @@ struct Standing {
     operator: Address,
     payout: Address,
     next_payout: Option<Address>,
-    uri: String,
+    /// Missing where the endpoint's logs do not reach back to when it was said.
+    uri: Option<String>,
     spki_hash: Hash,
     attrs_hash: Hash,
     /// Token units.
@@ -230,7 +231,7 @@ pub async fn run(verb: Verb, config: &Path) -> anyhow::Result<ExitCode> {
                     }
                 },
                 payout,
-                attrs_hash: attributes.map_or_else(|| Ok(keccak256(b"{}")), |file| attributes_hash(&file))?,
+                attrs_hash: attributes.as_deref().map(attributes_hash).transpose()?,
                 uri: uri.map_or_else(
                     || Ok(or_named(config(), "--uri")?.gateway.public_uri),
                     Ok::<_, anyhow::Error>,
@@ -308,12 +309,13 @@ impl Owner {
         let key = signer.address();
         let file = signing.keystore.as_ref().map(|file| file.display().to_string());
         let place = file.unwrap_or_else(|| signer.place());
-        if let Some((whose, _)) = chain.bidder_of(key, At::Latest).await?
-            && whose != key
-        {
-            bail!(
-                "{place} is the operator key of provider {whose}: this is signed with the owner's key, {whose} itself"
-            );
+        if chain.provider(key, At::Latest).await?.is_none() {
+            let whose = chain.providers().await?.into_iter().find(|record| record.operator == key);
+            if let Some(Provider { address: whose, .. }) = whose {
+                bail!(
+                    "{place} is the operator key of provider {whose}: this is signed with the owner's key, {whose} itself"
+                );
+            }
         }
         if let Some(provider) = provider.filter(|provider| *provider != key) {
             bail!(
@@ -328,7 +330,7 @@ impl Owner {
     async fn bring_about(&self, wanted: &Wanted, dry_run: bool) -> anyhow::Result<Report> {
         let provider = self.signer.address();
         backlog::clear(&self.chain, provider, BACKLOG_LIMIT).await?;
-        let (steps, note) = match decide(wanted, &self.look(wanted).await?)? {
+        let (steps, note) = match decide(wanted, &self.look().await?)? {
             Decision::Rest(sentence) => (Vec::new(), Some(sentence)),
             Decision::Act(deeds, note) if dry_run => {
                 let outlook = |deed: Deed| Step { what: deed.what, transaction: None, block: None };
@@ -341,29 +343,32 @@ impl Owner {
                 (self.send(deeds).await?, note)
             }
         };
-        let record = self.chain.provider(provider, At::Latest).await?.map(standing);
+        let (record, uri) = self.record().await?;
+        let record = record.map(|record| standing(record, uri));
         Ok(Report { provider, steps, note, record })
     }
 
-    async fn look(&self, wanted: &Wanted) -> anyhow::Result<Sight> {
-        let (chain, owner) = (&self.chain, self.signer.address());
-        let operator = match wanted {
-            Wanted::Registered(registration) => Some(registration.operator),
-            Wanted::OperatedBy(operator) => Some(*operator),
-            _ => None,
-        };
-        let operator_of = match operator {
-            Some(operator) => chain.bidder_of(operator, At::Latest).await?.map(|(whose, _)| whose),
+    /// The owner's record, and where it said that its gateway is.
+    async fn record(&self) -> anyhow::Result<(Option<Provider>, Option<String>)> {
+        let record = self.chain.provider(self.signer.address(), At::Latest).await?;
+        let uri = match &record {
+            Some(record) => self.chain.gateway_uri(record).await?,
             None => None,
         };
+        Ok((record, uri))
+    }
+
+    async fn look(&self) -> anyhow::Result<Sight> {
+        let (chain, owner) = (&self.chain, self.signer.address());
+        let (record, uri) = self.record().await?;
         Ok(Sight {
             owner,
             now: chain.head().await?.timestamp,
-            record: chain.provider(owner, At::Latest).await?,
+            record,
+            uri,
             tokens: chain.token_balance(owner, At::Latest).await?,
             allowance: chain.token_allowance(owner, chain.contracts().registry, At::Latest).await?,
             min_stake: chain.params(At::Latest).await?.min_stake,
-            operator_of: operator_of.filter(|whose| *whose != owner),
         })
     }
 
@@ -417,7 +422,7 @@ async fn owner_key(signing: &Signing) -> anyhow::Result<Signer> {
     Ok(wallet.into())
 }
 
-fn standing(record: Provider) -> Standing {
+fn standing(record: Provider, uri: Option<String>) -> Standing {
     let Provider {
         address: _,
         state,
@@ -425,7 +430,7 @@ fn standing(record: Provider) -> Standing {
         payout,
         next_payout,
         attrs_hash,
-        uri,
+        gateway_at: _,
         spki_hash,
         old_spki: _,
         stake,
@@ -468,6 +473,7 @@ fn tell(report: &Report, signing: &Signing) -> anyhow::Result<()> {
     }
     if let Some(Standing { state, operator, payout, uri, stake, locked, active_leases, .. }) = &report.record
     {
+        let uri = uri.as_deref().unwrap_or("(which the endpoint's logs do not say any more)");
         say(&format!(
             "provider {} is {state}: stake {stake}, of which {locked} is locked; {active_leases} leases; operator {operator}, payout \
              {payout}, gateway {uri}",

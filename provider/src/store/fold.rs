@@ -176,13 +176,65 @@ pub(super) fn account(id: AccountId, events: &[(LogRef, Fact)]) -> Option<Accoun
 }
 
 pub(super) fn provider(events: &[(LogRef, Fact)]) -> Option<ProviderRow> {
-    events.iter().rev().find_map(|(_, fact)| match fact {
-        Fact::ProviderChanged { provider, operator, uri, spki_hash } => Some(ProviderRow {
-            address: *provider,
-            operator: *operator,
-            uri: uri.clone(),
-            spki_hash: *spki_hash,
-        }),
-        _ => None,
-    })
+    let mut row: Option<ProviderRow> = None;
+    for (_, fact) in events {
+        let Fact::ProviderChanged { provider, operator, uri, spki_hash } = fact else { continue };
+        match (&mut row, operator, uri, spki_hash) {
+            (Some(row), ..) => {
+                row.operator = operator.unwrap_or(row.operator);
+                row.spki_hash = spki_hash.unwrap_or(row.spki_hash);
+                if let Some(uri) = uri {
+                    row.uri.clone_from(uri);
+                }
+            }
+            (row, Some(operator), Some(uri), Some(spki_hash)) => {
+                *row = Some(ProviderRow {
+                    address: *provider,
+                    operator: *operator,
+                    uri: uri.clone(),
+                    spki_hash: *spki_hash,
+                });
+            }
+            // Without its registration nothing is known of it.
+            _ => {}
+        }
+    }
+    row
+}
+
+#[cfg(test)]
+mod tests {
+    use manifests::order::Hash;
+
+    use super::*;
+
+    #[test]
+    fn a_provider_is_what_it_registered_and_each_change_of_it_since() {
+        let at = LogRef { block: 1, block_hash: Hash([0; 32]), log_index: 0 };
+        let fact = |operator: Option<u8>, uri: Option<&str>, spki: Option<u8>| {
+            let uri = uri.map(str::to_owned);
+            let (operator, spki_hash) =
+                (operator.map(|byte| Address([byte; 20])), spki.map(|byte| Hash([byte; 32])));
+            (at, Fact::ProviderChanged { provider: Address([1; 20]), operator, uri, spki_hash })
+        };
+        let mut events = vec![fact(Some(9), None, None)];
+        assert_eq!(provider(&events), None, "without its registration nothing is known of it");
+        events.push(fact(Some(2), Some("https://a"), Some(3)));
+        let mut row = ProviderRow {
+            address: Address([1; 20]),
+            operator: Address([2; 20]),
+            uri: "https://a".to_owned(),
+            spki_hash: Hash([3; 32]),
+        };
+        assert_eq!(provider(&events).as_ref(), Some(&row));
+        events.push(fact(Some(4), None, None));
+        row.operator = Address([4; 20]);
+        assert_eq!(provider(&events).as_ref(), Some(&row));
+        events.push(fact(None, None, Some(5)));
+        row.spki_hash = Hash([5; 32]);
+        assert_eq!(provider(&events).as_ref(), Some(&row));
+        events.push(fact(None, Some("https://b"), Some(6)));
+        (row.uri, row.spki_hash) = ("https://b".to_owned(), Hash([6; 32]));
+        assert_eq!(provider(&events).as_ref(), Some(&row));
+    }
 }

@@ -88,9 +88,17 @@ impl Account {
     }
 
     /// The gateway of a provider, pinned to its registered key.
-    pub(crate) fn gateway(&self, provider: &Provider) -> anyhow::Result<GatewayClient> {
-        let domain = self.chain.gateway_domain();
-        Ok(GatewayClient::of(provider, domain)?)
+    pub(crate) async fn gateway(&self, provider: &Provider) -> anyhow::Result<GatewayClient> {
+        let uri = self.chain.gateway_uri(provider).await?.with_context(|| {
+            format!(
+                "provider {} said where its gateway is at unix second {}, of which {} keeps no log: use another endpoint, or \
+                 ask the provider to say it again (`berth-provider update --uri`)",
+                provider.address,
+                provider.gateway_at,
+                self.chain.endpoint()
+            )
+        })?;
+        Ok(GatewayClient::of(provider, &uri, self.chain.gateway_domain())?)
     }
 }
 

@@ -284,9 +284,12 @@ type Answers = BTreeMap<(OrderId, Address), Result<Answer, String>>;
 
 /// What each provider says it made of each order.
 async fn answers(account: &Account, providers: &[Provider], orders: &[OrderId]) -> Answers {
-    let pairs = orders.iter().flat_map(|order| providers.iter().map(move |provider| (*order, provider)));
-    let asked = pairs.map(async |(order, provider)| {
-        let answer = match account.gateway(provider) {
+    let found = join_all(providers.iter().map(|provider| account.gateway(provider))).await;
+    let gateways = || providers.iter().zip(&found);
+    let pairs =
+        orders.iter().flat_map(|order| gateways().map(move |(provider, found)| (*order, provider, found)));
+    let asked = pairs.map(async |(order, provider, found)| {
+        let answer = match found {
             Ok(gateway) => match timeout(ANSWER, gateway.decision(&account.wallet, order)).await {
                 Ok(answer) => answer.map_err(|error| error.to_string()),
                 Err(_) => Err(format!("its gateway is silent for {} s", ANSWER.as_secs())),

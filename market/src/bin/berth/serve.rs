@@ -66,7 +66,7 @@ pub(crate) async fn serve(
 pub(crate) async fn gateway(account: &Account, lease: &LeaseRecord) -> anyhow::Result<GatewayClient> {
     let provider = account.chain.provider(lease.provider, At::Latest).await?;
     let provider = provider.with_context(|| format!("provider {} is not in the registry", lease.provider))?;
-    account.gateway(&provider)
+    account.gateway(&provider).await
 }
 
 /// What a provider is to be given.

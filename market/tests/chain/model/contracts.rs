@@ -174,12 +174,12 @@ impl Contracts {
         let token = it.create("TestToken", &bytecode("TestToken"), &[]).await;
         let roles = [governor(), treasury(), guardian()].map(Token::Address);
         let params = it.create("Params", &bytecode("Params"), &roles).await;
-        let arguments = [token, params, governor()].map(Token::Address);
-        let registry = it.create("ProviderRegistry", &bytecode("ProviderRegistry"), &arguments).await;
-        let arguments = [token, registry, params].map(Token::Address);
-        let market = it.create("Market", &bytecode("Market"), &arguments).await;
+        let market = it.create("Market", &bytecode("Market"), &[token, params].map(Token::Address)).await;
+        let Some(Token::Address(registry)) = it.read("Market", "registry", &[]).await.pop() else {
+            panic!("the market has a registry")
+        };
+        it.addresses.insert("ProviderRegistry", registry);
         it.create("MarketLens", &bytecode("MarketLens"), &[Token::Address(market)]).await;
-        it.must(governor(), "ProviderRegistry", "setMarket", &[Token::Address(market)]).await;
         let all = Token::Uint(U256::MAX);
         for address in (0..=TENANTS).map(tenant) {
             it.must(address, "TestToken", "mint", &[Token::Address(address), uint(TOKENS)]).await;
@@ -192,14 +192,8 @@ impl Contracts {
             it.must(owner(index), "TestToken", "approve", &[Token::Address(registry), all.clone()]).await;
             let zero = Token::FixedBytes(vec![0; 32]);
             let uri = Token::String("https://p".into());
-            let register = [
-                Token::Address(operator(index)),
-                Token::Address(purse(index)),
-                zero.clone(),
-                uri,
-                zero,
-                uint(STAKE),
-            ];
+            let register =
+                [Token::Address(operator(index)), Token::Address(purse(index)), uri, zero, uint(STAKE)];
             it.must(owner(index), "ProviderRegistry", "register", &register).await;
             it.start.providers.push(Provider { stake: STAKE, purse: index, ..Provider::default() });
             it.start.registry += STAKE;
@@ -359,17 +353,19 @@ impl Contracts {
             }
             Deed::Cancel { by, key } => market(tenant(by), "cancelOrder", vec![order_id(key)]),
             Deed::Bid { provider, key, bid } => {
-                let spec = hash(SPEC);
+                let (of, spec) = (Token::Address(owner(provider)), hash(SPEC));
                 let terms = [bid.rate, bid.expires.into(), bid.reclaim, bid.min_bill].map(uint);
                 market(
                     operator(provider),
                     "placeBid",
-                    [order_id(key), spec].into_iter().chain(terms).collect(),
+                    [order_id(key), of, spec].into_iter().chain(terms).collect(),
                 )
             }
-            Deed::WithdrawBid { provider, key } => {
-                market(operator(provider), "withdrawBid", vec![order_id(key)])
-            }
+            Deed::WithdrawBid { provider, key } => market(
+                operator(provider),
+                "withdrawBid",
+                vec![order_id(key), Token::Address(owner(provider))],
+            ),
             Deed::Accept { by, key, provider, stale } => {
                 let terms = self.terms_hash(key, provider, stale).await;
                 let arguments = vec![order_id(key), Token::Address(owner(provider)), terms];
@@ -419,7 +415,8 @@ impl Contracts {
                 registry(owner(provider), "setPayout", vec![Token::Address(purse(to))])
             }
             Deed::Claim { provider, bits } => {
-                registry(operator(provider), "setCapabilities", vec![uint(bits)])
+                let arguments = vec![Token::Address(owner(provider)), uint(bits)];
+                registry(operator(provider), "setCapabilities", arguments)
             }
             Deed::Pause => market(guardian(), "pause", vec![]),
             Deed::Unpause => market(guardian(), "unpause", vec![]),

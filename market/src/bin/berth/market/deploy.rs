@@ -110,7 +110,7 @@ pub(crate) async fn run(deploy: Deploy) -> anyhow::Result<()> {
     };
     let before = if addresses.exists() { Some(AddressBook::load(&addresses)?) } else { None };
     if let Some(book) = &before
-        && (book.chain_id != chain_id || book.plan != plan || book.deployer != wallet.address())
+        && (book.chain_id != chain_id || book.plan != plan)
     {
         let whose = if book.chain_id == chain_id { "another deployment" } else { "another chain" };
         let sentence = format!(
@@ -151,7 +151,7 @@ fn outlook(deployment: &Deployment, output: Format) -> anyhow::Result<()> {
     let steps = deployment.steps();
     if output == Format::Json {
         let steps =
-            steps.iter().map(|step| Outstanding { step: step.what.to_string(), done: step.done }).collect();
+            steps.iter().map(|step| Outstanding { step: step.to_string(), done: step.done }).collect();
         return json(&Outlook { steps });
     }
     for step in steps {
@@ -164,5 +164,5 @@ fn outlook(deployment: &Deployment, output: Format) -> anyhow::Result<()> {
 
 fn line(step: &Step, ahead: &str) -> String {
     let mark = if step.done { "done before: " } else { ahead };
-    format!("{mark}{}", step.what)
+    format!("{mark}{step}")
 }

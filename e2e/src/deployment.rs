@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use manifests::money::Amount;
 use manifests::order::Hash;
 use market::Chain;
-use market::call::{Call, keccak256};
+use market::call::Call;
 use market::deploy::Plan;
 use market::sender::{MemoryJournal, Outcome, Sender, Settings};
 use market::wallet::Wallet;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use bidengine::Capacity;
 use manifests::objects;
 use manifests::order::{Address, Hash};
@@ -314,7 +314,7 @@ async fn connect_chain(config: &Config, store: &Store, spki_hash: Hash) -> anyho
     })?;
     ensure!(
         registered.operator == operator,
-        "the key {} bids for provider {provider}, not {operator}: use that key in wallet.keystore, name this one with \
+        "the key {} bids for provider {provider}, not {operator}: use that key in wallet, name this one with \
          `berth-provider set-operator`, or correct provider",
         registered.operator
     );

@@ -344,7 +344,7 @@ impl Owner {
             }
         };
         let (record, uri) = self.record().await?;
-        let record = record.map(|record| standing(record, uri));
+        let record = record.map(|record| standing(&record, uri));
         Ok(Report { provider, steps, note, record })
     }
 
@@ -422,7 +422,7 @@ async fn owner_key(signing: &Signing) -> anyhow::Result<Signer> {
     Ok(wallet.into())
 }
 
-fn standing(record: Provider, uri: Option<String>) -> Standing {
+fn standing(record: &Provider, uri: Option<String>) -> Standing {
     let Provider {
         address: _,
         state,
@@ -437,7 +437,7 @@ fn standing(record: Provider, uri: Option<String>) -> Standing {
         locked,
         unbond_at,
         active_leases,
-    } = record;
+    } = *record;
     let state = match state {
         ProviderState::Active => "active",
         ProviderState::Retired => "retired",

@@ -215,6 +215,13 @@ contract GasTest is Base {
         costs("close by provider", 60_000);
     }
 
+    function test_finalize() public {
+        bytes32 id = leaseFrom(3, 100 * UNIT);
+        vm.warp(lens.lease(id).fundedUntil);
+        market.finalize(id);
+        costs("finalize", 60_000);
+    }
+
     function test_refund() public {
         bytes32 id = lease(account, 1, RATE, 0, 0);
         skip(1000);

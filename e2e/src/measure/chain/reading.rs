@@ -98,8 +98,10 @@ async fn record(world: &World) -> Result<Told> {
     let lease = tenant.deploy(1, wanted.manifest.digest(), MONEY).await?.order(1, 1);
     tenant.order(lease, &wanted).await?;
     let now = world.chain.head().await?.timestamp;
+    let provider = world.accounts.owner.address;
     let bid = Call::PlaceBid {
         order: lease,
+        provider,
         spec_hash: spec_hash(&wanted.spec.to_bytes()?),
         rate: wanted.max_rate,
         expires_at: now + 600,
@@ -107,7 +109,6 @@ async fn record(world: &World) -> Result<Told> {
         min_bill: 0,
     };
     deployment::send(&operator, "bid", &bid).await?;
-    let provider = world.accounts.owner.address;
     let bid = world.chain.bid(lease, provider, At::Latest).await?.context("there is no bid")?;
     tenant.accept(lease, &bid).await?;
     for round in 0..3 {

@@ -216,6 +216,13 @@ contract OrdersTest is Base {
         market.reorder(id, t, spec());
     }
 
+    function test_the_last_number_of_a_group_is_not_repeated() public {
+        IMarket.OrderTerms memory t = terms();
+        expectRevert(IMarket.InvalidId.selector);
+        vm.prank(tenant);
+        market.reorder(bytes32(uint256(account) | (1 << 16) | type(uint16).max), t, spec());
+    }
+
     // --- cancelOrder, expireOrder ---
 
     function test_the_tenant_cancels() public {

@@ -256,9 +256,10 @@ impl Call {
         let (mut bids, mut leases) = (Vec::new(), Vec::new());
         for call in calls {
             match call {
-                Self::PlaceBid { order, spec_hash, rate, expires_at, reclaim, min_bill } => {
+                Self::PlaceBid { order, provider, spec_hash, rate, expires_at, reclaim, min_bill } => {
                     bids.push(market::BidRequest {
                         order_id: order.to_word().0,
+                        provider: h160(*provider),
                         spec_hash: spec_hash.0,
                         rate: rate.scaled(),
                         expires_at: *expires_at,

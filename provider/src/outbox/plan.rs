@@ -92,9 +92,17 @@ mod tests {
     }
 
     fn bid(dseq: u64, begun: Option<u64>) -> IntentRow {
-        let (spec_hash, rate) = (Hash([2; 32]), Rate::new(5).expect("small"));
-        let call =
-            Call::PlaceBid { order: order(dseq), spec_hash, rate, expires_at: 9, reclaim: 0, min_bill: 0 };
+        let (provider, spec_hash) = (Address([3; 20]), Hash([2; 32]));
+        let rate = Rate::new(5).expect("small");
+        let call = Call::PlaceBid {
+            order: order(dseq),
+            provider,
+            spec_hash,
+            rate,
+            expires_at: 9,
+            reclaim: 0,
+            min_bill: 0,
+        };
         row(IntentKind::Bid, &format!("bid {dseq}"), dseq, call, begun)
     }
 

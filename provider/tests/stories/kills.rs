@@ -80,6 +80,7 @@ impl Task {
         let order = self.order(number);
         let call = Call::PlaceBid {
             order,
+            provider: wallet(2).address(),
             spec_hash: market::call::keccak256(SPEC.as_bytes()),
             rate: rate(900),
             expires_at: self.expires_at,

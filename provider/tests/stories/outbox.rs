@@ -85,9 +85,16 @@ impl Desk {
     }
 
     async fn wish_bid(&self, dseq: u64) {
-        let (spec_hash, expires_at) = (Hash([1; 32]), GENESIS + 600);
-        let call =
-            Call::PlaceBid { order: id(dseq), spec_hash, rate: rate(5), expires_at, reclaim: 0, min_bill: 0 };
+        let (provider, spec_hash, expires_at) = (US, Hash([1; 32]), GENESIS + 600);
+        let call = Call::PlaceBid {
+            order: id(dseq),
+            provider,
+            spec_hash,
+            rate: rate(5),
+            expires_at,
+            reclaim: 0,
+            min_bill: 0,
+        };
         self.wish(IntentKind::Bid, &format!("bid {dseq}"), dseq, call).await;
     }
 

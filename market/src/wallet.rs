@@ -251,6 +251,34 @@ mod tests {
     }
 
     #[test]
+    fn neither_key_nor_password_is_in_any_debug_output_or_error() {
+        let secret = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+        let password = "correct horse battery";
+        let (folder, file) = folder_with_password(password);
+        let keystore = folder.path().join("key.json");
+        let wallet = Wallet::import(secret, &keystore, &file).expect("stored");
+        let signer = crate::signer::Signer::from(&wallet);
+        let mut told = vec![format!("{wallet:?} {wallet:#?} {signer:?} {signer:#?} {}", signer.place())];
+        let mut refused = |error: WalletError| told.push(format!("{error} {error:?} {error:#?}"));
+        refused(Wallet::import(secret, &keystore, &file).expect_err("exists"));
+        refused(Wallet::from_private_key(&format!("{secret}00")).expect_err("too long"));
+        refused(Wallet::from_private_key(&secret.replace('a', "x")).expect_err("no hex"));
+        // A key where the keystore is meant to be, and a keystore whose password is another.
+        let bare = folder.path().join("bare");
+        std::fs::write(&bare, secret).expect("written");
+        refused(Wallet::open(&bare, &file).expect_err("no keystore"));
+        std::fs::write(&bare, format!("{{\"version\":3,\"crypto\":\"{secret}\"}}")).expect("written");
+        refused(Wallet::open(&bare, &file).expect_err("no keystore"));
+        std::fs::write(&file, format!("{password} staple")).expect("written");
+        refused(Wallet::open(&keystore, &file).expect_err("another password"));
+        for text in told {
+            for part in [secret, &secret[..16], &secret[48..], &secret.to_uppercase(), password, "battery"] {
+                assert!(!text.contains(part), "a secret is in: {text}");
+            }
+        }
+    }
+
+    #[test]
     fn debug_shows_the_address_only() {
         let secret = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
         let wallet = Wallet::from_private_key(secret).expect("a key");

@@ -9,7 +9,7 @@ use manifests::order::OrderId;
 
 use crate::config::Config;
 use crate::store::{Compared, DatabaseUrl, Store, move_database};
-use crate::{check, explain, money, owner, resync, run, telemetry};
+use crate::{check, explain, money, owner, resync, run, telemetry, withdraw};
 
 /// Sells a cluster's spare capacity on the market.
 #[derive(Debug, Parser)]
@@ -51,6 +51,9 @@ enum Verb {
         #[arg(long, short, value_enum, default_value = "text")]
         output: Format,
     },
+    /// Collect what leases earned, now. The running daemon sends the transaction; this says what it will bring, and waits until
+    /// it is mined.
+    Withdraw(withdraw::Withdraw),
     #[command(flatten)]
     Owner(owner::Verb),
     /// List the places at which BERTH_FAIL_POINT makes the daemon die.
@@ -61,7 +64,7 @@ enum Verb {
 
 /// In which form an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
+pub enum Format {
     /// For people.
     Text,
     /// For programs.
@@ -135,6 +138,14 @@ impl Cli {
                     Format::Json => serde_json::to_string(&money).context("failed to write JSON")?,
                 });
                 Ok(if money.agrees() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            }
+            Verb::Withdraw(asked) => {
+                let withdrawal = withdraw::verb(&Config::load(&config)?, &asked).await?;
+                say(&match asked.output {
+                    Format::Text => withdraw::tell(&withdrawal),
+                    Format::Json => serde_json::to_string(&withdrawal).context("failed to write JSON")?,
+                });
+                Ok(ExitCode::SUCCESS)
             }
             Verb::Owner(verb) => owner::run(verb, &config).await,
             #[cfg(feature = "fail-points")]

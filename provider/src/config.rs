@@ -295,8 +295,13 @@ pub struct Metrics {
 pub struct Escrow {
     /// `escrow.withdrawEvery`: the longest time between two withdrawals of a lease. Default 24h.
     pub withdraw_every: Duration,
-    /// `escrow.withdrawAbove`: dollars earned by a lease at which it is withdrawn earlier. Default 10.
+    /// `escrow.withdrawAbove`: dollars earned by a lease at which it is withdrawn earlier, where `escrow.nativePrice` is not set.
+    /// Default 10.
     pub withdraw_above: Amount,
+    /// `escrow.nativePrice`: dollars that a coin of the chain is worth, for weighing what a withdrawal brings against its fee.
+    /// With it money is withdrawn as soon as it is worth 50 fees, never at a loss, and `escrow.withdrawAbove` does not count.
+    /// Default: none; nobody is asked for prices, so keep it about right.
+    pub native_price: Option<Amount>,
     /// `escrow.margin`: how long before an account runs dry its leases are withdrawn. Default 10m.
     pub margin: Duration,
     /// `escrow.checkInterval`: how often leases are looked at. Default 10s.
@@ -685,12 +690,15 @@ impl Escrow {
         let mut escrow = root.section("escrow");
         let withdraw_every = escrow.duration("withdrawEvery", Duration::from_secs(24 * 3600));
         let withdraw_above = escrow.dollars("withdrawAbove", Amount(10_000_000));
+        // No coin is worth nothing: zero says that there is no price.
+        let native_price = escrow.dollars("nativePrice", Amount::ZERO);
         let margin = escrow.duration("margin", Duration::from_secs(600));
         let check_interval = escrow.duration("checkInterval", Duration::from_secs(10));
         escrow.finish();
         Some(Self {
             withdraw_every: withdraw_every?,
             withdraw_above: withdraw_above?,
+            native_price: native_price.map(|price| Some(price).filter(|price| *price > Amount::ZERO))?,
             margin: margin?,
             check_interval: check_interval?,
         })

@@ -1,19 +1,23 @@
 //! What Prometheus sees. Gauges are computed from the store when they are asked for; counters count events of this process.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use manifests::decision::Decision;
+use manifests::order::LeaseId;
 use market::sender::{Outcome, SendError};
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
 
+use crate::clock::Clock;
 use crate::freshness::Lag;
 use crate::gateway;
+use crate::leases::ledger::{Burn, Ledger};
 use crate::leases::reconcile;
 use crate::store::{IntentKind, LeaseState, Store};
 use crate::task;
@@ -50,6 +54,15 @@ struct Inner {
     leases: IntGaugeVec,
     revenue: IntGauge,
     withdrawn: IntGauge,
+    accrued: IntGauge,
+    to_collect: IntGauge,
+    at_risk: IntGauge,
+    funds_remaining: IntGauge,
+    last_withdrawal: IntGauge,
+    gas_money: IntGauge,
+    gas_runway: IntGauge,
+    /// What the contract last said of accounts' money, by lease, and of the operator key's gas money.
+    seen: Mutex<SeenMoney>,
     health: IntGaugeVec,
     intents: IntGaugeVec,
     bids_open: IntGauge,
@@ -59,6 +72,12 @@ struct Inner {
     incidents: IntCounterVec,
     orphaned: IntGauge,
     apply_failures: IntCounter,
+}
+
+#[derive(Debug, Default)]
+struct SeenMoney {
+    funded_until: BTreeMap<LeaseId, u64>,
+    gas_wei: Option<u128>,
 }
 
 impl Metrics {
@@ -156,6 +175,33 @@ impl Metrics {
                 "berth_earnings_withdrawn_units",
                 "What withdrawals of all leases brought, in token units.",
             )?,
+            accrued: make.gauge(
+                "berth_earnings_accrued_units",
+                "What all leases earned so far, withdrawn or not, in token units before the market's fee.",
+            )?,
+            to_collect: make.gauge(
+                "berth_earnings_to_collect_units",
+                "What a withdrawal of all leases would bring now, in token units after the market's fee.",
+            )?,
+            at_risk: make.gauge(
+                "berth_escrow_at_risk_units",
+                "What live leases served after their accounts' money had ended, in token units: nobody pays it.",
+            )?,
+            funds_remaining: make.gauge(
+                "berth_lease_funds_remaining_seconds",
+                "Seconds until the first account of a live lease ends; 0 if one has ended or none is live.",
+            )?,
+            last_withdrawal: make.gauge(
+                "berth_withdraw_last_success_timestamp_seconds",
+                "Unix time up to which a lease was last withdrawn.",
+            )?,
+            gas_money: make
+                .gauge("berth_wallet_balance_gwei", "What the operator key has to pay for gas, in gwei.")?,
+            gas_runway: make.gauge(
+                "berth_wallet_runway_seconds",
+                "How long that lasts at the spending of the last seven days; the largest number if nothing was spent.",
+            )?,
+            seen: Mutex::default(),
             health: make.gauges(
                 "berth_workload_health",
                 "Live leases, by their workload's health.",
@@ -222,7 +268,14 @@ impl Metrics {
         }
         let (leases, statuses) = (store.leases_of(provider).await?, store.lease_statuses().await?);
         let mut states = [("active", 0usize), ("reclaiming", 0), ("closed", 0)];
-        let (mut revenue, mut withdrawn) = (0u128, 0u128);
+        let (mut revenue, mut withdrawn, mut paid_until) = (0u128, 0u128, None);
+        let now = store.cursor().await?.map_or(0, |cursor| cursor.timestamp);
+        let mut ledger = Ledger::default();
+        let (funded, gas_wei) = {
+            let seen = self.seen();
+            (seen.funded_until.clone(), seen.gas_wei)
+        };
+        let mut remaining: Option<u64> = None;
         for row in &leases {
             let index = match row.state {
                 LeaseState::Active => 0,
@@ -231,8 +284,15 @@ impl Metrics {
             };
             states[index].1 += 1;
             withdrawn = withdrawn.saturating_add(row.paid_net.0);
+            let funded_until = funded.get(&row.lease.id).copied().unwrap_or(row.lease.funded_until);
+            ledger = ledger.plus(Ledger::of(row, funded_until, now));
+            if row.paid_until > row.lease.started_at {
+                paid_until = paid_until.max(Some(row.paid_until));
+            }
             if row.is_live() {
                 revenue = revenue.saturating_add(row.lease.rate.scaled());
+                let left = funded_until.saturating_sub(now);
+                remaining = Some(remaining.map_or(left, |least| least.min(left)));
             }
         }
         for (state, count) in states {
@@ -240,6 +300,17 @@ impl Metrics {
         }
         inner.revenue.set(gauge(revenue));
         inner.withdrawn.set(gauge(withdrawn));
+        let Ledger { accrued, withdrawn: _, to_collect, at_risk } = ledger;
+        inner.accrued.set(gauge(accrued.0));
+        inner.to_collect.set(gauge(to_collect.0));
+        inner.at_risk.set(gauge(at_risk.0));
+        inner.funds_remaining.set(gauge(remaining.unwrap_or(0)));
+        inner.last_withdrawal.set(gauge(paid_until.unwrap_or(0)));
+        if let Some(balance_wei) = gas_wei {
+            let burn = Burn::read(store, Clock::default().now()).await?;
+            inner.gas_money.set(gauge(balance_wei / 1_000_000_000));
+            inner.gas_runway.set(gauge(burn.lasts(balance_wei).unwrap_or(u128::MAX)));
+        }
         for health in ["healthy", "unhealthy", "unknown"] {
             let count = statuses
                 .iter()
@@ -252,6 +323,20 @@ impl Metrics {
             inner.intents.with_label_values(&[&kind, &state]).set(gauge(count));
         }
         Ok(())
+    }
+
+    /// What the contract says of the accounts of live leases: unix seconds of chain time in which each ends.
+    pub(crate) fn funded(&self, until: BTreeMap<LeaseId, u64>) {
+        self.seen().funded_until = until;
+    }
+
+    /// What the operator key has to pay for gas.
+    pub(crate) fn gas_money(&self, balance_wei: u128) {
+        self.seen().gas_wei = Some(balance_wei);
+    }
+
+    fn seen(&self) -> MutexGuard<'_, SeenMoney> {
+        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn chain_head(&self, height: u64) {

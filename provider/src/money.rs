@@ -12,12 +12,9 @@ use serde::Serialize;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::leases::ledger::{Burn, DAY, Ledger};
 use crate::run::{open_signer, open_store, reach_chain};
 use crate::store::{LeaseRow, LeaseState, Store};
-
-/// Over how many seconds past spending on gas is taken for what will be spent.
-const LOOK_BACK: u64 = 7 * DAY;
-const DAY: u64 = 86_400;
 
 /// The money of one lease, in token units.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,6 +23,10 @@ pub struct LeaseMoney {
     pub lease: String,
     /// How it stands on chain.
     pub state: String,
+    /// Earned since its start and paid for by its account, withdrawn or not, before the market's fee.
+    pub accrued: u128,
+    /// Withdrawn of it: what was paid to the payout address and to the treasury.
+    pub withdrawn: u128,
     /// Paid to the payout address.
     pub paid: u128,
     /// Paid to the market's treasury.
@@ -45,8 +46,10 @@ pub struct Runway {
     pub key: Address,
     /// What it has, in wei.
     pub balance_wei: u128,
-    /// What it spent on gas in the last seven days, in wei.
+    /// What it spent on gas in the last seven days, or since its first transaction if that is less, in wei.
     pub spent_wei: u128,
+    /// How long that was, in seconds; at least a day.
+    pub spent_in: u64,
     /// Days that the balance lasts at that; none if nothing was spent.
     pub days: Option<u128>,
 }
@@ -78,16 +81,15 @@ pub async fn money(config: &Config) -> anyhow::Result<Money> {
     let (store, chain, signer) =
         (open_store(config).await?, reach_chain(config).await?, open_signer(config).await?);
     let (block, leases) = reconcile(&store, &chain, config.provider).await?;
-    let spent_wei = store.gas_spent_since(Clock::default().now().saturating_sub(LOOK_BACK)).await?;
+    let burn = Burn::read(&store, Clock::default().now()).await?;
     let key = signer.address();
     let balance_wei = chain.gas_balance(key).await.context("failed to read what the operator key has")?;
-    Ok(Money { block, leases, runway: runway(key, balance_wei, spent_wei) })
+    Ok(Money { block, leases, runway: runway(key, balance_wei, burn) })
 }
 
-fn runway(key: Address, balance_wei: u128, spent_wei: u128) -> Runway {
-    let days =
-        balance_wei.checked_mul(u128::from(LOOK_BACK / DAY)).and_then(|all| all.checked_div(spent_wei));
-    Runway { key, balance_wei, spent_wei, days }
+fn runway(key: Address, balance_wei: u128, burn: Burn) -> Runway {
+    let days = burn.lasts(balance_wei).map(|seconds| seconds / u128::from(DAY));
+    Runway { key, balance_wei, spent_wei: burn.wei, spent_in: burn.seconds, days }
 }
 
 /// The leases of a provider on both sides, at the block the database follows to.
@@ -124,6 +126,8 @@ fn missing(lease: LeaseId) -> LeaseMoney {
     LeaseMoney {
         lease: lease.to_string(),
         state: "unknown".to_owned(),
+        accrued: 0,
+        withdrawn: 0,
         paid: 0,
         fees: 0,
         to_collect: 0,
@@ -151,14 +155,14 @@ fn compare(row: &LeaseRow, payouts: u64, record: &LeaseRecord, accrued: &Accrued
         LeaseState::Closed { ended_at, reason, .. } => Some((*ended_at, reason.0)),
         LeaseState::Active | LeaseState::Reclaiming { .. } => None,
     };
+    differ("paid until", paid_until.to_string(), record.checkpoint.to_string());
     differ("end", end(ours), end(record.ended.map(|(at, reason)| (at, reason.0))));
 
-    let gross =
-        lease.rate.cost_down(record.billable_until.saturating_sub(*paid_until)).unwrap_or(Amount::ZERO);
-    let fee = gross.0 * u128::from(lease.fee_bps) / 10_000;
-    differ("to collect", (gross.0 - fee).to_string(), accrued.net.0.to_string());
-    differ("fee to come", fee.to_string(), accrued.fee.0.to_string());
-
+    let ledger = Ledger::of(row, record.billable_until, now);
+    // What accrued and was neither withdrawn nor is ours to collect is the market's.
+    let fee = Amount(ledger.accrued.0 - ledger.withdrawn.0 - ledger.to_collect.0);
+    differ("to collect", ledger.to_collect.0.to_string(), accrued.net.0.to_string());
+    differ("fee to come", fee.0.to_string(), accrued.fee.0.to_string());
     // Each payout loses less than one unit, and nothing else is lost.
     let earned = lease.rate.scaled().saturating_mul(u128::from(paid_until.saturating_sub(lease.started_at)));
     let paid = paid_net.0.saturating_add(paid_fee.0).saturating_mul(RATE_SCALE);
@@ -169,14 +173,15 @@ fn compare(row: &LeaseRow, payouts: u64, record: &LeaseRecord, accrued: &Accrued
         differences
             .push(format!("paid: {lost} units less than was earned up to the last of {payouts} payouts"));
     }
-    let unpaid = if ours.is_none() { now.saturating_sub(record.billable_until) } else { 0 };
     LeaseMoney {
         lease: lease.id.to_string(),
         state: word(record.state).to_owned(),
+        accrued: ledger.accrued.0,
+        withdrawn: ledger.withdrawn.0,
         paid: paid_net.0,
         fees: paid_fee.0,
         to_collect: accrued.net.0,
-        at_risk: lease.rate.cost_down(unpaid).unwrap_or(Amount::ZERO).0,
+        at_risk: ledger.at_risk.0,
         differences,
     }
 }
@@ -197,29 +202,33 @@ fn word(state: OrderState) -> &'static str {
 pub fn tell(money: &Money) -> String {
     let Money { block, leases, runway } = money;
     let mut text = format!("at block {block}, in dollars\n");
-    let line = |text: &mut String, cells: [&str; 6]| {
-        let [lease, state, paid, fees, collect, risk] = cells;
+    let line = |text: &mut String, cells: [&str; 7]| {
+        let [lease, state, accrued, paid, fees, collect, risk] = cells;
         // Writing to a text cannot fail.
-        let _ = writeln!(text, "{state:<10} {paid:>16} {fees:>14} {collect:>14} {risk:>14}  {lease}");
+        let _ = writeln!(
+            text,
+            "{state:<10} {accrued:>16} {paid:>16} {fees:>14} {collect:>14} {risk:>14}  {lease}"
+        );
     };
-    line(&mut text, ["lease", "state", "paid", "fees", "to collect", "at risk"]);
-    let mut sums = [0u128; 4];
+    line(&mut text, ["lease", "state", "accrued", "paid", "fees", "to collect", "at risk"]);
+    let mut sums = [0u128; 5];
     for lease in leases {
-        let amounts = [lease.paid, lease.fees, lease.to_collect, lease.at_risk];
+        let amounts = [lease.accrued, lease.paid, lease.fees, lease.to_collect, lease.at_risk];
         for (sum, amount) in sums.iter_mut().zip(amounts) {
             *sum = sum.saturating_add(amount);
         }
-        let [paid, fees, collect, risk] = amounts.map(|amount| Amount(amount).to_string());
-        line(&mut text, [&lease.lease, &lease.state, &paid, &fees, &collect, &risk]);
+        let [accrued, paid, fees, collect, risk] = amounts.map(|amount| Amount(amount).to_string());
+        line(&mut text, [&lease.lease, &lease.state, &accrued, &paid, &fees, &collect, &risk]);
         for difference in &lease.differences {
             let _ = writeln!(text, "  DIFFERS   {difference}");
         }
     }
-    let [paid, fees, collect, risk] = sums.map(|amount| Amount(amount).to_string());
-    line(&mut text, ["all leases", "", &paid, &fees, &collect, &risk]);
-    let Runway { key, balance_wei, spent_wei, days } = runway;
+    let [accrued, paid, fees, collect, risk] = sums.map(|amount| Amount(amount).to_string());
+    line(&mut text, ["all leases", "", &accrued, &paid, &fees, &collect, &risk]);
+    let Runway { key, balance_wei, spent_wei, spent_in, days } = runway;
+    let spent_days = spent_in.div_ceil(DAY);
     let lasts = days.map_or("nothing was spent in seven days".to_owned(), |days| {
-        format!("lasts {days} days at the {spent_wei} wei of the last seven")
+        format!("lasts {days} days at the {spent_wei} wei of the last {spent_days}")
     });
     let _ = write!(text, "gas money: {key} has {balance_wei} wei; {lasts}");
     text
@@ -274,6 +283,7 @@ mod tests {
         let told = compare(&row(LeaseState::Active, 1100, 249), 1, &record(1300, None), &accrued(500), 1300);
         assert_eq!(told.differences, Vec::<String>::new());
         assert_eq!((told.paid, told.to_collect, told.at_risk), (249, 495, 0));
+        assert_eq!((told.accrued, told.withdrawn), (749, 249));
     }
 
     #[test]
@@ -285,6 +295,9 @@ mod tests {
         let other = LeaseRecord { started_at: 1001, ..record(1300, None) };
         let told = compare(&active, 1, &other, &accrued(500), 1300).differences;
         assert_eq!(told, ["start: the database says 1000, the chain 1001"]);
+        let other = LeaseRecord { checkpoint: 1101, ..record(1300, None) };
+        let told = compare(&active, 1, &other, &accrued(500), 1300).differences;
+        assert_eq!(told, ["paid until: the database says 1100, the chain 1101"]);
     }
 
     #[test]
@@ -302,11 +315,5 @@ mod tests {
     fn what_is_served_after_the_money_ended_is_at_risk() {
         let told = compare(&row(LeaseState::Active, 1100, 250), 1, &record(1300, None), &accrued(500), 1310);
         assert_eq!(told.at_risk, 25);
-    }
-
-    #[test]
-    fn gas_money_lasts_as_long_as_the_last_week_says() {
-        assert_eq!(runway(Address([1; 20]), 100, 7).days, Some(100));
-        assert_eq!(runway(Address([1; 20]), 100, 0).days, None);
     }
 }

@@ -129,6 +129,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         PERIOD,
         bidder.clone(),
     );
+    let operator = signer.address();
     let gas = config.chain.gas;
     let sender = Sender::new(chain.clone(), signer, store.clone(), sender_settings(gas));
     loops.start(
@@ -155,16 +156,19 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         reconcile.clone(),
     );
     loops.start(
-        Escrow::new(
-            store.clone(),
-            chain.clone(),
-            config.provider,
-            config.escrow.clone(),
-            config.manifest_timeout.as_secs(),
-            clock.clone(),
+        Escrow {
+            store: store.clone(),
+            view: chain.clone(),
+            provider: config.provider,
+            operator,
+            settings: config.escrow.clone(),
+            manifest_timeout: config.manifest_timeout.as_secs(),
+            up_since: clock.now(),
+            clock: clock.clone(),
+            freshness: freshness.clone(),
+            metrics: metrics.clone(),
             outbox,
-        )
-        .doubting(freshness.clone()),
+        },
         config.escrow.check_interval,
         escrow,
     );

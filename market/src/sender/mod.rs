@@ -19,6 +19,7 @@ mod batch;
 mod fees;
 mod journal;
 mod lane;
+mod price;
 mod slot;
 
 use std::collections::BTreeSet;

@@ -88,7 +88,15 @@ mod tests {
     fn row(kind: IntentKind, id: &str, dseq: u64, call: Call, begun: Option<u64>) -> IntentRow {
         let order = (kind != IntentKind::Withdraw).then(|| order(dseq));
         let intent = NewIntent { id: id.to_owned(), kind, order, call, deadline: None };
-        IntentRow { intent, state: IntentState::Pending, tries: 0, not_before: 0, begun, created_at: 0 }
+        IntentRow {
+            intent,
+            state: IntentState::Pending,
+            tries: 0,
+            problem: None,
+            not_before: 0,
+            begun,
+            created_at: 0,
+        }
     }
 
     fn bid(dseq: u64, begun: Option<u64>) -> IntentRow {

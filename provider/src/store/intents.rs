@@ -89,6 +89,8 @@ pub struct IntentRow {
     pub state: IntentState,
     /// How often it was tried in vain.
     pub tries: u32,
+    /// What kept it from being said the last time.
+    pub problem: Option<String>,
     /// Unix seconds before which it is not tried again.
     pub not_before: u64,
     /// The nonce of a signed transaction of it that may be on its way: it must be seen through, together with the others of
@@ -104,7 +106,7 @@ impl IntentRow {
         let state = match string(row, "state")?.as_str() {
             "pending" => IntentState::Pending,
             "done" => IntentState::Done { block: number(row, "block")? },
-            "failed" => IntentState::Failed { problem: problem.unwrap_or_default() },
+            "failed" => IntentState::Failed { problem: problem.clone().unwrap_or_default() },
             other => return Err(anyhow!("the database holds an intent in state \"{other}\"")),
         };
         let intent = NewIntent {
@@ -117,6 +119,7 @@ impl IntentRow {
         Ok(Self {
             intent,
             state,
+            problem,
             tries: super::rows::small(row, "tries")?,
             not_before: number(row, "not_before")?,
             begun: maybe(row, "begun")?,
@@ -205,6 +208,32 @@ impl Store {
             latest: rows.last().map(IntentRow::read).transpose()?,
             count: u64::try_from(rows.len()).context("fewer rows than that fit in memory")?,
         })
+    }
+
+    /// An intent.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn intent(&self, id: &str) -> anyhow::Result<Option<IntentRow>> {
+        sqlx::query(with_begun!("where id = $1"))
+            .bind(id)
+            .fetch_optional(&self.reader)
+            .await
+            .with_context(|| format!("failed to read intent {id}"))?
+            .map(|row| IntentRow::read(&row))
+            .transpose()
+    }
+
+    /// The unix second of the first intent.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn first_intent_at(&self) -> anyhow::Result<Option<u64>> {
+        let row = sqlx::query("select min(created_at) as first from intents")
+            .fetch_one(&self.reader)
+            .await
+            .context("failed to read when the first intent was stored")?;
+        maybe(&row, "first")
     }
 
     /// What transactions of intents that were made since this unix second cost in gas, in wei.

@@ -9,7 +9,7 @@ use anyhow::{bail, ensure};
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use manifests::money::Amount;
-use manifests::order::{BlockRef, Fact, Hash, LeaseId, Order};
+use manifests::order::{Address, BlockRef, Fact, Hash, LeaseId, Order};
 use provider::bidder::{self, Bidder, CapacitySource};
 use provider::clock::Clock;
 use provider::config;
@@ -66,6 +66,14 @@ impl EscrowView for Endpoint {
     async fn lease(&self, _: LeaseId) -> anyhow::Result<Option<Seen>> {
         self.answer(Some(Seen { depleted: false, funded_until: u64::MAX }))
     }
+
+    async fn gas_price(&self) -> anyhow::Result<u128> {
+        self.answer(1)
+    }
+
+    async fn gas_balance(&self, _: Address) -> anyhow::Result<u128> {
+        self.answer(1)
+    }
 }
 
 struct Room;
@@ -116,11 +124,23 @@ impl Daemon {
         let settings = config::Escrow {
             withdraw_every: Duration::from_secs(300),
             withdraw_above: Amount(u128::MAX),
+            native_price: None,
             margin: Duration::from_secs(30),
             check_interval: Duration::from_secs(10),
         };
-        let escrow = Escrow::new(store, endpoint.clone(), PROVIDER, settings, 600, clock.clone(), nudge)
-            .doubting(freshness.clone());
+        let escrow = Escrow {
+            store,
+            view: endpoint.clone(),
+            provider: PROVIDER,
+            operator: PROVIDER,
+            settings,
+            manifest_timeout: 600,
+            up_since: clock.now(),
+            clock: clock.clone(),
+            freshness: freshness.clone(),
+            metrics: metrics.clone(),
+            outbox: nudge,
+        };
         Self { endpoint, house, clock, freshness, metrics, follower, bidder, escrow, failed: 0 }
     }
 

@@ -1,5 +1,6 @@
 //! Follower, bidder, outbox and collector against a real node with our contracts on it; the cluster is told by the test.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bidengine::Capacity;
@@ -10,13 +11,13 @@ use market::At;
 use market::Chain;
 use market::call::{Call, OrderTerms, class_hash};
 use market::reader::BidState as OnChain;
-use market::sender::Sender;
+use market::sender::{MemoryJournal, Sender};
 use provider::bidder::{self, Bidder, CapacitySource};
 use provider::clock::Clock;
 use provider::config;
 use provider::follower::{self, Follower};
 use provider::freshness::Freshness;
-use provider::leases::escrow::Escrow;
+use provider::leases::escrow::{Escrow, EscrowView, Seen};
 use provider::metrics::Metrics;
 use provider::money::reconcile;
 use provider::outbox::Outbox;
@@ -24,6 +25,7 @@ use provider::store::{
     DatabaseUrl, Health, IntentKind, LeaseState, LeaseStatus, ReservationRow, ReservationState, Sealer, Store,
 };
 use provider::task::{Nudge, Turn as _};
+use provider::withdraw::{Withdraw, tell, withdraw};
 use serde_json::json;
 
 use crate::anvil::{Market, PAYOUT, mined, quick, wallet};
@@ -42,16 +44,23 @@ impl CapacitySource for Cluster {
 }
 
 /// A provider's loops over one database; it can be stopped and started again.
-struct Daemon {
+struct Daemon<V = Chain> {
     store: Store,
     follower: Follower<Chain>,
     bidder: Bidder<Cluster>,
     outbox: Outbox<Sender<Store>>,
-    escrow: Escrow<Chain>,
+    escrow: Escrow<V>,
 }
 
 impl Daemon {
     async fn start(market: &Market, database: &DatabaseUrl) -> Self {
+        Self::looking(market, database, market.chain.clone(), Duration::from_secs(60)).await
+    }
+}
+
+impl<V: EscrowView> Daemon<V> {
+    /// A daemon that looks at leases through `view`, and withdraws at least so often.
+    async fn looking(market: &Market, database: &DatabaseUrl, view: V, withdraw_every: Duration) -> Self {
         let store = Store::open(database, Sealer::new(&[7; 32])).await.expect("opens");
         let (chain, clock, provider) = (market.chain.clone(), Clock::default(), market.provider.address());
         let (metrics, nudge) = (Metrics::new().expect("distinct names"), Nudge::default());
@@ -67,15 +76,29 @@ impl Daemon {
         let bidder =
             Bidder::new(store.clone(), Cluster, settings, clock.clone(), nudge.clone(), metrics.clone());
         let sender = Sender::new(chain.clone(), wallet(2), store.clone(), quick());
-        let outbox =
-            Outbox::new(store.clone(), sender, GAS, clock.clone(), metrics, nudge.clone(), nudge.clone());
+        let operator = sender.address();
+        let (said, noted) = (nudge.clone(), nudge.clone());
+        let outbox = Outbox::new(store.clone(), sender, GAS, clock.clone(), metrics.clone(), said, noted);
         let settings = config::Escrow {
-            withdraw_every: Duration::from_secs(60),
+            withdraw_every,
             withdraw_above: Amount(u128::MAX),
+            native_price: None,
             margin: Duration::from_secs(30),
             check_interval: Duration::from_secs(1),
         };
-        let escrow = Escrow::new(store.clone(), chain, provider, settings, 600, clock, nudge);
+        let escrow = Escrow {
+            store: store.clone(),
+            view,
+            provider,
+            operator,
+            settings,
+            manifest_timeout: 600,
+            up_since: clock.now(),
+            clock,
+            freshness: Freshness::default(),
+            metrics,
+            outbox: nudge,
+        };
         Self { store, follower, bidder, outbox, escrow }
     }
 
@@ -102,8 +125,12 @@ impl Daemon {
 
 /// Posts an order that fits, with money for a while.
 async fn post(market: &Market, dseq: u64) -> OrderId {
+    post_with(market, dseq, Amount(20_000_000)).await
+}
+
+async fn post_with(market: &Market, dseq: u64, amount: Amount) -> OrderId {
     let (account, spec) = (market.account(dseq), spec(1000, 0));
-    let (order, amount) = (account.order(1, 1), Amount(20_000_000));
+    let order = account.order(1, 1);
     mined(&market.tenant, &Call::CreateDeployment { dseq, manifest_hash: Hash([9; 32]) }).await;
     mined(&market.tenant, &Call::ApproveMarket { amount }).await;
     mined(&market.tenant, &Call::Deposit { account, amount }).await;
@@ -227,4 +254,174 @@ async fn a_bid_that_a_reorg_drops_is_on_chain_again_and_reserved_once() {
         .until("the lease to be won", async |store| store.lease(order).await.expect("read").is_some())
         .await;
     assert_eq!(daemon.store.reservations().await.expect("read").len(), 1);
+}
+
+/// Leases that run since now, each with its manifest.
+async fn leases<V: EscrowView>(market: &Market, daemon: &mut Daemon<V>, count: u64) -> Vec<OrderId> {
+    let provider = market.provider.address();
+    let mut leases = Vec::new();
+    for dseq in 1..=count {
+        // Another sum each time, since a sender takes the same call for the same intent.
+        let order = post_with(market, dseq, Amount(10_000_000 + u128::from(dseq))).await;
+        daemon.until_our_bid_is_followed(order, provider).await;
+        accept(market, order).await;
+        daemon.store.put_manifest(order, Hash([9; 32]), b"{}", 0).await.expect("stored");
+        leases.push(order);
+    }
+    daemon
+        .until("the leases to be followed", async |store| {
+            store.leases_of(provider).await.expect("read").len() == leases.len()
+        })
+        .await;
+    leases
+}
+
+/// The chain, on which the tenant closes a lease at the moment in which it is looked at.
+struct Meddler {
+    chain: Chain,
+    tenant: Sender<MemoryJournal>,
+    closes: Arc<Mutex<Option<OrderId>>>,
+}
+
+impl EscrowView for Meddler {
+    async fn lease(&self, id: OrderId) -> anyhow::Result<Option<Seen>> {
+        let meant = self.closes.lock().expect("not poisoned").take_if(|lease| *lease == id);
+        if let Some(lease) = meant {
+            mined(&self.tenant, &Call::CloseLease { lease, reason: CloseReason::TENANT }).await;
+            anyhow::bail!("the connection is lost as well");
+        }
+        EscrowView::lease(&self.chain, id).await
+    }
+
+    async fn gas_price(&self) -> anyhow::Result<u128> {
+        EscrowView::gas_price(&self.chain).await
+    }
+
+    async fn gas_balance(&self, account: Address) -> anyhow::Result<u128> {
+        EscrowView::gas_balance(&self.chain, account).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_closed_in_the_middle_of_a_funds_check_leaves_the_others_withdrawn() {
+    let Some(market) = Market::open().await else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let database = DatabaseUrl::fresh(folder.path()).await.expect("a database");
+    let closes = Arc::default();
+    let (chain, tenant) = (market.chain.clone(), market.tenant.clone());
+    let view = Meddler { chain, tenant, closes: Arc::clone(&closes) };
+    let mut daemon = Daemon::looking(&market, &database, view, Duration::from_secs(90)).await;
+    let leases = leases(&market, &mut daemon, 3).await;
+    market.anvil.mine_at(market.now().await + 120).await;
+    daemon.follower.turn().await.expect("a turn of the follower");
+
+    *closes.lock().expect("not poisoned") = Some(leases[1]);
+    daemon.escrow.turn().await.expect_err("one could not be seen");
+    assert!(closes.lock().expect("not poisoned").is_none(), "it was closed in the middle");
+    daemon
+        .until("all three to be withdrawn to the last unit", async |store| {
+            let rows = store.leases_of(market.provider.address()).await.expect("read");
+            rows.iter().all(|row| row.paid_net > Amount::ZERO)
+        })
+        .await;
+    let closed = daemon.store.lease(leases[1]).await.expect("read").expect("won");
+    assert!(matches!(closed.state, LeaseState::Closed { .. }), "{closed:?}");
+    let withdrawals = daemon.store.intents_of(None, IntentKind::Withdraw).await.expect("read");
+    assert!(withdrawals.count <= 2, "no storm of withdrawals: {withdrawals:?}");
+    let (_, told) = reconcile(&daemon.store, &market.chain, market.provider.address()).await.expect("read");
+    assert!(told.iter().all(|lease| lease.differences.is_empty()), "{told:?}");
+    let paid = market.chain.token_balance(PAYOUT, At::Latest).await.expect("read");
+    assert_eq!(paid.0, told.iter().map(|lease| lease.paid).sum::<u128>());
+}
+
+fn asking(leases: Vec<OrderId>, no_wait: bool, timeout: Duration) -> Withdraw {
+    let all = leases.is_empty();
+    Withdraw { leases, all, no_wait, timeout, output: provider::cli::Format::Text }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_withdraws_now_and_the_running_daemon_sends_it() {
+    let Some(market) = Market::open().await else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let database = DatabaseUrl::fresh(folder.path()).await.expect("a database");
+    let (provider, day) = (market.provider.address(), Duration::from_secs(86_400));
+    let mut daemon = Daemon::looking(&market, &database, market.chain.clone(), day).await;
+    let leases = leases(&market, &mut daemon, 2).await;
+    market.anvil.mine_at(market.now().await + 50).await;
+    daemon.follower.turn().await.expect("a turn of the follower");
+
+    // Another process, with the same database.
+    let store = Store::open(&database, Sealer::new(&[7; 32])).await.expect("opens");
+    let told = Mutex::new(Vec::new());
+    let progress = |line: &str| told.lock().expect("not poisoned").push(line.to_owned());
+    let asked = asking(vec![leases[1]], false, Duration::from_secs(60));
+    let withdrawal = tokio::select! {
+        withdrawal = withdraw(&store, &market.chain, provider, &asked, progress) => withdrawal.expect("withdrawn"),
+        () = daemon.until("ever", async |_| false) => unreachable!("it never is"),
+    };
+    let [(lease, net)] = withdrawal.leases.as_slice() else { panic!("{withdrawal:?}") };
+    assert_eq!((*lease, withdrawal.blocks.len()), (leases[1], 1));
+    let paid = market.chain.token_balance(PAYOUT, At::Latest).await.expect("read");
+    assert!(*net > Amount::ZERO && paid >= *net, "{net} were told, {paid} came");
+    assert!(
+        tell(&withdrawal).contains("withdrew") && tell(&withdrawal).contains("1 lease"),
+        "{}",
+        tell(&withdrawal)
+    );
+    let told = told.into_inner().expect("not poisoned").join("\n");
+    for part in [leases[1].to_string().as_str(), "in all", "mined in block"] {
+        assert!(told.contains(part), "{part} is not in {told}");
+    }
+    daemon
+        .until("the payout to be followed", async |store| {
+            store.lease(leases[1]).await.expect("read").expect("won").paid_net > Amount::ZERO
+        })
+        .await;
+    let other = daemon.store.lease(leases[0]).await.expect("read").expect("won");
+    assert_eq!(other.paid_net, Amount::ZERO, "nobody asked for it");
+
+    // Everything, without waiting: the daemon finds it.
+    let all = withdraw(&store, &market.chain, provider, &asking(vec![], true, Duration::ZERO), |_| ()).await;
+    assert_eq!(all.expect("stored").blocks, [0; 0]);
+    daemon
+        .until("the other to be paid", async |store| {
+            store.lease(leases[0]).await.expect("read").expect("won").paid_net > Amount::ZERO
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_withdrawal_that_no_daemon_carries_out_is_told_and_stays_for_the_next() {
+    let Some(market) = Market::open().await else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let database = DatabaseUrl::fresh(folder.path()).await.expect("a database");
+    let (provider, day) = (market.provider.address(), Duration::from_secs(86_400));
+    let store = Store::open(&database, Sealer::new(&[7; 32])).await.expect("opens");
+    let all = asking(vec![], false, Duration::from_millis(300));
+    let ask = async |asked: &Withdraw| withdraw(&store, &market.chain, provider, asked, |_| ()).await;
+    assert!(tell(&ask(&all).await.expect("nothing is there")).contains("nothing can be collected"));
+
+    let mut daemon = Daemon::looking(&market, &database, market.chain.clone(), day).await;
+    let leases = leases(&market, &mut daemon, 1).await;
+    market.anvil.mine_at(market.now().await + 50).await;
+    daemon.follower.turn().await.expect("a turn of the follower");
+    drop(daemon);
+
+    let strange = OrderId { dseq: 99, ..leases[0] };
+    let error = ask(&asking(vec![strange], false, Duration::ZERO)).await.expect_err("none of ours");
+    assert!(error.to_string().contains("berth-provider money"), "{error:#}");
+    let error = ask(&all).await.expect_err("nobody is there to do it");
+    assert!(error.to_string().contains("no daemon took withdraw 0 up"), "{error:#}");
+    // The chain goes on and the database does not.
+    market.anvil.mine_at(market.now().await + 300).await;
+    let error = ask(&all).await.expect_err("nobody follows");
+    assert!(error.to_string().contains("no daemon follows the chain"), "{error:#}");
+    assert_eq!(store.intents_of(None, IntentKind::Withdraw).await.expect("read").count, 1, "no second wish");
+
+    let mut daemon = Daemon::looking(&market, &database, market.chain.clone(), day).await;
+    daemon
+        .until("the wish of before to be carried out", async |store| {
+            store.lease(leases[0]).await.expect("read").expect("won").paid_net > Amount::ZERO
+        })
+        .await;
 }

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use manifests::money::Amount;
-use manifests::order::{CloseReason, Fact, Hash, LeaseId};
+use manifests::order::{Address, CloseReason, Fact, Hash, LeaseId};
 use market::call::Call;
 use market::revert::MarketError;
 use market::sender::{Attempt, Journal as _, Outcome, SendError, Verdict};
 use provider::clock::Clock;
 use provider::config;
+use provider::freshness::Freshness;
 use provider::leases::escrow::{Escrow, EscrowView, Seen};
 use provider::metrics::Metrics;
 use provider::outbox::{Outbox, Say};
@@ -19,14 +21,67 @@ use provider::task::{Nudge, Turn as _};
 
 use crate::support::*;
 
-/// What the contract says of each lease; unknown ones are well funded.
+/// What the contract says of each lease; unknown ones are well funded. The chain's words about gas are set as well.
 #[derive(Debug, Clone, Default)]
-struct Contract(Arc<Mutex<BTreeMap<LeaseId, Seen>>>);
+struct Contract(Arc<Mutex<BTreeMap<LeaseId, Seen>>>, Arc<Mutex<Ill>>);
+
+/// What the endpoint does not answer, and what it says of gas.
+#[derive(Debug, Default)]
+struct Ill {
+    lease: Option<LeaseId>,
+    everything: bool,
+    asked: usize,
+    gas_price: Option<u128>,
+}
 
 impl EscrowView for Contract {
     async fn lease(&self, id: LeaseId) -> anyhow::Result<Option<Seen>> {
+        {
+            let mut ill = self.1.lock().expect("not poisoned");
+            ill.asked += 1;
+            anyhow::ensure!(!ill.everything && ill.lease != Some(id), "the endpoint gives no answer");
+        }
         let seen = self.0.lock().expect("not poisoned").get(&id).copied();
         Ok(Some(seen.unwrap_or(Seen { depleted: false, funded_until: u64::MAX })))
+    }
+
+    async fn gas_price(&self) -> anyhow::Result<u128> {
+        self.1.lock().expect("not poisoned").gas_price.context("the endpoint gives no answer")
+    }
+
+    async fn gas_balance(&self, _: Address) -> anyhow::Result<u128> {
+        Ok(GAS_MONEY)
+    }
+}
+
+/// What the operator key has for gas, in wei.
+const GAS_MONEY: u128 = 14_000_000_000_000;
+
+/// A provider that withdraws every minute or every dollar.
+fn settings() -> config::Escrow {
+    config::Escrow {
+        withdraw_every: Duration::from_secs(60),
+        withdraw_above: Amount(1_000_000),
+        native_price: None,
+        margin: Duration::from_secs(30),
+        check_interval: Duration::from_secs(1),
+    }
+}
+
+/// The collector of our leases, who waits ten minutes for manifests.
+fn collector(store: &Store, view: &Contract, settings: config::Escrow, clock: &Clock) -> Escrow<Contract> {
+    Escrow {
+        store: store.clone(),
+        view: view.clone(),
+        provider: US,
+        operator: US,
+        settings,
+        manifest_timeout: 600,
+        clock: clock.clone(),
+        freshness: Freshness::default(),
+        metrics: Metrics::new().expect("distinct names"),
+        outbox: Nudge::default(),
+        up_since: clock.now(),
     }
 }
 
@@ -43,14 +98,7 @@ impl Till {
     async fn new() -> Self {
         let (store, clock, contract) =
             (Store::fresh().await.expect("opens"), Clock::manual(GENESIS), Contract::default());
-        let settings = config::Escrow {
-            withdraw_every: Duration::from_secs(60),
-            withdraw_above: Amount(1_000_000),
-            margin: Duration::from_secs(30),
-            check_interval: Duration::from_secs(1),
-        };
-        let (view, nudge) = (contract.clone(), Nudge::default());
-        let escrow = Escrow::new(store.clone(), view, US, settings, 600, clock.clone(), nudge);
+        let escrow = collector(&store, &contract, settings(), &clock);
         Self { chain: FakeChain::new(), store, contract, clock, escrow }
     }
 
@@ -106,6 +154,124 @@ async fn earnings_are_withdrawn_when_due_and_once_at_a_time() {
 }
 
 #[tokio::test]
+async fn money_is_withdrawn_once_it_is_worth_fifty_fees_where_a_coin_has_a_price() {
+    let mut till = Till::new().await;
+    // One lease costs 65,000 gas: at 1,000 wei and a million dollars a coin, 65 units.
+    let settings = config::Escrow {
+        withdraw_every: Duration::from_secs(86_400),
+        withdraw_above: Amount(1),
+        native_price: Some(Amount(1_000_000_000_000)),
+        ..settings()
+    };
+    till.escrow = collector(&till.store, &till.contract, settings, &till.clock);
+    till.contract.1.lock().expect("not poisoned").gas_price = Some(1_000);
+    till.at(10, vec![posted(1), won_by(US, 1)]).await;
+    till.manifest_came(1).await;
+    // 5 units a second, of which the market keeps a hundredth.
+    till.at(10 + 656, vec![]).await;
+    assert_eq!(till.wishes().await, [], "3,248 units are worth less than 50 fees");
+    till.contract.1.lock().expect("not poisoned").gas_price = Some(900);
+    assert_eq!(till.wishes().await, [Call::Withdraw { leases: vec![id(1)] }], "gas got cheaper");
+}
+
+#[tokio::test]
+async fn without_a_price_of_gas_the_sum_that_was_configured_decides() {
+    let mut till = Till::new().await;
+    let settings = config::Escrow {
+        withdraw_every: Duration::from_secs(86_400),
+        withdraw_above: Amount(200),
+        native_price: Some(Amount(1_000_000_000_000)),
+        ..settings()
+    };
+    till.escrow = collector(&till.store, &till.contract, settings, &till.clock);
+    till.at(10, vec![posted(1), won_by(US, 1)]).await;
+    till.manifest_came(1).await;
+    till.at(50, vec![]).await;
+    assert_eq!(till.wishes().await, []);
+    till.at(51, vec![]).await;
+    assert_eq!(till.wishes().await, [Call::Withdraw { leases: vec![id(1)] }]);
+}
+
+#[tokio::test]
+async fn a_lease_that_cannot_be_looked_at_leaves_the_others_withdrawn() {
+    let mut till = Till::new().await;
+    let won = [1, 2, 3].into_iter().flat_map(|dseq| [posted(dseq), won_by(US, dseq)]).collect();
+    till.at(10, won).await;
+    for dseq in [1, 2, 3] {
+        till.manifest_came(dseq).await;
+    }
+    // The first two are about to run dry; how the second stands nobody says.
+    let soon = Seen { depleted: false, funded_until: GENESIS + 60 };
+    let contract = till.contract.clone();
+    contract.0.lock().expect("not poisoned").extend([(id(1), soon), (id(2), soon)]);
+    contract.1.lock().expect("not poisoned").lease = Some(id(2));
+    till.at(45, vec![]).await;
+    let error = till.escrow.turn().await.expect_err("it is told");
+    assert!(format!("{error:#}").contains(&format!("failed to see how lease {} stands", id(2))), "{error:#}");
+    let wishes = |rows: Vec<provider::store::IntentRow>| {
+        rows.into_iter().map(|row| row.intent.call).collect::<Vec<_>>()
+    };
+    let pending = wishes(till.store.pending_intents().await.expect("read"));
+    assert_eq!(pending, [Call::Withdraw { leases: vec![id(1)] }]);
+
+    // A dead endpoint costs a few questions, not one a lease, and closes none of those that have no manifest.
+    let won = (4..20).flat_map(|dseq| [posted(dseq), won_by(US, dseq)]).collect();
+    till.at(46, won).await;
+    till.at(1000, vec![]).await;
+    {
+        let mut ill = contract.1.lock().expect("not poisoned");
+        (ill.everything, ill.asked) = (true, 0);
+    }
+    till.escrow.turn().await.expect_err("nothing can be seen");
+    assert_eq!(contract.1.lock().expect("not poisoned").asked, 3);
+    let pending = wishes(till.store.pending_intents().await.expect("read"));
+    assert!(!pending.iter().any(|call| matches!(call, Call::CloseLease { .. })), "{pending:?}");
+    contract.1.lock().expect("not poisoned").everything = false;
+    let seen = till.escrow.turn().await;
+    let pending = wishes(till.store.pending_intents().await.expect("read"));
+    assert!(pending.iter().any(|call| matches!(call, Call::CloseLease { .. })), "{seen:?} {pending:?}");
+}
+
+#[tokio::test]
+async fn operators_see_what_is_earned_at_risk_and_left_for_gas() {
+    let mut till = Till::new().await;
+    till.at(10, vec![posted(1), won_by(US, 1), posted(2), won_by(US, 2)]).await;
+    till.manifest_came(1).await;
+    till.manifest_came(2).await;
+    let ended = Seen { depleted: false, funded_until: GENESIS + 90 };
+    till.contract.0.lock().expect("not poisoned").insert(id(2), ended);
+    till.at(110, vec![paid(1, 98, GENESIS + 30)]).await;
+    till.wishes().await;
+    let outcome = Outcome::Mined {
+        hash: Hash([1; 32]),
+        block: 3,
+        block_hash: Hash([1; 32]),
+        gas_used: 1,
+        fee_wei: 1_000_000_000_000,
+        created: None,
+    };
+    till.store
+        .settle(US, 0, &Verdict::Settled(vec![("withdraw 0".to_owned(), outcome)]))
+        .await
+        .expect("settled");
+    let told = till.escrow.metrics.render(&till.store, US).await.expect("rendered");
+    for line in [
+        // 5 units a second: lease 1 was paid 99 and earned 80 seconds since, lease 2 80 seconds in all.
+        "berth_earnings_accrued_units 899",
+        "berth_earnings_withdrawn_units 98",
+        "berth_earnings_to_collect_units 792",
+        "berth_escrow_at_risk_units 100",
+        "berth_lease_funds_remaining_seconds 0",
+        &format!("berth_withdraw_last_success_timestamp_seconds {}", GENESIS + 30),
+        "berth_wallet_balance_gwei 14000",
+    ] {
+        assert!(told.lines().any(|told| told == line), "{line} is not in\n{told}");
+    }
+    let runway = told.lines().find(|line| line.starts_with("berth_wallet_runway_seconds")).expect("shown");
+    assert!(runway.contains(" 922337203685477"), "the intent is of long ago: {runway}");
+}
+
+#[tokio::test]
 async fn what_a_lease_earned_until_its_end_is_withdrawn_and_then_it_is_left_alone() {
     let mut till = Till::new().await;
     till.at(10, vec![posted(1), won_by(US, 1)]).await;
@@ -156,14 +322,9 @@ async fn time_in_which_we_were_down_is_not_held_against_a_tenant() {
     let mut till = Till::new().await;
     till.at(10, vec![posted(1), won_by(US, 1)]).await;
     till.at(5000, vec![]).await;
-    let settings = config::Escrow {
-        withdraw_every: Duration::from_secs(86_400),
-        withdraw_above: Amount(u128::MAX),
-        margin: Duration::from_secs(30),
-        check_interval: Duration::from_secs(1),
-    };
-    let (store, view, clock) = (till.store.clone(), till.contract.clone(), till.clock.clone());
-    till.escrow = Escrow::new(store, view, US, settings, 600, clock, Nudge::default());
+    let day = Duration::from_secs(86_400);
+    let settings = config::Escrow { withdraw_every: day, withdraw_above: Amount(u128::MAX), ..settings() };
+    till.escrow = collector(&till.store, &till.contract, settings, &till.clock);
     assert_eq!(till.wishes().await, []);
 }
 

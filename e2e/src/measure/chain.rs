@@ -3,23 +3,23 @@
 mod reading;
 mod sending;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use manifests::order::Address;
+use anyhow::{Context, Result, ensure};
 use market::Chain;
 use market::deploy::{Plan, deploy};
 use market::wallet::Wallet;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::chain::{Anvil, CHAIN_ID};
 use crate::process::Process;
+use crate::progress::say;
 use crate::report::table;
 use crate::tools::Tools;
-use crate::wait;
+use crate::{wait, workspace};
 
 /// A figure beside its floor.
 struct Row {
@@ -64,8 +64,6 @@ pub async fn chain(tools: &Tools) -> Result<()> {
 struct Ground {
     anvil: Anvil,
     chain: Chain,
-    /// Holds coins and nothing else; nobody else sends with it.
-    key: Wallet,
     folder: TempDir,
     _process: Process,
 }
@@ -107,13 +105,7 @@ impl Ground {
         }
         let book = deploy(anvil.url(), CHAIN_ID, &deployer, Plan::for_tests(deployer.address())).await?;
         let chain = book.connect(anvil.url()).await?;
-        Ok(Self { anvil, chain, key, folder, _process: process })
-    }
-
-    async fn nonce(&self, of: Address) -> Result<u64> {
-        let count = self.anvil.call("eth_getTransactionCount", json!([of, "latest"])).await?;
-        let digits = count.as_str().and_then(|text| text.strip_prefix("0x"));
-        digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()).context("a count that is no number")
+        Ok(Self { anvil, chain, folder, _process: process })
     }
 }
 
@@ -125,4 +117,19 @@ fn wallet(folder: &Path, name: &str) -> Result<Wallet> {
 fn free_port() -> Result<u16> {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("loopback has no port left")?;
     Ok(listener.local_addr()?.port())
+}
+
+/// A measuring program, built as the daemon is for use.
+fn program(bench: &str) -> Result<PathBuf> {
+    say(format_args!("building {bench}, optimised …"));
+    let mut cargo = workspace::cargo()?;
+    cargo.args(["bench", "--quiet", "--package", "provider", "--bench", bench, "--no-run"]);
+    cargo.args(["--message-format", "json-render-diagnostics"]);
+    let output = cargo.output().context("failed to start cargo")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let program = messages.find(|message| message["target"]["name"] == bench);
+    let program = program.and_then(|message| message["executable"].as_str().map(PathBuf::from));
+    program.with_context(|| format!("cargo names no program for the bench called {bench}"))
 }

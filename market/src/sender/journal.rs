@@ -52,6 +52,14 @@ impl Attempt {
     }
 }
 
+impl Attempt {
+    /// Whether an intent is among those that it serves.
+    #[must_use]
+    pub fn serves(&self, intent: &str) -> bool {
+        self.intents.iter().any(|served| served == intent)
+    }
+}
+
 /// How a nonce ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -73,6 +81,26 @@ pub trait Journal: Send + Sync {
 
     /// All attempts of this key whose nonce is not settled, in the order in which they were remembered.
     fn live(&self, key: Address) -> impl Future<Output = anyhow::Result<Vec<Attempt>>> + Send;
+
+    /// The live attempts of the nonce that serves an intent, in the order in which they were remembered. A journal that can find
+    /// them without reading all should.
+    fn serving(
+        &self,
+        key: Address,
+        intent: &str,
+    ) -> impl Future<Output = anyhow::Result<Vec<Attempt>>> + Send {
+        async move {
+            let mut live = self.live(key).await?;
+            let nonce = live.iter().rev().find(|attempt| attempt.serves(intent)).map(|attempt| attempt.nonce);
+            live.retain(|attempt| Some(attempt.nonce) == nonce);
+            Ok(live)
+        }
+    }
+
+    /// The nonces of all live attempts of a key. A journal that can tell them without reading the attempts should.
+    fn held(&self, key: Address) -> impl Future<Output = anyhow::Result<Vec<u64>>> + Send {
+        async move { Ok(self.live(key).await?.iter().map(|attempt| attempt.nonce).collect()) }
+    }
 
     /// Remembers an attempt that is about to be broadcast.
     fn remember(&self, attempt: &Attempt) -> impl Future<Output = anyhow::Result<()>> + Send;

@@ -441,7 +441,10 @@ impl<J: Journal> Inner<J> {
     /// a nonce was lost.
     async fn take_up(&self, open: &[&Wish<'_>]) -> Result<Vec<Ended>, SendError> {
         // In this order: what another settles meanwhile leaves the live ones together with getting its outcome.
-        let live = slots(self.live().await?);
+        let live = match open {
+            [only] => self.journal.serving(self.key(), only.intent).await.map_err(SendError::Journal)?,
+            _ => self.live().await?,
+        };
         let mut ended = Vec::new();
         for wish in open {
             if let Some(outcome) = self.journal.outcome(wish.intent).await.map_err(SendError::Journal)? {
@@ -451,7 +454,7 @@ impl<J: Journal> Inner<J> {
         if !ended.is_empty() {
             return Ok(ended);
         }
-        let begun = live.into_iter().find(|slot| open.iter().any(|wish| slot.serves(wish.intent)));
+        let begun = slots(live).into_iter().find(|slot| open.iter().any(|wish| slot.serves(wish.intent)));
         let slot = match begun {
             Some(slot) => {
                 self.broadcast(slot.newest()).await?;
@@ -526,12 +529,12 @@ impl<J: Journal> Inner<J> {
         let intents = taken.iter().map(|wish| wish.intent.to_owned()).collect();
 
         let _turn = self.lane.turn(urgency).await;
-        let live = self.live().await?;
-        self.keep_reserve(&terms, gas, &live)?;
+        self.keep_reserve(&terms, gas).await?;
+        let held = self.journal.held(self.key()).await.map_err(SendError::Journal)?;
         // The node's count may be older than what another send of ours has seen since. Read after the journal: a nonce that is
         // settled meanwhile leaves the journal only once it counts as used.
         let from = terms.pending_nonce.max(self.used_below.load(Ordering::SeqCst));
-        let nonce = free_nonce(from, &live);
+        let nonce = free_nonce(from, held);
         let attempt = self.sign(intents, self.transaction(&payload, nonce, gas), terms.fees).await?;
         self.remember(&attempt).await?;
         let slot = Slot::of(attempt);
@@ -544,12 +547,13 @@ impl<J: Journal> Inner<J> {
     }
 
     /// Refuses what would leave too little for closes, should everything that is under way cost the most that it may.
-    fn keep_reserve(&self, terms: &Terms, gas: u64, live: &[Attempt]) -> Result<(), SendError> {
+    async fn keep_reserve(&self, terms: &Terms, gas: u64) -> Result<(), SendError> {
         let Some(balance) = terms.balance else { return Ok(()) };
+        let live = self.live().await?;
         let fee = terms.fees.max_fee;
         let reserve = u128::from(self.settings.reserve_closes).saturating_mul(CLOSE_GAS).saturating_mul(fee);
         let under_way =
-            slots(live.to_vec()).iter().map(|slot| worst_cost(slot.newest())).fold(0, u128::saturating_add);
+            slots(live).iter().map(|slot| worst_cost(slot.newest())).fold(0, u128::saturating_add);
         let needed = u128::from(gas).saturating_mul(fee).saturating_add(under_way).saturating_add(reserve);
         if balance < needed {
             return Err(SendError::Reserve { key: self.key(), balance, needed });

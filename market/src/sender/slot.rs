@@ -21,7 +21,7 @@ impl Slot {
     }
 
     pub(super) fn serves(&self, intent: &str) -> bool {
-        self.intents.iter().any(|served| served == intent)
+        self.newest().serves(intent)
     }
 }
 
@@ -44,9 +44,9 @@ pub(super) fn gaps(mined: u64, waiting: &[Slot]) -> Vec<u64> {
     (mined..highest).filter(|nonce| waiting.iter().all(|slot| slot.nonce != *nonce)).collect()
 }
 
-/// The lowest nonce from `from` on that no live attempt holds.
-pub(super) fn free_nonce(from: u64, live: &[Attempt]) -> u64 {
-    let mut held: Vec<u64> = live.iter().map(|attempt| attempt.nonce).collect();
+/// The lowest nonce from `from` on that is not held. One nonce may be held by several attempts.
+pub(super) fn free_nonce(from: u64, mut held: Vec<u64>) -> u64 {
     held.sort_unstable();
+    held.dedup();
     held.into_iter().fold(from, |free, nonce| if nonce == free { free + 1 } else { free })
 }

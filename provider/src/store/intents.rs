@@ -412,6 +412,32 @@ impl Journal for Store {
         self.attempts(&rows, key).await
     }
 
+    async fn serving(&self, key: Address, intent: &str) -> anyhow::Result<Vec<Attempt>> {
+        let rows = sqlx::query(
+            "select * from attempts where signer = $1 and live <> 0 and nonce = coalesce(\
+               (select max(nonce) from attempts where attempts.intent = $2 and live <> 0 and signer = $1), \
+               (select max(nonce) from attempts join batched on batched.attempt = attempts.hash \
+                where batched.intent = $2 and live <> 0 and signer = $1)) order by sequence",
+        )
+        .bind(key.to_string())
+        .bind(intent)
+        .fetch_all(&self.reader)
+        .await
+        .with_context(|| format!("failed to read the transactions of intent {intent}"))?;
+        self.attempts(&rows, key).await
+    }
+
+    async fn held(&self, key: Address) -> anyhow::Result<Vec<u64>> {
+        sqlx::query("select nonce from attempts where signer = $1 and live <> 0")
+            .bind(key.to_string())
+            .fetch_all(&self.reader)
+            .await
+            .context("failed to read which nonces are held")?
+            .iter()
+            .map(|row| number(row, "nonce"))
+            .collect()
+    }
+
     async fn remember(&self, attempt: &Attempt) -> anyhow::Result<()> {
         let Attempt { intents, key, nonce, hash, raw, max_fee, max_tip, signed_at } = attempt;
         let [first, more @ ..] = intents.as_slice() else {

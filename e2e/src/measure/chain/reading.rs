@@ -16,14 +16,14 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-use super::{Ground, Row};
+use super::{Ground, Row, program};
 use crate::access::Access;
 use crate::chain::{Anvil, CHAIN_ID};
 use crate::database::Postgres;
 use crate::deployment;
 use crate::ingress::WayIn;
 use crate::measure::quantile;
-use crate::progress::{human, say};
+use crate::progress::human;
 use crate::story::direct::{Direct, Wanted};
 use crate::story::world::World;
 use crate::tools::Tools;
@@ -39,7 +39,7 @@ const EVENTS_A_BLOCK: u64 = 300;
 const MONEY: Amount = Amount(50_000_000);
 
 pub(super) async fn rows(tools: &Tools) -> Result<Vec<Row>> {
-    let program = program()?;
+    let program = program("backfill")?;
     let ground = Ground::lay(tools).await?;
     let world = World::on(access(&ground), "reading").await?;
     world.anvil.mine_on_demand().await?;
@@ -47,21 +47,6 @@ pub(super) async fn rows(tools: &Tools) -> Result<Vec<Row>> {
     let mut rows = backfill(&program, &ground, &told).await?;
     rows.push(newest(&program, &ground, &world, &told).await?);
     Ok(rows)
-}
-
-/// The measuring program, built as the daemon is for use.
-fn program() -> Result<PathBuf> {
-    say("building the program that reads, optimised …");
-    let mut cargo = workspace::cargo()?;
-    cargo.args(["bench", "--quiet", "--package", "provider", "--bench", "backfill", "--no-run"]);
-    cargo.args(["--message-format", "json-render-diagnostics"]);
-    let output = cargo.output().context("failed to start cargo")?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let mut messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let program = messages.find(|message| message["target"]["name"] == "backfill");
-    let program = program.and_then(|message| message["executable"].as_str().map(PathBuf::from));
-    program.context("cargo names no program for the bench called backfill")
 }
 
 /// A ground as stories want it, although nothing but its chain is there.

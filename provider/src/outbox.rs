@@ -299,6 +299,10 @@ impl<S: Say> Outbox<S> {
                 warn!(intent = intent.id, "refused: {error}");
                 self.store.fail_intent(&intent, &error.to_string(), now).await
             }
+            Err(SendError::Sign(error)) if !error.is_transient() => {
+                warn!(intent = intent.id, "not signed: {error}");
+                self.store.fail_intent(&intent, &error.to_string(), now).await
+            }
             Err(error) => {
                 if matches!(error, SendError::Reserve { .. }) {
                     self.metrics.bid_held_back("reserve");

@@ -665,7 +665,15 @@ impl<J: Journal> Inner<J> {
             );
             return self.broadcast(slot.newest()).await.map(|_| ());
         };
-        let attempt = self.sign(slot.intents.clone(), unsigned(last), fees).await?;
+        let attempt = match self.sign(slot.intents.clone(), unsigned(last), fees).await {
+            Ok(attempt) => attempt,
+            // What was sent before may be mined all the same.
+            Err(SendError::Sign(error)) => {
+                tracing::warn!(nonce = slot.nonce, intents = ?slot.intents, %error, "no replacement was signed");
+                return self.broadcast(slot.newest()).await.map(|_| ());
+            }
+            Err(error) => return Err(error),
+        };
         self.remember(&attempt).await?;
         tracing::info!(nonce = slot.nonce, intents = ?slot.intents, hash = %attempt.hash, "replacing a stuck transaction");
         if let Broadcast::NotTaken(message) = self.broadcast(&attempt).await? {

@@ -10,6 +10,7 @@ use manifests::order::{Address, CloseReason, Fact, Hash, LeaseId};
 use market::call::Call;
 use market::revert::MarketError;
 use market::sender::{Attempt, Journal as _, Outcome, SendError, Verdict};
+use market::signer::SignError;
 use provider::clock::Clock;
 use provider::config;
 use provider::freshness::Freshness;
@@ -411,10 +412,16 @@ async fn a_refusal_that_may_pass_puts_the_intent_off_and_one_that_will_not_gives
     spoken(&mut outbox).await;
     assert_eq!(state(&store).await.0, IntentState::Done { block: 7 });
 
-    let lasting = SendError::Refused(MarketError::NotOperator);
-    let (store, _, mut outbox) = speaks(vec![Err(lasting)]).await;
-    spoken(&mut outbox).await;
-    assert!(matches!(state(&store).await.0, IntentState::Failed { .. }));
+    let mistrusted = SignError::NotWhatWasAsked {
+        endpoint: "https://signer".to_owned(),
+        account: US,
+        problem: "the nonce differs".to_owned(),
+    };
+    for lasting in [SendError::Refused(MarketError::NotOperator), SendError::Sign(mistrusted)] {
+        let (store, _, mut outbox) = speaks(vec![Err(lasting)]).await;
+        spoken(&mut outbox).await;
+        assert!(matches!(state(&store).await.0, IntentState::Failed { .. }));
+    }
 }
 
 #[tokio::test]

@@ -60,7 +60,6 @@ pub(super) fn all() -> Vec<Part> {
         "stranger",
         "volumes",
         "canary",
-        "chain",
         "restart",
     ];
     let about_benches = ["bench_leaves_nothing"];

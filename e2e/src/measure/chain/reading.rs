@@ -44,7 +44,7 @@ pub(super) async fn rows(tools: &Tools) -> Result<Vec<Row>> {
     let world = World::on(access(&ground), "reading").await?;
     world.anvil.mine_on_demand().await?;
     let told = record(&world).await?;
-    let mut rows = backfill(&program, &ground, &told).await?;
+    let mut rows = backfill(&program, &ground, &world, &told).await?;
     rows.push(newest(&program, &ground, &world, &told).await?);
     Ok(rows)
 }
@@ -181,25 +181,20 @@ async fn one_backfill(
     Ok((read, inserted))
 }
 
-async fn backfill(program: &Path, ground: &Ground, told: &Told) -> Result<Vec<Row>> {
+async fn backfill(program: &Path, ground: &Ground, world: &World, told: &Told) -> Result<Vec<Row>> {
     let folder = ground.folder.path();
     let sqlite = |name: &str| format!("sqlite://{}?mode=rwc", folder.join(name).display());
-    let template: Value = serde_json::from_str(&fs::read_to_string(&told.template)?)?;
-    let market: Address = template["logs"][0]["address"].as_str().context("no log")?.parse()?;
-    let logs = template["logs"].as_array().context("no logs")?;
-    let bid = logs.iter().find(|log| log["topics"].as_array().is_some_and(|topics| topics.len() > 2));
-    let provider = bid.and_then(|log| log["topics"][2].as_str()).context("no bid")?;
-    let provider: Address = format!("0x{}", &provider[26..]).parse()?;
-    let world = (told.template.as_path(), market, provider);
+    let (market, provider) = (world.chain.contracts().market, world.accounts.owner.address);
+    let of = (told.template.as_path(), market, provider);
     let leases = EVENTS.div_ceil(told.logs);
     let (one, two) = (sqlite("read.db"), sqlite("inserted.db"));
-    let (read, inserted) = one_backfill(program, world, leases, [&one, &two], &one).await?;
+    let (read, inserted) = one_backfill(program, of, leases, [&one, &two], &one).await?;
     let peak = read["peak_kib"].as_u64().context("no peak")?;
 
     let postgres = Postgres::start().await?;
     let (three, four) = (postgres.create("read").await?, postgres.create("inserted").await?);
     let leases = EVENTS_FOR_POSTGRES.div_ceil(told.logs);
-    let (read_there, inserted_there) = one_backfill(program, world, leases, [&three, &four], &one).await?;
+    let (read_there, inserted_there) = one_backfill(program, of, leases, [&three, &four], &one).await?;
 
     let row = |name, read: &Value, inserted: &Value, what| {
         let (ours, floor) = (rate(read)?, rate(inserted)?);

@@ -84,8 +84,18 @@ pub struct Follower<C> {
     settings: Settings,
     metrics: Metrics,
     page: u64,
+    /// The next page of a long gap, read while the one before it was stored.
+    ahead: Option<Page>,
     /// Loops that act on facts are woken up to this height: some wait for a fact to lie deep enough.
     wake_until: u64,
+}
+
+/// What a range of blocks says.
+#[derive(Debug)]
+struct Page {
+    first: u64,
+    last: BlockRef,
+    events: Vec<Event>,
 }
 
 /// What the follower is told.
@@ -127,7 +137,7 @@ impl<C: ChainSource> Turn for Follower<C> {
 impl<C: ChainSource> Follower<C> {
     /// A follower of this chain into this store.
     pub fn new(chain: C, store: Store, settings: Settings, metrics: Metrics) -> Self {
-        Self { chain, store, settings, metrics, page: FIRST_PAGE, wake_until: 0 }
+        Self { chain, store, settings, metrics, page: FIRST_PAGE, ahead: None, wake_until: 0 }
     }
 
     /// Puts the cursor of a new database just below the first block to follow.
@@ -140,35 +150,61 @@ impl<C: ChainSource> Follower<C> {
         Ok(Report { changed: 1, due: Some(std::time::Duration::ZERO) })
     }
 
-    /// Reads one page of a long gap.
+    /// Stores one page of a long gap, and reads the next one meanwhile.
     async fn read_range(&mut self, cursor: BlockRef, head: BlockRef) -> anyhow::Result<Report> {
         if self.canonical(cursor.number).await?.hash != cursor.hash {
+            self.ahead = None;
             return self.go_back(cursor).await;
         }
-        let first = cursor.number + 1;
-        let last = (cursor.number + self.page).min(head.number.saturating_sub(BY_HASH));
-        let (facts, block) = (self.chain.facts_between(first, last).await, self.canonical(last).await?);
-        let events = match facts {
-            Ok(events) => events,
+        let until = head.number.saturating_sub(BY_HASH);
+        let page = match self.ahead.take() {
+            Some(page) if page.first == cursor.number + 1 => page,
+            _ => {
+                let (first, last) = (cursor.number + 1, (cursor.number + self.page).min(until));
+                match self.read_page(first, last).await? {
+                    Some(page) => page,
+                    None => return Ok(Report { changed: 0, due: Some(std::time::Duration::ZERO) }),
+                }
+            }
+        };
+        let Page { first, last, events } = page;
+        let told = u64::try_from(events.len()).unwrap_or(u64::MAX).max(1);
+        let blocks = last.number + 1 - first;
+        let enough = blocks.saturating_mul(EVENTS_A_PAGE) / told;
+        self.page = self.page.saturating_mul(2).min(enough).clamp(1, LONGEST_PAGE);
+        let step =
+            Advance { ancestor: None, blocks: vec![last], events: relevant(self.settings.provider, events) };
+        let next = (last.number + 1, last.number.saturating_add(self.page).min(until));
+        let (stored, ahead) = if next.0 <= next.1 {
+            let (stored, ahead) = tokio::join!(self.store.advance(&step), self.fetch(next.0, next.1));
+            (stored, Some(ahead))
+        } else {
+            (self.store.advance(&step).await, None)
+        };
+        stored?;
+        self.tell(&step);
+        // What went wrong ahead goes wrong again in its turn, and is told then.
+        self.ahead = ahead.and_then(anyhow::Result::ok);
+        Ok(Report { changed: blocks, due: Some(std::time::Duration::ZERO) })
+    }
+
+    /// Reads a page; `None` when its range was refused and half of it is to be tried.
+    async fn read_page(&mut self, first: u64, last: u64) -> anyhow::Result<Option<Page>> {
+        match self.fetch(first, last).await {
+            Ok(page) => Ok(Some(page)),
             Err(error) if self.page > 1 => {
                 self.page /= 2;
                 debug!(first, last, error = format!("{error:#}"), "a range was refused; trying half of it");
-                return Ok(Report { changed: 0, due: Some(std::time::Duration::ZERO) });
+                Ok(None)
             }
-            Err(error) => {
-                return Err(error).with_context(|| format!("failed to read the logs of block {first}"));
-            }
-        };
-        let told = u64::try_from(events.len()).unwrap_or(u64::MAX).max(1);
-        let enough = (last - cursor.number).saturating_mul(EVENTS_A_PAGE) / told;
-        self.page = self.page.saturating_mul(2).min(enough).clamp(1, LONGEST_PAGE);
-        self.commit(Advance {
-            ancestor: None,
-            blocks: vec![block],
-            events: relevant(self.settings.provider, events),
-        })
-        .await?;
-        Ok(Report { changed: last - cursor.number, due: Some(std::time::Duration::ZERO) })
+            Err(error) => Err(error).with_context(|| format!("failed to read the logs of block {first}")),
+        }
+    }
+
+    /// The facts of a range, and the block that it ends with: its hash stands for all before it.
+    async fn fetch(&self, first: u64, last: u64) -> anyhow::Result<Page> {
+        let events = self.chain.facts_between(first, last).await?;
+        Ok(Page { first, last: self.canonical(last).await?, events })
     }
 
     /// Goes from the head down its parents until a block that is stored, then takes what lies between.
@@ -259,7 +295,13 @@ impl<C: ChainSource> Follower<C> {
 
     async fn commit(&mut self, step: Advance) -> anyhow::Result<()> {
         self.store.advance(&step).await?;
-        let Advance { ancestor, blocks, events } = &step;
+        self.tell(&step);
+        Ok(())
+    }
+
+    /// Tells logs, metrics and loops what was stored.
+    fn tell(&mut self, step: &Advance) {
+        let Advance { ancestor, blocks, events } = step;
         for (_, fact) in events {
             match fact {
                 Fact::OrderCreated(order) => {
@@ -289,7 +331,6 @@ impl<C: ChainSource> Follower<C> {
         if height <= self.wake_until {
             self.settings.nudges.iter().for_each(Nudge::nudge);
         }
-        Ok(())
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) fn next(deposit: Amount, sight: &Sight) -> Step {
         let name = &group.name;
         match (group.state, group.lease.and_then(|lease| lease.ended)) {
             (_, Some((_, reason))) => return Step::Over(format!("the lease of {name} has ended: {reason}")),
+            // An auction that nobody answered ends as one with no bids does, however late it is looked at.
+            (Some(OrderState::Expired), _) if group.award.is_some() => {}
             (Some(OrderState::Expired), _) => {
                 return Step::Over(format!("the order of {name} found no taker in time"));
             }
@@ -61,7 +63,7 @@ pub(crate) fn next(deposit: Amount, sight: &Sight) -> Step {
 mod tests {
     use manifests::money::Rate;
     use manifests::order::{AccountId, Address, BlockRef, CloseReason, Hash};
-    use market::reader::{Account, LeaseRecord};
+    use market::reader::{Account, AwardRecord, LeaseRecord};
 
     use super::*;
     use crate::sight::GroupSight;
@@ -125,6 +127,13 @@ mod tests {
         for (sight, step) in steps {
             assert_eq!(next(DEPOSIT, &sight), step, "{sight:?}");
         }
+    }
+
+    #[test]
+    fn an_auction_that_nobody_answered_ends_as_one_with_no_bids_does_however_late_it_is_seen() {
+        let mut late = sight(Some(account(500)), &[Some(OrderState::Expired)]);
+        late.groups[0].award = Some(AwardRecord { deadline: 50, best: None });
+        assert_eq!(next(DEPOSIT, &late), Step::Award);
     }
 
     #[test]

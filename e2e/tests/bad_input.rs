@@ -140,7 +140,7 @@ async fn every_mistake_of_an_operator(world: &World, provider: &Provider) -> Res
             "another provider",
             "BERTH_PROVIDER",
             other.address.to_string(),
-            &["provider", "wallet.keystore"],
+            &["correct provider in the configuration", "as operator"],
         ),
         variable(
             "a file that is no database",

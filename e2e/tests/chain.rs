@@ -403,6 +403,8 @@ async fn reorganised() -> Result<()> {
     stage.fresh_tenant().await?;
     ensure!(matches!(stage.state(order).await?, OrderState::Active), "it is closed");
     stage.mine(4).await?;
+    // Until the reorganisation is followed, the gateway knows of the close.
+    stage.metric_soon("berth_leases{state=\"active\"} 1").await?;
     stage.runs(order).await.context("a lease that is again")?;
     told("a close: the workload is back");
 

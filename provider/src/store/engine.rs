@@ -100,6 +100,10 @@ impl DatabaseUrl {
         self.engine
     }
 
+    pub(super) fn whole(&self) -> &str {
+        self.url.as_str()
+    }
+
     /// Another database of the same server.
     pub(super) fn sibling(&self, name: &str) -> Self {
         let mut url = self.url.clone();

@@ -33,6 +33,12 @@ impl DatabaseUrl {
             }
         }
     }
+
+    /// The whole of it, with what is never shown: for a process that a test starts.
+    #[must_use]
+    pub fn for_a_child(&self) -> String {
+        self.whole().to_owned()
+    }
 }
 
 impl Store {

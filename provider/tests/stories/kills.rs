@@ -187,7 +187,7 @@ async fn whatever_is_killed_on_its_way_happens_once_and_nothing_is_missing() {
     println!("BERTH_KILL_CYCLES={cycles} BERTH_KILL_SEED={seed}");
     let mut dice = Dice(seed);
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let database = DatabaseUrl::fresh(folder.path()).await.expect("a database").to_string();
+    let database = DatabaseUrl::fresh(folder.path()).await.expect("a database").for_a_child();
     let relay = FaultProxy::start(market.anvil.url()).await;
     mined(&market.tenant, &Call::CreateDeployment { dseq: 1, manifest_hash: Hash([1; 32]) }).await;
     let (account, amount) = (market.account(1), Amount(20_000_000));

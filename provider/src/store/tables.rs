@@ -28,8 +28,8 @@ const OWN: &[&str] = &[
     "orphaned_leases",
 ];
 
-/// Rows that travel in one statement; neither engine takes more than 32,766 values.
-const AT_ONCE: usize = 200;
+/// Rows that travel in one statement: more of them cost SQLite more each.
+const AT_ONCE: usize = 64;
 
 /// Every table of the store.
 pub(super) fn all() -> impl Iterator<Item = &'static str> {

@@ -6,7 +6,7 @@ use manifests::gpu::Gpu;
 use serde::{Deserialize, Serialize};
 
 use super::factor::{Factor, Share};
-use crate::capacity::Capacity;
+use crate::capacity::{Capacity, Node};
 
 /// A factor by how much of a resource is used: straight lines between points, level before the first, which is the floor,
 /// and after the last, which is the ceiling.
@@ -117,14 +117,11 @@ impl Curves {
 fn used(resource: Resource<'_>, capacity: &Capacity) -> Share {
     let total = &capacity.total;
     let nodes = || capacity.nodes.values().filter(|node| node.schedulable);
+    let free = |of: fn(&Node) -> u64| nodes().map(of).fold(0, u64::saturating_add);
     let (free, total) = match resource {
-        Resource::Cpu => (nodes().map(|node| node.cpu_milli).fold(0, u64::saturating_add), total.cpu_milli),
-        Resource::Memory => {
-            (nodes().map(|node| node.memory_bytes).fold(0, u64::saturating_add), total.memory_bytes)
-        }
-        Resource::Ephemeral => {
-            (nodes().map(|node| node.ephemeral_bytes).fold(0, u64::saturating_add), total.ephemeral_bytes)
-        }
+        Resource::Cpu => (free(|node| node.cpu_milli), total.cpu_milli),
+        Resource::Memory => (free(|node| node.memory_bytes), total.memory_bytes),
+        Resource::Ephemeral => (free(|node| node.ephemeral_bytes), total.ephemeral_bytes),
         Resource::Storage(class) => {
             let of = |classes: &BTreeMap<String, u64>| classes.get(class).copied().unwrap_or(0);
             (of(&capacity.storage), of(&total.storage))

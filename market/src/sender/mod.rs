@@ -25,7 +25,7 @@ mod slot;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use ethers_core::types::transaction::eip2718::TypedTransaction;
 use ethers_core::types::{Eip1559TransactionRequest, NameOrAddress, U256};
@@ -49,7 +49,7 @@ use crate::chain::Chain;
 use crate::node::{At, Probe, Receipt};
 use crate::revert::MarketError;
 use crate::rpc::{Rpc, RpcError};
-use crate::signer::{SignError, Signer};
+use crate::signer::{SignError, Signer, unix_now};
 
 /// How many calls of a batch are simulated at once.
 const PROBES: usize = 16;
@@ -768,10 +768,6 @@ impl<J: Journal> Inner<J> {
             RpcError::Fatal { .. } => Err(SendError::Rpc(error)),
         }
     }
-}
-
-fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Nodes say in words what became of a broadcast.

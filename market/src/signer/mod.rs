@@ -188,6 +188,7 @@ impl Guard {
     }
 }
 
-fn unix_now() -> u64 {
+/// The wall clock, in unix seconds.
+pub(crate) fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

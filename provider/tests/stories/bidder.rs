@@ -9,8 +9,7 @@ use manifests::order::{CloseReason, Fact};
 use market::sender::{Attempt, Journal as _, Outcome, Verdict};
 use provider::bidder::{Bidder, CapacitySource};
 use provider::clock::Clock;
-use provider::follower::{Follower, Settings};
-use provider::freshness::Freshness;
+use provider::follower::Follower;
 use provider::metrics::Metrics;
 use provider::store::{
     Health, IntentKind, IntentState, LeaseStatus, NewIntent, ReservationRow, ReservationState, Store,
@@ -52,13 +51,7 @@ impl Bench {
         let (chain, cluster, clock) = (FakeChain::new(), Cluster::default(), Clock::manual(GENESIS));
         cluster.has(Some(one_node(gpus)));
         let metrics = Metrics::new().expect("distinct names");
-        let settings = Settings {
-            provider: US,
-            start_block: 0,
-            deepest_wait: 2,
-            freshness: Freshness::default(),
-            nudges: vec![],
-        };
+        let settings = follower_settings();
         let follower = Follower::new(chain.clone(), store.clone(), settings, metrics.clone());
         let bidder = new_bidder(&store, &cluster, &clock);
         Self { chain, cluster, store, follower, bidder, clock }

@@ -148,13 +148,7 @@ async fn a_node_that_lags_is_not_taken_for_a_reorg() {
 /// Reads the chain again into a new database.
 async fn resync(bench: &Bench, only_compare: bool) -> anyhow::Result<Vec<Compared>> {
     let beside = Store::fresh().await?;
-    let settings = Settings {
-        provider: US,
-        start_block: 0,
-        deepest_wait: 2,
-        freshness: Freshness::default(),
-        nudges: vec![],
-    };
+    let settings = follower_settings();
     provider::resync::resync(bench.chain.clone(), &bench.store, &beside, settings, only_compare).await
 }
 
@@ -218,13 +212,7 @@ async fn a_daemon_that_follows_on_during_a_resync_keeps_its_rows() {
     bench.chain.mine(vec![posted(1)]);
     bench.catch_up().await;
     let beside = Store::fresh().await.expect("opens");
-    let settings = Settings {
-        provider: US,
-        start_block: 0,
-        deepest_wait: 2,
-        freshness: Freshness::default(),
-        nudges: vec![],
-    };
+    let settings = follower_settings();
     provider::resync::resync(bench.chain.clone(), &bench.store, &beside, settings, true).await.expect("read");
     bench.chain.mine(vec![posted(2)]);
     bench.catch_up().await;

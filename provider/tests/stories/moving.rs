@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::support::*;
 use manifests::objects::SecretValue;
-use provider::follower::{Follower, Settings};
-use provider::freshness::Freshness;
+use provider::follower::Follower;
 use provider::metrics::Metrics;
 use provider::store::{
     Compared, DatabaseUrl, Health, IntentKind, LeaseStatus, NewIntent, Sealer, Store, move_database,
@@ -25,13 +24,7 @@ async fn filled(database: &DatabaseUrl) -> Store {
         chain.mine(vec![deployed(dseq, 7), moved(dseq, 50), posted(dseq), bid_of(US, dseq)]);
     }
     chain.mine(vec![won_by(US, 1), won_by(RIVAL, 2), paid(1, 40, GENESIS + 12), ended(1, GENESIS + 14)]);
-    let settings = Settings {
-        provider: US,
-        start_block: 0,
-        deepest_wait: 2,
-        freshness: Freshness::default(),
-        nudges: vec![],
-    };
+    let settings = follower_settings();
     let mut follower = Follower::new(chain, store.clone(), settings, Metrics::new().expect("distinct names"));
     while follower.turn().await.expect("a turn").changed > 0 {}
     let call = market::call::Call::Withdraw { leases: vec![id(1)] };

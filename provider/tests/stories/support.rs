@@ -11,7 +11,7 @@ use manifests::order::{
     AccountId, Address, Bid, BlockRef, CloseReason, Fact, Hash, Lease, LogRef, Order, OrderId, OrderKind,
 };
 use provider::config::Bids;
-use provider::follower::ChainSource;
+use provider::follower::{self, ChainSource};
 use provider::freshness::Freshness;
 use provider::store::Event;
 use provider::sweep::{ContractView, Standing};
@@ -134,6 +134,17 @@ pub(super) fn one_node(gpus: u64) -> Capacity {
         gpus: [("h100-80Gi-sxm".parse().expect("a pool"), gpus)].into_iter().collect(),
     };
     Capacity { nodes: [("n1".to_owned(), node)].into_iter().collect(), ..Capacity::default() }
+}
+
+/// Follows from the first block and nudges nobody.
+pub(super) fn follower_settings() -> follower::Settings {
+    follower::Settings {
+        provider: US,
+        start_block: 0,
+        deepest_wait: 2,
+        freshness: Freshness::default(),
+        nudges: vec![],
+    }
 }
 
 pub(super) fn bidder_settings() -> provider::bidder::Settings {

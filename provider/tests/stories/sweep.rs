@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use provider::clock::Clock;
-use provider::follower::{self, Follower};
-use provider::freshness::Freshness;
+use provider::follower::Follower;
 use provider::metrics::Metrics;
 use provider::store::{LeaseState, Store};
 use provider::sweep::{Settings, Sweep};
@@ -29,13 +28,7 @@ impl Bench {
         let (chain, store) = (FakeChain::new(), Store::fresh().await.expect("opens"));
         let (clock, metrics, nudge) =
             (Clock::manual(GENESIS), Metrics::new().expect("distinct names"), Nudge::default());
-        let settings = follower::Settings {
-            provider: US,
-            start_block: 0,
-            deepest_wait: 2,
-            freshness: Freshness::default(),
-            nudges: vec![],
-        };
+        let settings = follower_settings();
         let follower = Follower::new(chain.clone(), store.clone(), settings, metrics.clone());
         let settings = Settings {
             provider: US,

@@ -11,7 +11,7 @@ use manifests::objects;
 use serde::{Deserialize, Serialize};
 
 /// What a cluster has left for new orders.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Capacity {
     /// The nodes by name.
@@ -22,15 +22,57 @@ pub struct Capacity {
     /// Bytes of persistent volumes that are left to sell, by each class that is offered.
     #[serde(default)]
     pub storage: BTreeMap<String, u64>,
+    /// Bytes that are left where volumes are made, by the place's name, of the classes whose driver tells. What a class has
+    /// left to sell is the less of this and `storage`.
+    #[serde(default)]
+    pub segments: BTreeMap<String, u64>,
     /// Addresses that are left to lease.
     #[serde(default)]
     pub leased_ips: u64,
+    /// Ports of the nodes' addresses that are left.
+    #[serde(default = "unbounded")]
+    pub node_ports: u64,
     /// How much more is sold than is kept free.
     #[serde(default)]
     pub overcommit: objects::Overcommit,
     /// Why nothing can be promised at the moment, such as a watch that has not caught up; `None` when the rest is sound.
     #[serde(default)]
     pub problem: Option<String>,
+}
+
+impl Default for Capacity {
+    /// A cluster without nodes, whose ports nobody counts.
+    fn default() -> Self {
+        Self {
+            nodes: BTreeMap::new(),
+            total: Totals::default(),
+            storage: BTreeMap::new(),
+            segments: BTreeMap::new(),
+            leased_ips: 0,
+            node_ports: unbounded(),
+            overcommit: objects::Overcommit::default(),
+            problem: None,
+        }
+    }
+}
+
+impl Default for Node {
+    /// A node that takes no pods and has nothing.
+    fn default() -> Self {
+        Self {
+            schedulable: false,
+            user_namespaces: false,
+            arch: amd64(),
+            cpu_milli: 0,
+            memory_bytes: 0,
+            ephemeral_bytes: 0,
+            pods: unbounded(),
+            segments: BTreeMap::new(),
+            gpus: BTreeMap::new(),
+            islands: BTreeMap::new(),
+            gpu_resources: BTreeMap::new(),
+        }
+    }
 }
 
 /// What a cluster has in all: its nodes that take pods, and what belongs to no node.
@@ -67,13 +109,31 @@ pub struct Node {
     pub memory_bytes: u64,
     /// Bytes of node-local storage.
     pub ephemeral_bytes: u64,
+    /// How many more pods the kubelet takes.
+    #[serde(default = "unbounded")]
+    pub pods: u64,
+    /// Where volumes for this node are made, by class: a name in [`Capacity::segments`]. A class that is not there is made
+    /// anywhere.
+    #[serde(default)]
+    pub segments: BTreeMap<String, String>,
     /// Healthy GPUs that nobody holds, by pool.
     #[serde(default)]
     pub gpus: BTreeMap<Gpu, u64>,
+    /// How the free GPUs of a pool lie in islands: groups that NVLink ties together. A pool that is not there is one island.
+    #[serde(default)]
+    pub islands: BTreeMap<Gpu, Vec<u64>>,
+    /// The extended resource by which pods ask for a pool, where it is not the one that the pool's name implies.
+    #[serde(default)]
+    pub gpu_resources: BTreeMap<Gpu, String>,
 }
 
 fn amd64() -> String {
     "amd64".to_owned()
+}
+
+/// What is not told is not bound.
+fn unbounded() -> u64 {
+    u64::MAX
 }
 
 /// A promise is larger than what is left.
@@ -169,12 +229,11 @@ mod tests {
         let gpus = BTreeMap::from([("l4-24Gi-pcie".parse().expect("a label"), 2)]);
         let node = Node {
             schedulable: true,
-            user_namespaces: false,
-            arch: amd64(),
             cpu_milli: 1000,
             memory_bytes: 1 << 30,
             ephemeral_bytes: 1 << 30,
             gpus,
+            ..Node::default()
         };
         Capacity { nodes: BTreeMap::from([("a".to_owned(), node)]), ..Capacity::default() }
     }

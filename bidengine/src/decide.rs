@@ -33,15 +33,36 @@ impl Inputs {
     /// The same answer that [`decide`] gave for these inputs.
     #[must_use]
     pub fn decide(&self) -> Decision {
-        decide(&self.order, &self.capacity, &self.tariff, &self.policy, self.now)
+        let Self { order, capacity, tariff, policy, now } = self;
+        decide(order, &Circumstances { capacity, tariff, policy, now: *now })
     }
 }
 
-/// Whether to bid on an order, at what price and on which nodes. `now` is in unix seconds of chain time.
+/// What a decision depends on beside the order.
+#[derive(Debug, Clone, Copy)]
+pub struct Circumstances<'a> {
+    /// What is free, reservations taken off.
+    pub capacity: &'a Capacity,
+    /// What things cost.
+    pub tariff: &'a Tariff,
+    /// The operator's rules.
+    pub policy: &'a Policy,
+    /// Unix seconds of chain time.
+    pub now: u64,
+}
+
+/// Whether to bid on an order, at what price and on which nodes.
 #[must_use]
-pub fn decide(order: &Order, capacity: &Capacity, tariff: &Tariff, policy: &Policy, now: u64) -> Decision {
-    match bid(order, capacity, tariff, policy, now) {
-        Ok(Offer { rate, items, placement, warnings }) => Decision::Bid { rate, items, placement, warnings },
+pub fn decide(order: &Order, circumstances: &Circumstances<'_>) -> Decision {
+    match bid(order, circumstances) {
+        Ok(Offer { rate, items, placement, warnings }) => Decision::Bid {
+            rate,
+            floor: rate,
+            expires_at: circumstances.policy.bid_expires_at(order, circumstances.now),
+            items,
+            placement,
+            warnings,
+        },
         Err(reason) => Decision::Decline { reason },
     }
 }
@@ -53,13 +74,8 @@ struct Offer {
     warnings: Vec<String>,
 }
 
-fn bid(
-    order: &Order,
-    capacity: &Capacity,
-    tariff: &Tariff,
-    policy: &Policy,
-    now: u64,
-) -> Result<Offer, Reason> {
+fn bid(order: &Order, circumstances: &Circumstances<'_>) -> Result<Offer, Reason> {
+    let Circumstances { capacity, tariff, policy, now } = *circumstances;
     match order.kind {
         OrderKind::Service => {}
     }

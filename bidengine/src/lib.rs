@@ -13,7 +13,7 @@
 //! ```
 //! use std::collections::BTreeMap;
 //!
-//! use bidengine::{Capacity, Node, Policy, Tariff, decide};
+//! use bidengine::{Capacity, Circumstances, Node, Policy, Tariff, decide};
 //! use manifests::decision::{Decision, Reason};
 //! use manifests::order::{Address, Hash, Order, OrderId, OrderKind};
 //! use manifests::{group::spec_hash, parse};
@@ -55,12 +55,11 @@
 //! // What the cluster has left, from its nodes and its GPUs.
 //! let node = |gpus| Node {
 //!     schedulable: true,
-//!     user_namespaces: false,
-//!     arch: "amd64".to_owned(),
 //!     cpu_milli: 96_000,
 //!     memory_bytes: 1 << 40,
 //!     ephemeral_bytes: 1 << 41,
 //!     gpus,
+//!     ..Node::default()
 //! };
 //! let h100 = "h100-80Gi-sxm".parse::<manifests::gpu::Gpu>()?;
 //! let mut capacity = Capacity::default();
@@ -79,7 +78,8 @@
 //! )?;
 //! let policy = Policy::default();
 //!
-//! let Decision::Bid { rate, items, placement, .. } = decide(&order, &capacity, &tariff, &policy, 0) else {
+//! let now = Circumstances { capacity: &capacity, tariff: &tariff, policy: &policy, now: 0 };
+//! let Decision::Bid { rate, items, placement, .. } = decide(&order, &now) else {
 //!     panic!("it fits and pays");
 //! };
 //! assert_eq!(rate.to_string(), "$2.802809/h");
@@ -89,7 +89,7 @@
 //!
 //! // For less there is no bid, and the tenant can be told why.
 //! order.max_rate = manifests::money::Rate::ZERO;
-//! let Decision::Decline { reason } = decide(&order, &capacity, &tariff, &policy, 0) else {
+//! let Decision::Decline { reason } = decide(&order, &now) else {
 //!     panic!("nobody works for nothing");
 //! };
 //! assert_eq!(reason.code(), "price_above_max");
@@ -104,7 +104,7 @@ mod policy;
 mod tariff;
 
 pub use capacity::{Capacity, Node, Overcommit, Totals};
-pub use decide::{Inputs, decide};
+pub use decide::{Circumstances, Inputs, decide};
 pub use place::place;
 pub use policy::Policy;
 pub use tariff::{PriceError, Tariff, TariffError, UsdPerMonth};

@@ -34,9 +34,14 @@ pub struct Policy {
     pub strict: bool,
     /// The notice, in seconds, that this provider promises before leaving.
     pub reclaim: u32,
+    /// For how many seconds a bid can be accepted, unless its order expires earlier.
+    pub bid_secs: u64,
     /// Capability bits that the registry has for this provider.
     pub capability_bits: u128,
 }
+
+/// Seconds that the contract wants a bid to last beyond the deadline of an order that goes to its lowest bid.
+const AWARD_WINDOW_SECS: u64 = 300;
 
 impl Policy {
     /// Whether the order may be served at all, before anything of its spec is read.
@@ -57,6 +62,13 @@ impl Policy {
             return Err(Reason::Attributes { need: format!("capability bits {:#x}", order.req_bits), have });
         }
         Ok(())
+    }
+
+    /// Until when a bid made at `now` can be accepted. One for an order that goes to its lowest bid outlasts the award.
+    #[must_use]
+    pub fn bid_expires_at(&self, order: &Order, now: u64) -> u64 {
+        let least = order.award.map_or(0, |deadline| deadline.saturating_add(AWARD_WINDOW_SECS));
+        order.expires_at.min(now.saturating_add(self.bid_secs).max(least))
     }
 
     /// Compares what is required of the provider with what it is: warnings for what is not checked here.

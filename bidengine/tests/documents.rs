@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use bidengine::{Capacity, Node, Policy, Tariff, decide};
+use bidengine::{Capacity, Circumstances, Node, Policy, Tariff, decide};
 use manifests::decision::{Decision, Reason};
 use manifests::group::GroupSpec;
 use manifests::money::Rate;
@@ -48,12 +48,11 @@ const POOLS: [&str; 24] = [
 fn hall() -> Capacity {
     let node = |gpus: BTreeMap<_, _>| Node {
         schedulable: true,
-        user_namespaces: false,
-        arch: "amd64".to_owned(),
         cpu_milli: 384_000,
         memory_bytes: 4 << 40,
         ephemeral_bytes: 100 << 40,
         gpus,
+        ..Node::default()
     };
     let gpu = |pool: &str| pool.parse::<manifests::gpu::Gpu>().expect("a label");
     let mut nodes = BTreeMap::new();
@@ -92,7 +91,8 @@ fn tariff() -> Tariff {
 fn decision(group: &GroupSpec, max_rate: Rate) -> Decision {
     let mut order = order(group.to_order_spec().to_bytes().expect("is short"));
     order.max_rate = max_rate;
-    decide(&order, &hall(), &tariff(), &Policy::default(), 0)
+    let (capacity, tariff, policy) = (hall(), tariff(), Policy::default());
+    decide(&order, &Circumstances { capacity: &capacity, tariff: &tariff, policy: &policy, now: 0 })
 }
 
 #[test]

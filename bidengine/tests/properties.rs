@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bidengine::{Capacity, Node, Policy, Tariff, decide};
+use bidengine::{Capacity, Circumstances, Node, Policy, Tariff, decide};
 use manifests::decision::{Decision, Placement};
 use manifests::gpu::{Gpu, GpuRequest};
 use manifests::group::Requirements;
@@ -23,12 +23,11 @@ fn node() -> impl Strategy<Value = Node> {
     (prop::bool::weighted(0.9), 0u64..40_000, 0u64..64, 0u64..64, gpus).prop_map(
         |(schedulable, cpu_milli, memory_gib, ephemeral_gib, gpus)| Node {
             schedulable,
-            user_namespaces: false,
-            arch: "amd64".to_owned(),
             cpu_milli,
             memory_bytes: memory_gib * GIB,
             ephemeral_bytes: ephemeral_gib * GIB,
             gpus: gpus.into_iter().map(|(pool, count)| (pool.parse().expect("a label"), count)).collect(),
+            ..Node::default()
         },
     )
 }
@@ -79,7 +78,8 @@ fn tariff(prices: Prices) -> Tariff {
 
 fn decision(units: &[Unit], capacity: &Capacity, prices: Prices) -> Decision {
     let bytes = spec(Requirements::default(), units).to_bytes().expect("is short");
-    decide(&order(bytes), capacity, &tariff(prices), &Policy::default(), 0)
+    let (tariff, policy) = (tariff(prices), Policy::default());
+    decide(&order(bytes), &Circumstances { capacity, tariff: &tariff, policy: &policy, now: 0 })
 }
 
 fn bid(units: &[Unit], capacity: &Capacity, prices: Prices) -> Option<(Rate, Placement)> {
@@ -224,7 +224,9 @@ proptest! {
     #[test]
     fn no_bytes_of_a_stranger_break_the_decision(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let capacity = Capacity::default();
-        let decision = decide(&order(bytes), &capacity, &tariff([1; 9]), &Policy::default(), 0);
+        let (tariff, policy) = (tariff([1; 9]), Policy::default());
+        let now = Circumstances { capacity: &capacity, tariff: &tariff, policy: &policy, now: 0 };
+        let decision = decide(&order(bytes), &now);
         let declined = matches!(decision, Decision::Decline { .. });
         prop_assert!(declined);
     }

@@ -19,6 +19,12 @@ pub enum Decision {
     Bid {
         /// The price.
         rate: Rate,
+        /// The least for which it is still worth it, when others bid lower.
+        #[serde(default)]
+        floor: Rate,
+        /// Until when the price holds, in unix seconds.
+        #[serde(default)]
+        expires_at: u64,
         /// How the price came about; the rates add up to `rate` before the tenant's limit is looked at.
         items: Vec<LineItem>,
         /// Where each replica would run.

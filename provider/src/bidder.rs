@@ -200,7 +200,8 @@ impl<S: CapacitySource> Bidder<S> {
         warn!(order = %id, "our bid is not on chain any more; saying it again");
         let times = self.store.intents_of(Some(id), IntentKind::Bid).await?.count;
         let chain_now = self.store.cursor().await?.map_or(0, |cursor| cursor.timestamp).max(self.clock.now());
-        let intent = self.bid(&row.order, rate, chain_now, times);
+        let expires_at = self.settings.policy.bid_expires_at(&row.order, chain_now);
+        let intent = self.bid(&row.order, rate, expires_at, times);
         let stored = self.store.put_intent(&intent, self.clock.now()).await?;
         self.outbox.nudge();
         Ok(u64::from(stored))
@@ -243,12 +244,12 @@ impl<S: CapacitySource> Bidder<S> {
         failpoint::reach(Point::DecisionMade);
         let times = self.store.intents_of(Some(id), IntentKind::Bid).await?.count;
         let intent = match &decision {
-            Decision::Bid { rate, placement, items, warnings } => {
+            Decision::Bid { rate, placement, items, warnings, expires_at, .. } => {
                 capacity
                     .take(placement)
                     .with_context(|| format!("the placement of order {id} takes what is not there"))?;
                 info!(order = %id, rate = %rate, lines = items.len(), warnings = warnings.len(), "decided to bid");
-                Some(self.bid(&order, *rate, now, times))
+                Some(self.bid(&order, *rate, *expires_at, times))
             }
             Decision::Decline { reason } => {
                 info!(order = %id, reason = reason.code(), "declined: {reason}");
@@ -279,11 +280,8 @@ impl<S: CapacitySource> Bidder<S> {
         }
     }
 
-    fn bid(&self, order: &Order, rate: Rate, now: u64, times: u64) -> NewIntent {
-        let Bids { valid_for, reclaim, min_bill } = self.settings.bids;
-        // A bid for an order that is awarded must outlast the award.
-        let least = order.award.map_or(0, |deadline| deadline.saturating_add(AWARD_WINDOW_SECS));
-        let expires_at = order.expires_at.min(now.saturating_add(valid_for.as_secs()).max(least));
+    fn bid(&self, order: &Order, rate: Rate, expires_at: u64, times: u64) -> NewIntent {
+        let Bids { reclaim, min_bill, .. } = self.settings.bids;
         NewIntent {
             id: format!("bid {} {times}", order.id),
             kind: IntentKind::Bid,
@@ -301,9 +299,6 @@ impl<S: CapacitySource> Bidder<S> {
         }
     }
 }
-
-/// Seconds that the contract wants a bid to last beyond the deadline of an order that goes to its lowest bid.
-const AWARD_WINDOW_SECS: u64 = 300;
 
 fn seconds(time: Duration) -> u32 {
     u32::try_from(time.as_secs()).unwrap_or(u32::MAX)

@@ -369,8 +369,12 @@ impl Config {
             if policy.reclaim != 0 {
                 root.problem("policy.reclaim", "is not a key: set bids.reclaim");
             }
-            let reclaim = bids.map_or(Duration::ZERO, |bids| bids.reclaim).as_secs();
-            Policy { reclaim: u32::try_from(reclaim).unwrap_or(u32::MAX), ..policy }
+            if policy.bid_secs != 0 {
+                root.problem("policy.bidSecs", "is not a key: set bids.validFor");
+            }
+            let time = |of: fn(&Bids) -> Duration| bids.as_ref().map_or(Duration::ZERO, of).as_secs();
+            let reclaim = u32::try_from(time(|bids| bids.reclaim)).unwrap_or(u32::MAX);
+            Policy { reclaim, bid_secs: time(|bids| bids.valid_for), ..policy }
         });
         Some(Self {
             chain: chain?,

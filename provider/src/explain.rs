@@ -45,7 +45,7 @@ fn tell(row: &DecisionRow) -> anyhow::Result<String> {
     writeln!(text, "terms        {spec_hash}")?;
     writeln!(text, "decided      at unix second {decided_at}")?;
     match decision {
-        Decision::Bid { rate, items, placement, warnings } => {
+        Decision::Bid { rate, items, placement, warnings, floor: _, expires_at: _ } => {
             writeln!(text, "decision     bid {rate} ({} per second × 10^9 units)", rate.scaled())?;
             for item in items {
                 write!(text, "  {:<28} {:<28} {}", item.what, item.quantity, item.rate)?;

@@ -98,6 +98,7 @@ pub fn free(view: &View, promises: &[Promise]) -> Capacity {
             memory_bytes: left.memory_bytes,
             ephemeral_bytes: left.ephemeral_bytes,
             gpus,
+            ..bidengine::Node::default()
         };
         if node.schedulable {
             let total = &mut capacity.total;

@@ -158,7 +158,14 @@ impl Stage {
             order: id,
             spec_hash: spec_hash(&bytes),
             decided_at: 1,
-            decision: Decision::Bid { rate: Rate::ZERO, items: vec![], placement, warnings: vec![] },
+            decision: Decision::Bid {
+                rate: Rate::ZERO,
+                floor: Rate::ZERO,
+                expires_at: 0,
+                items: vec![],
+                placement,
+                warnings: vec![],
+            },
             inputs: "{}".to_owned(),
         };
         let last = self.store.promised().await.expect("read").last;

@@ -78,6 +78,8 @@ impl Sequence {
                 decided_at: 1,
                 decision: Decision::Bid {
                     rate: rate(1),
+                    floor: rate(1),
+                    expires_at: 0,
                     items: vec![],
                     placement: placement.clone(),
                     warnings: vec![],

@@ -126,12 +126,11 @@ pub(super) fn rate(scaled: u128) -> Rate {
 pub(super) fn one_node(gpus: u64) -> Capacity {
     let node = Node {
         schedulable: true,
-        user_namespaces: false,
-        arch: "amd64".to_owned(),
         cpu_milli: 4000,
         memory_bytes: 8 << 30,
         ephemeral_bytes: 100 << 30,
         gpus: [("h100-80Gi-sxm".parse().expect("a pool"), gpus)].into_iter().collect(),
+        ..Node::default()
     };
     Capacity { nodes: [("n1".to_owned(), node)].into_iter().collect(), ..Capacity::default() }
 }
@@ -156,7 +155,7 @@ pub(super) fn bidder_settings() -> provider::bidder::Settings {
     provider::bidder::Settings {
         provider: US,
         tariff,
-        policy: Policy::default(),
+        policy: Policy { bid_secs: 300, ..Policy::default() },
         bids: Bids {
             valid_for: std::time::Duration::from_secs(300),
             reclaim: std::time::Duration::ZERO,

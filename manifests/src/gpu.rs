@@ -2,16 +2,30 @@
 //!
 //! A card that a node has and a model that a tenant asks for become the same words: a slug made from the product's name by
 //! rule (`NVIDIA GeForce RTX 4070 Ti SUPER` is `rtx4070tis`), the memory the card is sold with in GiB, and how it is
-//! attached. The table `gpus.csv` holds what a name does not say: the model of a device whose driver has no name for it yet, and
-//! the interface. Nothing here decides a price or a place.
+//! attached. The table `gpus.csv` holds what a name does not say: the model of a device whose driver has no name for it yet, the
+//! memory, the interface and the slices. Nothing here decides a price or a place.
+
+mod name;
+mod request;
+mod table;
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::LazyLock;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::resources::Attribute;
+use self::name::Name;
+pub use self::request::{GpuKeyError, GpuRequest};
+use self::table::TABLE;
+
+/// What a device was found to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Its name.
+    pub gpu: Gpu,
+    /// What does not agree with what is known of this card, as the end of a sentence about it.
+    pub doubt: Option<String>,
+}
 
 /// The label by which a node tells which pool of GPUs it has; its value is a [`Gpu`] in print.
 pub const NODE_LABEL: &str = "berth.dev/gpu";
@@ -57,7 +71,7 @@ impl fmt::Display for Interface {
 }
 
 /// The four numbers by which the PCI bus knows a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct PciId {
     /// Who made the chip: 0x10de is NVIDIA.
     pub vendor: u16,
@@ -80,6 +94,45 @@ impl PciId {
             subvendor: half(subsystem, 0),
             subdevice: half(subsystem, 16),
         }
+    }
+
+    /// The chip's ids as `lspci` prints them: `10de:2330`.
+    #[must_use]
+    pub fn chip(self) -> String {
+        format!("{:04x}:{:04x}", self.vendor, self.device)
+    }
+
+    /// The board's ids: `10de:16c1`.
+    #[must_use]
+    pub fn subsystem(self) -> String {
+        format!("{:04x}:{:04x}", self.subvendor, self.subdevice)
+    }
+
+    fn board(self) -> String {
+        format!("{}:{}", self.chip(), self.subsystem())
+    }
+
+    /// From both as they are printed; a subsystem that is not known is empty.
+    ///
+    /// ```
+    /// use manifests::gpu::PciId;
+    /// let id = PciId::from_text("10de:2330", "10de:16c1");
+    /// assert_eq!(id, Some(PciId::from_nvml(0x2330_10de, 0x16c1_10de)));
+    /// assert_eq!(PciId::from_text("10de", ""), None);
+    /// ```
+    #[must_use]
+    pub fn from_text(chip: &str, subsystem: &str) -> Option<Self> {
+        let pair = |text: &str| {
+            let (one, other) = text.split_once(':')?;
+            let number = |part: &str| {
+                let plain = part.len() == 4 && part.bytes().all(|digit| digit.is_ascii_hexdigit());
+                plain.then(|| u16::from_str_radix(part, 16).ok()).flatten()
+            };
+            Some((number(one)?, number(other)?))
+        };
+        let (vendor, device) = pair(chip)?;
+        let (subvendor, subdevice) = if subsystem.is_empty() { (0, 0) } else { pair(subsystem)? };
+        Some(Self { vendor, device, subvendor, subdevice })
     }
 }
 
@@ -106,36 +159,78 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// Names a device from what NVML says of it: product name, memory in MiB and PCI ids.
+    /// Names a device from what NVML says of it: product name, memory in MiB (0 when it is not told) and PCI ids.
     ///
-    /// A product whose name says nothing is `unknown-<vendor and device id>`, so that an operator can price it all the same.
+    /// What the ids say comes before what the name says. A product of which neither is known is `unknown-<vendor and device
+    /// id>`, so that an operator can price it all the same.
     #[must_use]
     pub fn of_device(product: &str, memory_mib: u64, pci: PciId) -> Self {
+        Self::identify(product, memory_mib, pci).gpu
+    }
+
+    /// As [`Gpu::of_device`], with what is odd about the device.
+    #[must_use]
+    pub fn identify(product: &str, memory_mib: u64, pci: PciId) -> Identity {
         let (card, profile) = match product.split_once(" MIG ") {
             Some((card, profile)) => (card, Some(profile.trim())),
             None => (product, None),
         };
         let name = Name::read(card);
         let row = TABLE.of_device(pci);
-        let mut model = match row {
-            Some(row) => row.model.to_owned(),
+        let model = match row {
+            Some(row) => row.slug.to_owned(),
             None if name.is_telling() => name.slug,
             None => format!("{UNKNOWN}{:04x}{:04x}", pci.vendor, pci.device),
         };
         let interface = name
             .interface
             .or_else(|| row.and_then(|row| row.interface))
-            .or_else(|| TABLE.of_model(&model).and_then(|row| row.interface))
+            .or_else(|| TABLE.interface_of(&model))
             .or(if name.is_add_in_card { Some(Interface::Pcie) } else { None });
-        let mut ram_gib = nominal_gib(memory_mib);
+        let listed = row.map_or_else(|| TABLE.memory_of(&model), |row| row.memory_gib().to_vec());
         if let Some(profile) = profile {
-            let profile = profile_word(profile);
-            if let Some(gib) = profile_gib(&profile) {
-                ram_gib = gib;
-            }
-            model = format!("{model}{MIG}{profile}");
+            // What NVML counts is the slice's memory, and its name is exact.
+            let word = profile_word(profile);
+            let ram_gib = profile_gib(&word).unwrap_or_else(|| next_sold(memory_mib));
+            let gpu = Self { model: format!("{model}{MIG}{word}"), ram_gib, interface };
+            return Identity { gpu, doubt: None };
         }
-        Self { model, ram_gib, interface }
+        let (ram_gib, fits) = sold_gib(memory_mib, &listed);
+        let gpu = Self { model, ram_gib, interface };
+        let doubt = (!fits).then(|| {
+            let listed: Vec<String> = listed.iter().map(|gib| format!("{gib} GiB")).collect();
+            format!(
+                "it has {memory_mib} MiB of memory, and a {} is known with {}; it is taken for {gpu}",
+                gpu.model,
+                listed.join(" or ")
+            )
+        });
+        Identity { gpu, doubt }
+    }
+
+    /// A whole card by the name that an operator gives it.
+    ///
+    /// # Errors
+    /// The name makes no label: a model is 1 to 26 lower-case letters, digits and hyphens, beginning with a letter or digit.
+    pub fn named(model: &str, ram_gib: u32, interface: Option<Interface>) -> Result<Self, GpuLabelError> {
+        let gpu = Self { model: model.to_owned(), ram_gib, interface };
+        let read: Self = gpu.to_string().parse()?;
+        let is_card = model.len() <= MAX_SLUG && !model.contains('.') && ram_gib > 0;
+        if is_card && read == gpu { Ok(gpu) } else { Err(GpuLabelError(gpu.to_string())) }
+    }
+
+    /// A slice of this card; `None` for a profile without memory in it, or when this is a slice itself.
+    #[must_use]
+    pub fn slice(&self, profile: &str) -> Option<Self> {
+        let word = profile_word(profile);
+        let ram_gib = profile_gib(&word).filter(|_| !self.is_mig())?;
+        Some(Self { model: format!("{}{MIG}{word}", self.model), ram_gib, interface: self.interface })
+    }
+
+    /// The profile of a slice of this card that has so many of its compute slices and so much memory.
+    #[must_use]
+    pub fn slice_profile(&self, compute: u32, memory_mib: u64) -> Option<&'static str> {
+        TABLE.profile_of(&self.model, self.ram_gib, compute, memory_mib)
     }
 
     /// The slug: lower-case letters and digits, with a MIG profile behind `.mig-`; or `unknown-<pci id>`.
@@ -184,6 +279,10 @@ impl Gpu {
 
 const MIG: &str = ".mig-";
 const UNKNOWN: &str = "unknown-";
+
+/// The longest slug of a card: the rest of a label is at most "-", ten digits, "Gi" and "-pcie", and a MIG profile
+/// ".mig-1g.10gb.me.all".
+const MAX_SLUG: usize = 26;
 
 impl fmt::Display for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -236,151 +335,25 @@ impl<'de> Deserialize<'de> for Gpu {
     }
 }
 
-/// The models of which a tenant takes any, as the attribute keys of a resource unit say it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GpuRequest(Vec<Wanted>);
-
-/// One of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Wanted {
-    /// `None` is the wildcard.
-    model: Option<String>,
-    ram_gib: Option<u32>,
-    interface: Option<Interface>,
-}
-
-/// Why the attributes of a GPU request cannot be served.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum GpuKeyError {
-    /// There is no attribute.
-    #[error("GPUs are wanted but no model is named")]
-    NoModel,
-    /// An attribute of another form or vendor.
-    #[error("GPU attribute \"{key}\" is not understood: {problem}")]
-    NotUnderstood {
-        /// The attribute's key.
-        key: String,
-        /// What about it.
-        problem: &'static str,
-    },
-}
-
-impl GpuRequest {
-    /// Reads keys of the form `vendor/nvidia/model/<model>[/ram/<n>Gi][/interface/<pcie|sxm>]`.
-    ///
-    /// # Errors
-    /// [`GpuKeyError`] for a key of another form or vendor; nothing is read by half. No key at all is an error too.
-    pub fn from_keys<'a>(keys: impl IntoIterator<Item = &'a str>) -> Result<Self, GpuKeyError> {
-        let wanted: Vec<Wanted> = keys.into_iter().map(Wanted::from_key).collect::<Result<_, _>>()?;
-        if wanted.is_empty() {
-            return Err(GpuKeyError::NoModel);
-        }
-        Ok(Self(wanted))
+/// Memory as sold, in GiB, and whether it is one of those that the card is known with. NVML tells what is left after the
+/// driver and error correction took theirs, always less than the number on the box.
+fn sold_gib(memory_mib: u64, listed: &[u32]) -> (u32, bool) {
+    if memory_mib == 0 {
+        return (if let [only] = listed { *only } else { 0 }, true);
     }
-
-    /// Reads the attributes of a resource unit's GPUs; their values are `true`.
-    ///
-    /// # Errors
-    /// As [`GpuRequest::from_keys`], and for a value other than `true`.
-    pub fn from_attributes(attributes: &[Attribute]) -> Result<Self, GpuKeyError> {
-        if let Some(odd) = attributes.iter().find(|attribute| attribute.value != "true") {
-            return Err(GpuKeyError::NotUnderstood {
-                key: odd.key.clone(),
-                problem: "its value is not \"true\"",
-            });
-        }
-        Self::from_keys(attributes.iter().map(|attribute| attribute.key.as_str()))
-    }
-
-    /// Whether a device of this pool would do.
-    ///
-    /// Memory is a least amount. An interface that is not known never answers a request for one, and the wildcard takes
-    /// whole cards only.
-    #[must_use]
-    pub fn matches(&self, gpu: &Gpu) -> bool {
-        self.0.iter().any(|wanted| wanted.matches(gpu))
+    // Error correction takes a sixteenth of some boards, and the driver up to some hundred MiB.
+    let holds = |gib: u32| {
+        let whole = u64::from(gib) << 10;
+        whole >= memory_mib && memory_mib.saturating_mul(100) >= whole.saturating_mul(86)
+    };
+    match listed.iter().copied().filter(|gib| holds(*gib)).min() {
+        Some(gib) => (gib, true),
+        None => (next_sold(memory_mib), listed.is_empty()),
     }
 }
 
-/// `h100 80Gi sxm or a100`.
-impl fmt::Display for GpuRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, wanted) in self.0.iter().enumerate() {
-            if index > 0 {
-                f.write_str(" or ")?;
-            }
-            f.write_str(wanted.model.as_deref().unwrap_or("any"))?;
-            if let Some(gib) = wanted.ram_gib {
-                write!(f, " {gib}Gi")?;
-            }
-            if let Some(interface) = wanted.interface {
-                write!(f, " {interface}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Wanted {
-    fn from_key(key: &str) -> Result<Self, GpuKeyError> {
-        let wrong = |problem| GpuKeyError::NotUnderstood { key: key.to_owned(), problem };
-        let rest = key.strip_prefix("vendor/").ok_or_else(|| wrong("it does not begin with vendor/"))?;
-        let (vendor, rest) = rest
-            .split_once("/model/")
-            .ok_or_else(|| wrong("it names no vendor and model as vendor/<v>/model/<m>"))?;
-        if vendor != VENDOR {
-            return Err(wrong("only vendor nvidia is offered"));
-        }
-        let (rest, interface) = match rest.rsplit_once("/interface/") {
-            Some((rest, word)) => {
-                let interface = Interface::from_word(word)
-                    .ok_or_else(|| wrong("the interface is neither pcie nor sxm"))?;
-                (rest, Some(interface))
-            }
-            None => (rest, None),
-        };
-        let (model, ram_gib) = match rest.rsplit_once("/ram/") {
-            Some((model, ram)) => {
-                let gib = ram.strip_suffix("Gi").and_then(|digits| digits.parse().ok());
-                (model, Some(gib.ok_or_else(|| wrong("the memory is not a whole number of Gi"))?))
-            }
-            None => (rest, None),
-        };
-        if model == "*" {
-            return Ok(Self { model: None, ram_gib, interface });
-        }
-        let name = Name::of_request(model);
-        if name.slug.is_empty() {
-            return Err(wrong("the model is empty"));
-        }
-        Ok(Self {
-            model: Some(name.slug),
-            ram_gib: ram_gib.max(name.ram_gib),
-            interface: interface.or(name.interface),
-        })
-    }
-
-    fn matches(&self, gpu: &Gpu) -> bool {
-        let model = match &self.model {
-            Some(model) => answers_to(gpu.model(), model),
-            None => !gpu.is_mig(),
-        };
-        model
-            && self.ram_gib.is_none_or(|least| gpu.ram_gib >= least)
-            && self.interface.is_none_or(|interface| gpu.interface == Some(interface))
-    }
-}
-
-/// Whether a device of the slug may be asked for as `name`.
-fn answers_to(slug: &str, name: &str) -> bool {
-    // The series is dropped in speech: 4090, a5000, pro6000se.
-    let without_series = ["rtx", "gtx"].iter().find_map(|series| slug.strip_prefix(series));
-    slug == name || without_series == Some(name)
-}
-
-/// Memory as sold, in GiB. NVML tells what is left after the driver and error correction took theirs, always less than the
-/// number on the box: the next sold size at or above it.
-fn nominal_gib(memory_mib: u64) -> u32 {
+/// The next size at or above it that cards are sold with.
+fn next_sold(memory_mib: u64) -> u32 {
     const SOLD: [u32; 25] =
         [2, 3, 4, 5, 6, 8, 10, 11, 12, 16, 20, 24, 32, 40, 48, 64, 72, 80, 94, 96, 141, 144, 180, 192, 288];
     let whole = u32::try_from(memory_mib.div_ceil(1024)).unwrap_or(u32::MAX);
@@ -403,119 +376,6 @@ fn profile_gib(profile: &str) -> Option<u32> {
     profile.split('.').find_map(|part| part.strip_suffix("gb")?.parse().ok())
 }
 
-/// What a product name says when the words that every card has are taken away.
-#[derive(Debug, Default)]
-struct Name {
-    slug: String,
-    ram_gib: Option<u32>,
-    interface: Option<Interface>,
-    /// Of a series that is only sold as a card for a slot.
-    is_add_in_card: bool,
-}
-
-impl Name {
-    fn read(text: &str) -> Self {
-        let text = text.to_ascii_lowercase();
-        let words: Vec<&str> =
-            text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
-        let laptop = words.contains(&"laptop");
-        let max_q = words.windows(2).any(|pair| pair == ["max", "q"]);
-        let mut name = Self::default();
-        for (index, word) in words.iter().copied().enumerate() {
-            let after_max = index > 0 && words[index - 1] == "max";
-            match word {
-                "rtx" | "gtx" | "titan" => {
-                    name.is_add_in_card = true;
-                    name.slug.push_str(word);
-                }
-                "geforce" | "quadro" => name.is_add_in_card = true,
-                "nvidia" | "tesla" | "gpu" | "ac" | "blackwell" | "generation" | "edition" | "with"
-                | "design" => {}
-                "super" | "sff" => name.slug.push('s'),
-                "embedded" => name.slug.push('e'),
-                "laptop" => name.slug.push('m'),
-                "max" if max_q => {
-                    if !laptop {
-                        name.slug.push_str("mq");
-                    }
-                }
-                "q" if after_max => {}
-                "server" => name.slug.push_str("se"),
-                "workstation" => {
-                    if !max_q {
-                        name.slug.push_str("we");
-                    }
-                }
-                _ if word.starts_with("hbm") => {}
-                _ => match (Interface::from_word(word), memory_word(word)) {
-                    (Some(interface), _) => name.interface = Some(interface),
-                    (None, Some(gib)) => name.ram_gib = Some(gib),
-                    (None, None) => name.slug.push_str(word),
-                },
-            }
-        }
-        name
-    }
-
-    /// A model as a tenant wrote it. Slices and unknown cards are asked for by their exact slug.
-    fn of_request(model: &str) -> Self {
-        let lower = model.to_ascii_lowercase();
-        if lower.contains(MIG) || lower.starts_with(UNKNOWN) {
-            return Self { slug: lower, ..Self::default() };
-        }
-        Self::read(&lower)
-    }
-
-    /// Whether it tells one product from another: engineering samples and new cards on old drivers carry only words.
-    fn is_telling(&self) -> bool {
-        // The rest of the label is at most "-", ten digits, "Gi" and "-pcie", and a MIG profile ".mig-1g.10gb.me.all".
-        const MAX_SLUG: usize = 26;
-        let has_number = self.slug.bytes().any(|byte| byte.is_ascii_digit());
-        (has_number || self.slug.starts_with("titan")) && self.slug.len() <= MAX_SLUG
-    }
-}
-
-/// The GiB in a word such as `80gb` or the `144g` of a GH200.
-fn memory_word(word: &str) -> Option<u32> {
-    word.strip_suffix("gb").or_else(|| word.strip_suffix('g'))?.parse().ok()
-}
-
-/// `gpus.csv`: a row speaks of one device (PCI ids as lspci prints them, the board's behind those of the chip), or, with
-/// the first column empty, of a model.
-struct Table(Vec<Row>);
-
-struct Row {
-    device: &'static str,
-    model: &'static str,
-    interface: Option<Interface>,
-}
-
-static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    let rows = include_str!("gpus.csv").lines().skip(1).map(|line| {
-        let mut columns = line.split(',');
-        let mut column = || columns.next().unwrap_or_default();
-        Row { device: column(), model: column(), interface: Interface::from_word(column()) }
-    });
-    Table(rows.collect())
-});
-
-impl Table {
-    fn of_device(&self, pci: PciId) -> Option<&Row> {
-        let PciId { vendor, device, subvendor, subdevice } = pci;
-        let board = format!("{vendor:04x}:{device:04x}:{subvendor:04x}:{subdevice:04x}");
-        let chip = &board[..9];
-        self.row(|row| row.device == board).or_else(|| self.row(|row| row.device == chip))
-    }
-
-    fn of_model(&self, model: &str) -> Option<&Row> {
-        self.row(|row| row.device.is_empty() && row.model == model)
-    }
-
-    fn row(&self, wanted: impl Fn(&Row) -> bool) -> Option<&Row> {
-        self.0.iter().find(|row| wanted(row))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -531,67 +391,6 @@ mod tests {
     const ANY: u16 = 0xffff;
 
     #[test]
-    fn products_get_the_names_the_market_uses() {
-        let table = [
-            ("NVIDIA H100 80GB HBM3", 81_559, 0x2330, "h100-80Gi-sxm"),
-            ("NVIDIA H100 80GB HBM3", 81_559, ANY, "h100-80Gi-sxm"),
-            ("NVIDIA H100 PCIe", 81_559, 0x2331, "h100-80Gi-pcie"),
-            ("NVIDIA H100 NVL", 95_830, 0x2321, "h100nvl-94Gi-pcie"),
-            ("NVIDIA H200", 143_771, 0x2335, "h200-141Gi-sxm"),
-            ("NVIDIA H200 NVL", 143_771, 0x233b, "h200nvl-141Gi-pcie"),
-            ("NVIDIA H20", 97_871, 0x2329, "h20-96Gi-sxm"),
-            ("NVIDIA H800 PCIe", 81_559, 0x2322, "h800-80Gi-pcie"),
-            ("NVIDIA GH200 480GB", 97_871, 0x2342, "gh200-96Gi-sxm"),
-            ("NVIDIA GH200 144G HBM3e", 146_831, 0x2348, "gh200-144Gi-sxm"),
-            ("NVIDIA B200", 183_359, 0x2901, "b200-180Gi-sxm"),
-            ("NVIDIA B300 SXM6 AC", 275_040, 0x3182, "b300-288Gi-sxm"),
-            ("NVIDIA A100-SXM4-80GB", 81_920, 0x20b2, "a100-80Gi-sxm"),
-            ("NVIDIA A100-SXM4-40GB", 40_960, 0x20b0, "a100-40Gi-sxm"),
-            ("NVIDIA A100-PCIE-40GB", 40_960, 0x20f1, "a100-40Gi-pcie"),
-            ("NVIDIA A100 80GB PCIe", 81_920, 0x20b5, "a100-80Gi-pcie"),
-            ("NVIDIA A10", 23_028, 0x2236, "a10-24Gi-pcie"),
-            ("NVIDIA A10G", 23_028, ANY, "a10g-24Gi-pcie"),
-            ("NVIDIA A30", 24_576, ANY, "a30-24Gi-pcie"),
-            ("NVIDIA A40", 46_068, ANY, "a40-48Gi-pcie"),
-            ("NVIDIA L4", 23_034, 0x27b8, "l4-24Gi-pcie"),
-            ("NVIDIA L40S", 46_068, 0x26b9, "l40s-48Gi-pcie"),
-            ("Tesla T4", 15_360, 0x1eb8, "t4-16Gi-pcie"),
-            ("Tesla P40", 24_576, ANY, "p40-24Gi-pcie"),
-            ("Tesla P100-PCIE-16GB", 16_384, 0x15f8, "p100-16Gi-pcie"),
-            ("Tesla V100-SXM2-16GB", 16_384, 0x1db1, "v100-16Gi-sxm"),
-            ("Tesla V100-PCIE-32GB", 32_768, ANY, "v100-32Gi-pcie"),
-            ("Tesla K80", 11_441, ANY, "k80-12Gi-pcie"),
-            ("NVIDIA GeForce RTX 4090", 24_564, 0x2684, "rtx4090-24Gi-pcie"),
-            ("NVIDIA GeForce RTX 4090 D", 24_564, ANY, "rtx4090d-24Gi-pcie"),
-            ("NVIDIA GeForce RTX 4070 Ti SUPER", 16_376, ANY, "rtx4070tis-16Gi-pcie"),
-            ("NVIDIA GeForce RTX 3060 Laptop GPU", 6_144, ANY, "rtx3060m-6Gi-pcie"),
-            ("NVIDIA GeForce GTX 1660 SUPER", 6_144, ANY, "gtx1660s-6Gi-pcie"),
-            ("NVIDIA GeForce GTX 1080 Ti", 11_264, ANY, "gtx1080ti-11Gi-pcie"),
-            ("NVIDIA RTX A5000", 24_564, ANY, "rtxa5000-24Gi-pcie"),
-            ("NVIDIA RTX A6000", 49_140, ANY, "rtxa6000-48Gi-pcie"),
-            ("NVIDIA RTX 6000 Ada Generation", 49_140, ANY, "rtx6000ada-48Gi-pcie"),
-            ("NVIDIA RTX 4000 SFF Ada Generation", 20_475, ANY, "rtx4000sada-20Gi-pcie"),
-            ("Quadro RTX 8000", 46_080, ANY, "rtx8000-48Gi-pcie"),
-            ("Quadro P4000", 8_192, ANY, "p4000-8Gi-pcie"),
-            ("NVIDIA TITAN V", 12_288, ANY, "titanv-12Gi-pcie"),
-            ("NVIDIA T1000 8GB", 8_192, ANY, "t1000-8Gi-pcie"),
-            ("NVIDIA RTX PRO 6000 Blackwell Server Edition", 97_887, ANY, "rtxpro6000se-96Gi-pcie"),
-            ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", 97_887, ANY, "rtxpro6000we-96Gi-pcie"),
-            (
-                "NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition",
-                97_887,
-                ANY,
-                "rtxpro6000mq-96Gi-pcie",
-            ),
-            ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", 9_984, 0x2330, "h100.mig-1g.10gb-10Gi-sxm"),
-            ("NVIDIA H200 MIG 1g.18gb+me", 16_384, 0x2335, "h200.mig-1g.18gb.me-18Gi-sxm"),
-        ];
-        for (product, memory_mib, id, label) in table {
-            assert_eq!(device(product, memory_mib, id).to_string(), label, "{product}");
-        }
-    }
-
-    #[test]
     fn a_device_without_a_telling_name_is_named_by_its_ids() {
         assert_eq!(device("NVIDIA Graphics Device", 24_000, 0x9999).to_string(), "unknown-10de9999-24Gi");
         assert_eq!(device("", 300_000, 0x9999).to_string(), "unknown-10de9999-293Gi");
@@ -604,13 +403,39 @@ mod tests {
     }
 
     #[test]
-    fn the_board_tells_apart_what_shares_a_chip() {
-        let board = |subdevice: u32| {
-            let pci = PciId::from_nvml(0x25b6_10de, (subdevice << 16) | 0x10de);
-            Gpu::of_device("NVIDIA Graphics Device", 15_356, pci).to_string()
+    fn memory_that_no_such_card_has_is_told() {
+        let doubt = |memory_mib, id| {
+            let pci = PciId { vendor: 0x10de, device: id, ..PciId::default() };
+            Gpu::identify("NVIDIA GeForce RTX 4090", memory_mib, pci).doubt
         };
-        assert_eq!(board(0x14a9), "a16-16Gi-pcie");
-        assert_eq!(board(0x157e), "a2-16Gi-pcie");
+        assert_eq!(doubt(24_564, 0x2684), None);
+        let doubled = doubt(49_140, 0x2684).expect("a 4090 has 24 GiB");
+        assert!(doubled.contains("49140 MiB") && doubled.contains("known with 24 GiB"), "{doubled}");
+        assert!(doubled.ends_with("taken for rtx4090-48Gi-pcie"), "{doubled}");
+        assert!(doubt(12_000, 0x2684).is_some(), "half of it is another card as well");
+        assert!(doubt(49_140, ANY).is_some(), "by the name alone");
+        let unlisted = PciId { vendor: 0x10de, device: ANY, ..PciId::default() };
+        assert_eq!(Gpu::identify("NVIDIA Z9000", 49_140, unlisted).doubt, None, "nothing is known of it");
+    }
+
+    #[test]
+    fn slices_are_named_after_their_card() {
+        let card: Gpu = "h100-80Gi-sxm".parse().expect("a pool");
+        let slice = card.slice("1g.10gb+me").expect("a profile");
+        assert_eq!(slice.to_string(), "h100.mig-1g.10gb.me-10Gi-sxm");
+        assert_eq!((slice.slice("1g.5gb"), card.slice("half")), (None, None));
+        assert_eq!(card.slice_profile(3, 40_320), Some("3g.40gb"));
+    }
+
+    #[test]
+    fn operators_names_make_labels_or_are_refused() {
+        let named = |model: &str, ram| Gpu::named(model, ram, Some(Interface::Pcie));
+        assert_eq!(named("cmp170hx", 8).expect("a name").to_string(), "cmp170hx-8Gi-pcie");
+        let long = "a".repeat(27);
+        for model in ["", "H100", "h100.mig-1g.10gb", "a b", "-a", long.as_str()] {
+            assert!(named(model, 8).is_err(), "{model:?}");
+        }
+        assert!(named("h100", 0).is_err());
     }
 
     #[test]
@@ -619,6 +444,7 @@ mod tests {
         let slice = device("NVIDIA H100 80GB HBM3 MIG 1g.10gb", 9_984, 0x2330);
         let a5000 = device("NVIDIA RTX A5000", 24_564, ANY);
         let r4090 = device("NVIDIA GeForce RTX 4090", 24_564, ANY);
+        let pro6000 = device("NVIDIA RTX PRO 6000 Blackwell Server Edition", 97_887, 0x2bb5);
         let unattached = "h100-80Gi".parse().expect("a label");
         let table = [
             ("h100", &h100, true),
@@ -645,6 +471,10 @@ mod tests {
             ("a5000", &a5000, true),
             ("4090", &r4090, true),
             ("rtx-4090", &r4090, true),
+            ("rtxpro6000", &pro6000, true),
+            ("pro6000", &pro6000, true),
+            ("rtxpro6000we", &pro6000, false),
+            ("rtxpro600", &pro6000, false),
             ("090", &r4090, false),
         ];
         for (wanted, gpu, fits) in table {

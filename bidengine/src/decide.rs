@@ -7,8 +7,10 @@ use manifests::order::{Order, OrderKind};
 use manifests::resources::Attribute;
 use serde::{Deserialize, Serialize};
 
+use crate::books::Books;
 use crate::capacity::Capacity;
 use crate::demand::demands;
+use crate::fx::Fx;
 use crate::place::place_all;
 use crate::policy::Policy;
 use crate::tariff::{Situation, Tariff};
@@ -27,14 +29,21 @@ pub struct Inputs {
     pub policy: Policy,
     /// Unix seconds of chain time.
     pub now: u64,
+    /// What the provider knew of itself.
+    #[serde(default)]
+    pub books: Books,
+    /// What the tariff's currency was worth, if that was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fx: Option<Fx>,
 }
 
 impl Inputs {
     /// The same answer that [`decide`] gave for these inputs.
     #[must_use]
     pub fn decide(&self) -> Decision {
-        let Self { order, capacity, tariff, policy, now } = self;
-        decide(order, &Circumstances { capacity, tariff, policy, now: *now })
+        let Self { order, capacity, tariff, policy, now, books, fx } = self;
+        let fx = fx.as_ref();
+        decide(order, &Circumstances { capacity, tariff, policy, now: *now, books, fx })
     }
 }
 
@@ -49,6 +58,22 @@ pub struct Circumstances<'a> {
     pub policy: &'a Policy,
     /// Unix seconds of chain time.
     pub now: u64,
+    /// What the provider knows of itself.
+    pub books: &'a Books,
+    /// What the tariff's currency is worth, if that is known.
+    pub fx: Option<&'a Fx>,
+}
+
+/// The books of one who knows nothing of itself.
+static NO_BOOKS: Books =
+    Books { open_bids: 0, tenant_leases: 0, tenant_rate: Rate::ZERO, gas_wei: None, free_bond: None };
+
+impl<'a> Circumstances<'a> {
+    /// Circumstances in which nothing is known beside these: no books, no worth of a currency.
+    #[must_use]
+    pub fn new(capacity: &'a Capacity, tariff: &'a Tariff, policy: &'a Policy, now: u64) -> Self {
+        Self { capacity, tariff, policy, now, books: &NO_BOOKS, fx: None }
+    }
 }
 
 /// Whether to bid on an order, at what price and on which nodes.
@@ -75,7 +100,7 @@ struct Offer {
 }
 
 fn bid(order: &Order, circumstances: &Circumstances<'_>) -> Result<Offer, Reason> {
-    let Circumstances { capacity, tariff, policy, now } = *circumstances;
+    let Circumstances { capacity, tariff, policy, now, .. } = *circumstances;
     match order.kind {
         OrderKind::Service => {}
     }

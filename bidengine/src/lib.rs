@@ -78,7 +78,7 @@
 //! )?;
 //! let policy = Policy::default();
 //!
-//! let now = Circumstances { capacity: &capacity, tariff: &tariff, policy: &policy, now: 0 };
+//! let now = Circumstances::new(&capacity, &tariff, &policy, 0);
 //! let Decision::Bid { rate, items, placement, .. } = decide(&order, &now) else {
 //!     panic!("it fits and pays");
 //! };
@@ -96,15 +96,20 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod books;
 mod capacity;
 mod decide;
+mod decimal;
 mod demand;
+mod fx;
 mod place;
 mod policy;
 mod tariff;
 
+pub use books::Books;
 pub use capacity::{Capacity, Node, Overcommit, Totals};
 pub use decide::{Circumstances, Inputs, decide};
+pub use fx::{Fx, FxRate, FxRateError};
 pub use place::place;
 pub use policy::Policy;
 pub use tariff::{PriceError, Tariff, TariffError, UsdPerMonth};

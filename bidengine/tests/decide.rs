@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bidengine::{Capacity, Inputs, Policy, Tariff};
+use bidengine::{Books, Capacity, Fx, Inputs, Policy, Tariff};
 use manifests::decision::Decision;
 use manifests::group::Requirements;
 use manifests::money::Rate;
@@ -38,6 +38,9 @@ struct Case {
     /// The order expires at 1000.
     #[serde(default)]
     now: u64,
+    #[serde(default)]
+    books: Books,
+    fx: Option<Fx>,
     /// Other bytes than the spec of the units.
     spec: Option<String>,
     /// Another hash than that of the bytes.
@@ -61,6 +64,8 @@ impl Case {
             tariff: self.tariff.clone(),
             policy: self.policy.clone(),
             now: self.now,
+            books: self.books,
+            fx: self.fx.clone(),
         }
     }
 }

@@ -92,7 +92,7 @@ fn decision(group: &GroupSpec, max_rate: Rate) -> Decision {
     let mut order = order(group.to_order_spec().to_bytes().expect("is short"));
     order.max_rate = max_rate;
     let (capacity, tariff, policy) = (hall(), tariff(), Policy::default());
-    decide(&order, &Circumstances { capacity: &capacity, tariff: &tariff, policy: &policy, now: 0 })
+    decide(&order, &Circumstances::new(&capacity, &tariff, &policy, 0))
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn tariff(prices: Prices) -> Tariff {
 fn decision(units: &[Unit], capacity: &Capacity, prices: Prices) -> Decision {
     let bytes = spec(Requirements::default(), units).to_bytes().expect("is short");
     let (tariff, policy) = (tariff(prices), Policy::default());
-    decide(&order(bytes), &Circumstances { capacity, tariff: &tariff, policy: &policy, now: 0 })
+    decide(&order(bytes), &Circumstances::new(capacity, &tariff, &policy, 0))
 }
 
 fn bid(units: &[Unit], capacity: &Capacity, prices: Prices) -> Option<(Rate, Placement)> {
@@ -225,7 +225,7 @@ proptest! {
     fn no_bytes_of_a_stranger_break_the_decision(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let capacity = Capacity::default();
         let (tariff, policy) = (tariff([1; 9]), Policy::default());
-        let now = Circumstances { capacity: &capacity, tariff: &tariff, policy: &policy, now: 0 };
+        let now = Circumstances::new(&capacity, &tariff, &policy, 0);
         let decision = decide(&order(bytes), &now);
         let declined = matches!(decision, Decision::Decline { .. });
         prop_assert!(declined);

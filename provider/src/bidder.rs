@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use bidengine::{Capacity, Inputs, Policy, Tariff};
+use bidengine::{Books, Capacity, Inputs, Policy, Tariff};
 use manifests::decision::Decision;
 use manifests::money::Rate;
 use manifests::order::{Address, BlockRef, Order};
@@ -239,6 +239,8 @@ impl<S: CapacitySource> Bidder<S> {
             tariff: tariff.clone(),
             policy: policy.clone(),
             now,
+            books: Books::default(),
+            fx: None,
         };
         let decision = inputs.decide();
         failpoint::reach(Point::DecisionMade);

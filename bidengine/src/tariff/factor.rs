@@ -6,7 +6,7 @@ use std::str::FromStr;
 use manifests::money::Rate;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::decimal::{Decimal, NANO};
+use crate::decimal::{Decimal, NANO};
 
 /// A factor, exact to the billionth, at most a thousand. Written as a decimal text such as `"0.85"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,7 +5,6 @@
 
 mod bill;
 mod curve;
-mod decimal;
 mod factor;
 mod gpus;
 mod rules;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use manifests::money::{RATE_SCALE, Rate, SECONDS_PER_MONTH, UNITS_PER_TOKEN};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::decimal::{Decimal, NANO};
+use crate::decimal::{Decimal, NANO};
 
 /// Dollars a month, exact to the billionth. Written as a decimal text such as `"1.60"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

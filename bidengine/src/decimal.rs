@@ -4,18 +4,18 @@ use std::fmt;
 use std::str::FromStr;
 
 /// Billionths in one.
-pub(super) const NANO: u64 = 1_000_000_000;
+pub(crate) const NANO: u64 = 1_000_000_000;
 const DECIMALS: usize = 9;
 
 /// A decimal of at most nine places, below some eighteen thousand million.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub(super) struct Decimal {
-    pub(super) nano: u64,
+pub(crate) struct Decimal {
+    pub(crate) nano: u64,
 }
 
 /// A text is not such a decimal.
 #[derive(Debug)]
-pub(super) struct NotADecimal;
+pub(crate) struct NotADecimal;
 
 impl FromStr for Decimal {
     type Err = NotADecimal;

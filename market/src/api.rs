@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `GET /v1/status` | anyone | [`GatewayStatus`] |
 //! | `POST /v1/nonce` | anyone | [`NonceAnswer`] |
+//! | `POST /v1/quote` | anyone | [`SignedQuote`](crate::quote::SignedQuote); the body is a [`QuoteRequest`](crate::quote::QuoteRequest) |
 //! | `PUT /v1/leases/{id}/manifest` | the tenant | 204; the body is the manifest as canonical JSON |
 //! | `PUT /v1/leases/{id}/secrets` | the tenant | 204; the body is [`Secrets`] |
 //! | `GET /v1/leases/{id}` | the tenant | [`LeaseStatus`] |
@@ -22,6 +23,8 @@ use serde::{Deserialize, Serialize};
 
 /// The path of the gateway's own status.
 pub const STATUS_PATH: &str = "/v1/status";
+/// The path that answers what would be bid.
+pub const QUOTE_PATH: &str = "/v1/quote";
 /// The path that gives out nonces.
 pub const NONCE_PATH: &str = "/v1/nonce";
 

@@ -12,6 +12,7 @@ use crate::api::{
     self, ErrorBody, ErrorKind, GatewayStatus, LeaseStatus, LogsQuery, NonceAnswer, OrderAnswer, Secrets,
 };
 use crate::auth::{Domain, GatewayRequest, Target};
+use crate::quote::{QuoteRequest, SignedQuote};
 use crate::reader::Provider;
 use crate::rpc::{causes, clean};
 use crate::signer::{SignError, Signer};
@@ -150,6 +151,15 @@ impl GatewayClient {
     /// [`ClientError`].
     pub async fn status(&self) -> Result<GatewayStatus, ClientError> {
         let request = self.http.get(self.url(api::STATUS_PATH)).timeout(REQUEST_LIMIT);
+        self.read(self.answer(request).await?).await
+    }
+
+    /// What the provider would answer to an order, as it says; [`SignedQuote::verify`] says whether to believe it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn quote(&self, asked: &QuoteRequest) -> Result<SignedQuote, ClientError> {
+        let request = self.http.post(self.url(api::QUOTE_PATH)).json(asked).timeout(REQUEST_LIMIT);
         self.read(self.answer(request).await?).await
     }
 

@@ -3,7 +3,7 @@
 //! [`Chain`] is a checked connection; its methods in [`reader`] answer in the words of [`manifests::order`]. A [`call::Call`]
 //! is what can be asked of the contracts; a [`sender::Sender`] makes it happen once, remembering in a [`sender::Journal`] before
 //! it sends. [`signer::Signer`] signs, with the key of a [`wallet::Wallet`] or of a signing service. [`api`] and [`auth`] are the two ends' common words of the gateway, and
-//! [`client::GatewayClient`] is the tenant's end. No type of the Ethereum library leaves this crate.
+//! [`client::GatewayClient`] is the tenant's end; [`quote`] is what it can ask before it orders. No type of the Ethereum library leaves this crate.
 
 pub mod api;
 pub mod auth;
@@ -17,6 +17,7 @@ pub mod deploy;
 mod events;
 mod moment;
 mod node;
+pub mod quote;
 pub mod reader;
 pub mod revert;
 pub mod rpc;

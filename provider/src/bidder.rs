@@ -302,6 +302,7 @@ impl<S: CapacitySource> Bidder<S> {
     }
 }
 
-fn seconds(time: Duration) -> u32 {
+/// Whole seconds, as the contract counts them.
+pub(crate) fn seconds(time: Duration) -> u32 {
     u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
 }

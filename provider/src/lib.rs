@@ -9,7 +9,7 @@
 //!   [`telemetry`] and [`metrics`] are what operators see, [`failpoint`] is where tests make the daemon die.
 //! - [`store`] is the memory: every loop starts from its tables and can be killed at any line.
 //! - [`follower`] writes what the chain says; [`bidder`] answers open orders; [`outbox`] says to the chain what the store
-//!   holds as intents.
+//!   holds as intents; [`quote`] says what would be bid on an order that was not posted.
 //! - [`inventory`] knows what the cluster has free; [`leases`] makes the cluster run what was won and bills it;
 //!   [`gateway`] serves tenants.
 //!
@@ -33,6 +33,7 @@ pub mod metrics;
 pub mod money;
 pub mod outbox;
 pub mod owner;
+pub mod quote;
 pub mod resync;
 pub mod run;
 pub mod store;

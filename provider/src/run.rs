@@ -45,6 +45,7 @@ use crate::leases::workloads::Workloads;
 use crate::lifecycle::{Lifecycle, Stop};
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
+use crate::quote::Quoter;
 use crate::store::{Identity, ReservationRow, Sealer, Store};
 use crate::sweep::{self, Sweep};
 use crate::task::{Nudge, Turn, repeat};
@@ -117,10 +118,12 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         config.chain.poll_interval,
         follower.clone(),
     );
+    let capacity =
+        ClusterCapacity { provider: config.provider, inventory: inventory.clone(), clock: clock.clone() };
     loops.start(
         Bidder::new(
             store.clone(),
-            ClusterCapacity { provider: config.provider, inventory: inventory.clone(), clock: clock.clone() },
+            capacity.clone(),
             bidder_settings(&config, freshness.clone()),
             clock.clone(),
             outbox.clone(),
@@ -178,6 +181,14 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         clock: clock.clone(),
         identity: identity(&config),
         cluster: leased_from,
+        quoter: Quoter::new(
+            store.clone(),
+            capacity,
+            bidder_settings(&config, freshness.clone()),
+            identity(&config),
+            clock.clone(),
+        ),
+        key: key.clone(),
         reconcile,
         logs: LeaseLogs::new(cluster, inventory.clone(), config.provider),
         observe: Arc::new(metrics.clone()),
@@ -231,6 +242,7 @@ impl Loops<'_> {
 }
 
 /// What the cluster has free, beside what is promised.
+#[derive(Clone)]
 struct ClusterCapacity {
     provider: Address,
     inventory: Inventory,

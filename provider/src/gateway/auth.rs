@@ -68,7 +68,7 @@ fn signed(headers: &HeaderMap) -> Result<SignedRequest, Refusal> {
 }
 
 /// The whole body; the router limits it to [`MOST_BODY`].
-async fn read(request: Request) -> Result<Bytes, Refused> {
+pub(super) async fn read(request: Request) -> Result<Bytes, Refused> {
     match tokio::time::timeout(BODY_DEADLINE, Bytes::from_request(request, &())).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Refused::new(

@@ -1,4 +1,4 @@
-//! What tenants reach over HTTPS: the provider's status, and of their own leases the manifest, the secrets, the status and the logs.
+//! What tenants reach over HTTPS: the provider's status, what it would bid, and of their own leases the manifest, the secrets, the status and the logs.
 //!
 //! Every answer comes from the store; nothing here waits for the cluster, except for log lines. What belongs to a tenant is
 //! behind [`auth::Signed`]. Streams end by themselves when their lease ends or the daemon stops.
@@ -30,10 +30,12 @@ use self::error::Refused;
 use self::nonces::Nonces;
 use self::observe::Observe;
 use self::streams::Streams;
+use self::tls::GatewayKey;
 use crate::clock::Clock;
 use crate::leases::cluster::Cluster;
 use crate::leases::pods::LeaseLogs;
 use crate::lifecycle::Stop;
+use crate::quote::Quoter;
 use crate::store::{Identity, LeaseRow, LeaseState, Store};
 use crate::task::Nudge;
 
@@ -47,6 +49,10 @@ pub struct Gateway {
     pub identity: Identity,
     /// What the cluster is like: a manifest that cannot be rendered for it is refused.
     pub cluster: Cluster,
+    /// Says what would be bid.
+    pub quoter: Quoter,
+    /// Signs quotes; the key of its certificate.
+    pub key: GatewayKey,
     /// Wakes the loop that makes the cluster follow manifests.
     pub reconcile: Nudge,
     /// Reads what containers write.
@@ -96,6 +102,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
     Router::new()
         .route("/v1/status", get(routes::status::show))
         .route("/v1/nonce", post(routes::nonce::give))
+        .route("/v1/quote", post(routes::quote::give))
         .route("/v1/leases/{id}", get(routes::lease::show))
         .route("/v1/leases/{id}/manifest", put(routes::manifest::put))
         .route("/v1/leases/{id}/secrets", put(routes::secrets::put))

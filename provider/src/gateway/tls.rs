@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use manifests::order::Hash;
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use market::quote::{Quote, SignedQuote};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData as _, SigningKey as _};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
@@ -24,6 +25,7 @@ const FILE: &str = "tls.key";
 pub struct GatewayKey {
     server: Arc<ServerConfig>,
     spki_hash: Hash,
+    pair: Arc<KeyPair>,
 }
 
 impl std::fmt::Debug for GatewayKey {
@@ -55,6 +57,15 @@ impl GatewayKey {
         self.spki_hash
     }
 
+    /// Signs a quote, so that whoever knows the registered hash can tell whose it is.
+    ///
+    /// # Errors
+    /// None that is known: the key was used for the certificate.
+    pub fn sign(&self, quote: &Quote) -> anyhow::Result<SignedQuote> {
+        let signed = quote.sign(&self.pair.subject_public_key_info(), |message| self.pair.sign(message));
+        signed.context("the gateway's key does not sign")
+    }
+
     /// The server side of TLS 1.2 and 1.3 with this key, for HTTP/1.1.
     #[must_use]
     pub fn server_config(&self) -> Arc<ServerConfig> {
@@ -78,7 +89,7 @@ impl GatewayKey {
                 path.display()
             )
         })?;
-        Self::from_key(&key)
+        Self::from_key(key)
     }
 
     fn create(folder: &Path, path: &Path) -> anyhow::Result<Self> {
@@ -103,15 +114,15 @@ impl GatewayKey {
         write().with_context(|| {
             format!("failed to write the gateway's key {}: the folder must be writable", path.display())
         })?;
-        Self::from_key(&key)
+        Self::from_key(key)
     }
 
-    fn from_key(key: &KeyPair) -> anyhow::Result<Self> {
+    fn from_key(key: KeyPair) -> anyhow::Result<Self> {
         let mut params =
             CertificateParams::new(Vec::new()).context("failed to describe the gateway's certificate")?;
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, "berth gateway");
-        let certificate = params.self_signed(key).context("failed to sign the gateway's certificate")?;
+        let certificate = params.self_signed(&key).context("failed to sign the gateway's certificate")?;
         let spki_hash =
             market::tls::spki_hash(certificate.der()).context("our own certificate cannot be read")?;
 
@@ -124,7 +135,7 @@ impl GatewayKey {
                 .with_single_cert(vec![certificate.der().clone()], private)
                 .context("the gateway's key cannot be used for TLS")?;
         server.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { server: Arc::new(server), spki_hash })
+        Ok(Self { server: Arc::new(server), spki_hash, pair: Arc::new(key) })
     }
 }
 

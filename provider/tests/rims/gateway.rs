@@ -38,8 +38,8 @@ use tokio::sync::Mutex;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-const NOW: u64 = 1_800_000_000;
-const DOMAIN: Domain = Domain { chain_id: IDENTITY.chain_id, market: IDENTITY.market };
+pub(crate) const NOW: u64 = 1_800_000_000;
+pub(crate) const DOMAIN: Domain = Domain { chain_id: IDENTITY.chain_id, market: IDENTITY.market };
 
 fn wallet(digit: &str) -> Wallet {
     Wallet::from_private_key(&digit.repeat(64)).expect("a key")
@@ -58,19 +58,20 @@ impl Observe for Heard {
     }
 }
 
-struct House {
-    stage: Stage,
+pub(crate) struct House {
+    pub(crate) stage: Stage,
     api: Apiserver,
     cluster: Cluster,
     nudge: Nudge,
-    clock: Clock,
+    pub(crate) clock: Clock,
+    pub(crate) key: GatewayKey,
     heard: Arc<Heard>,
     lifecycle: Lifecycle,
     router: Router,
 }
 
 impl House {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let (stage, api) = (Stage::new().await, Apiserver::default());
         let client = api.client();
         api.put(API_SERVERS, answers_at(&["203.0.113.1"]));
@@ -81,11 +82,15 @@ impl House {
         let (nudge, clock, lifecycle) = (Nudge::default(), Clock::manual(NOW), Lifecycle::new());
         let heard = Arc::new(Heard::default());
         let cluster = Cluster::new(cluster(), inventory.clone());
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let key = GatewayKey::load_or_create(folder.path()).expect("made");
         let gateway = Gateway {
             store: stage.store.clone(),
             clock: clock.clone(),
             identity: IDENTITY,
             cluster: cluster.clone(),
+            quoter: crate::quote::quoter(&stage.store, &clock),
+            key: key.clone(),
             reconcile: nudge.clone(),
             logs: LeaseLogs::new(client, inventory, PROVIDER),
             observe: heard.clone(),
@@ -95,16 +100,14 @@ impl House {
             claims: Mutex::default(),
         };
         let router = router(Arc::new(gateway));
-        Self { stage, api, cluster, nudge, clock, heard, lifecycle, router }
+        Self { stage, api, cluster, nudge, clock, key, heard, lifecycle, router }
     }
 
     /// Serves over TLS on loopback, and gives the tenants' client for it.
-    async fn serve(&self) -> (GatewayClient, SocketAddr) {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let key = GatewayKey::load_or_create(folder.path()).expect("made");
+    pub(crate) async fn serve(&self) -> (GatewayClient, SocketAddr) {
         let listener = bind("127.0.0.1:0".parse().expect("an address"), "test").await.expect("bound");
         let address = listener.local_addr().expect("bound");
-        let tls = TlsAcceptor::from(key.server_config());
+        let tls = TlsAcceptor::from(self.key.server_config());
         tokio::spawn(serve(
             listener,
             Some(tls),
@@ -113,7 +116,7 @@ impl House {
             self.lifecycle.stop(),
         ));
         let uri = format!("https://{address}");
-        (GatewayClient::new(PROVIDER, &uri, key.spki_hash(), DOMAIN).expect("an https URL"), address)
+        (GatewayClient::new(PROVIDER, &uri, self.key.spki_hash(), DOMAIN).expect("an https URL"), address)
     }
 
     async fn ask(&self, request: Request<Body>) -> Response {

@@ -5,6 +5,7 @@ mod apiserver;
 mod gateway;
 mod leases;
 mod outage;
+mod quote;
 mod stage;
 #[expect(dead_code, reason = "the stories of the loops need more of it")]
 #[path = "../stories/support.rs"]

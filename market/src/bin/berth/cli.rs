@@ -43,6 +43,9 @@ pub(crate) enum Verb {
     Logs(Logs),
     /// Show what a document would pay at most. Needs no chain.
     Price(Price),
+    /// Ask every provider whether it would bid on a document and at what price, line by line, and what keeps the others from it.
+    /// Pays and posts nothing. Ends with 4 if nobody would bid on one of its placements.
+    Check(Check),
     /// Write, check and understand documents. Needs no chain and no context.
     #[command(subcommand)]
     Sdl(SdlVerb),
@@ -219,6 +222,25 @@ pub(crate) struct Price {
     /// Dollars in escrow: shows how long they last.
     #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
     pub(crate) deposit: Option<Amount>,
+    /// How to print.
+    #[arg(long, short, value_enum, default_value = "table")]
+    pub(crate) output: Format,
+    #[command(flatten)]
+    pub(crate) context: InContext,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The document, in SDL.
+    pub(crate) document: PathBuf,
+    #[command(flatten)]
+    pub(crate) faithfulness: Faithfulness,
+    /// The most to pay for each placement, in dollars per hour, instead of what the document says.
+    #[arg(long, value_name = "DOLLARS/H", value_parser = hourly)]
+    pub(crate) max_price: Option<Rate>,
+    /// Refuse documents with requirements that nobody checks on this market and the context does not translate.
+    #[arg(long)]
+    pub(crate) strict: bool,
     /// How to print.
     #[arg(long, short, value_enum, default_value = "table")]
     pub(crate) output: Format,

@@ -6,6 +6,7 @@
 mod account;
 mod balance;
 mod bids;
+mod check;
 mod cli;
 mod contexts;
 mod deposit;
@@ -51,6 +52,7 @@ async fn main() -> ExitCode {
         Verb::Status(status) => status::run(status).await,
         Verb::Logs(logs) => logs::run(logs).await,
         Verb::Price(price) => price::run(&price),
+        Verb::Check(check) => check::run(check).await,
         Verb::Sdl(verb) => sdl::run(verb),
         Verb::Deposit(deposit) => deposit::run(deposit).await,
         Verb::Down(down) => down::run(down).await,

@@ -5,5 +5,6 @@ pub(super) mod lease;
 pub(super) mod logs;
 pub(super) mod manifest;
 pub(super) mod nonce;
+pub(super) mod quote;
 pub(super) mod secrets;
 pub(super) mod status;

@@ -160,7 +160,8 @@ impl SignedQuote {
     }
 
     fn signed_by(&self, is_registered: impl FnOnce(Hash) -> bool) -> Result<Quote, QuoteError> {
-        let decode = |text: &str| STANDARD.decode(text).map_err(|error| QuoteError::Garbled(error.to_string()));
+        let decode =
+            |text: &str| STANDARD.decode(text).map_err(|error| QuoteError::Garbled(error.to_string()));
         let (key, signature) = (decode(&self.key)?, decode(&self.signature)?);
         if !is_registered(Hash(Sha256::digest(&key).into())) {
             return Err(QuoteError::OtherKey);

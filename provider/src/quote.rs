@@ -1,7 +1,7 @@
 //! What would be answered to an order that was not posted: the same decision as the bidder's, on the same facts, and nothing
 //! comes of it.
 
-use bidengine::{Circumstances, decide};
+use bidengine::{Books, Circumstances, decide};
 use manifests::decision::{Decision, LineItem, Placement};
 use manifests::group::spec_hash;
 use manifests::money::Rate;
@@ -56,14 +56,7 @@ impl Quoter {
         identity: Identity,
         clock: Clock,
     ) -> Self {
-        Self {
-            store,
-            source: Box::new(source),
-            settings,
-            identity,
-            clock,
-            places: Semaphore::new(AT_ONCE),
-        }
+        Self { store, source: Box::new(source), settings, identity, clock, places: Semaphore::new(AT_ONCE) }
     }
 
     /// What would be answered now.
@@ -74,7 +67,8 @@ impl Quoter {
         let _place = self.places.try_acquire().map_err(|_| NoQuote::Busy)?;
         let now = self.clock.now();
         let cursor = self.store.cursor().await?;
-        let cursor = cursor.ok_or_else(|| NoQuote::Blind("no block of the chain was followed yet".to_owned()))?;
+        let cursor =
+            cursor.ok_or_else(|| NoQuote::Blind("no block of the chain was followed yet".to_owned()))?;
         if self.settings.freshness.lag(&cursor, now).is_stale() {
             return Err(NoQuote::Blind("the chain is not followed at the moment".to_owned()));
         }
@@ -85,7 +79,10 @@ impl Quoter {
         let now = now.max(cursor.timestamp);
         let order = order(asked, now);
         let Settings { tariff, policy, bids, .. } = &self.settings;
-        let decision = decide(&order, &Circumstances { capacity: &capacity, tariff, policy, now });
+        let decision = decide(
+            &order,
+            &Circumstances { capacity: &capacity, tariff, policy, books: &Books::default(), fx: None, now },
+        );
         let Identity { chain_id, market, provider } = self.identity;
         Ok(Quote {
             provider,

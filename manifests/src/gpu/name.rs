@@ -28,8 +28,8 @@ impl Name {
                     name.slug.push_str(word);
                 }
                 "geforce" | "quadro" => name.is_add_in_card = true,
-                "nvidia" | "tesla" | "gpu" | "ac" | "active" | "blackwell" | "generation" | "edition" | "with"
-                | "design" => {}
+                "nvidia" | "tesla" | "gpu" | "ac" | "active" | "blackwell" | "generation" | "edition"
+                | "with" | "design" => {}
                 "super" | "sff" => name.slug.push('s'),
                 "embedded" => name.slug.push('e'),
                 "laptop" => name.slug.push('m'),

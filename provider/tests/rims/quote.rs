@@ -71,7 +71,9 @@ async fn tenant_learns_the_price_line_by_line_and_the_model_before_paying() {
     let house = House::new().await;
     let Quote { answer, made_at, tenant, .. } = quoted(&house, &asks(1)).await;
     assert!(made_at >= NOW && tenant == TENANT);
-    let QuoteAnswer::Bid { rate, items, gpus, expires_at, .. } = answer else { panic!("it fits: {answer:?}") };
+    let QuoteAnswer::Bid { rate, items, gpus, expires_at, .. } = answer else {
+        panic!("it fits: {answer:?}")
+    };
     assert_eq!(items.iter().map(|item| item.rate.scaled()).sum::<u128>(), rate.scaled());
     assert_eq!(gpus, ["1 × h100-80Gi-sxm"]);
     assert_eq!(expires_at, made_at + 300);

@@ -141,7 +141,10 @@ fn tell(report: &Report) {
     for placement in &report.placements {
         let Some(told) = placement.cheapest() else { continue };
         if let Words::Quote(QuoteAnswer::Bid { rate, items, warnings, reclaim, min_bill, .. }) = &told.words {
-            result(format_args!("\n{} at {}: {rate}, of at most {}", placement.name, told.provider, placement.max_rate));
+            result(format_args!(
+                "\n{} at {}: {rate}, of at most {}",
+                placement.name, told.provider, placement.max_rate
+            ));
             let rows = items
                 .iter()
                 .map(|item| vec![format!("  {}", item.what), item.quantity.clone(), item.rate.to_string()]);
@@ -166,7 +169,9 @@ fn columns(words: &Words) -> (String, String, String) {
             let month: Amount = rate.monthly_up();
             (rate.to_string(), month.to_string(), gpus.join(", "))
         }
-        Words::Quote(QuoteAnswer::Declined { code, why }) => (nothing(), nothing(), format!("{why} ({code})")),
+        Words::Quote(QuoteAnswer::Declined { code, why }) => {
+            (nothing(), nothing(), format!("{why} ({code})"))
+        }
         Words::NoAnswer(problem) => (nothing(), nothing(), format!("no answer: {problem}")),
     }
 }
@@ -190,7 +195,8 @@ mod tests {
 
     #[test]
     fn the_cheapest_of_those_who_would_bid_is_shown_line_by_line() {
-        let declined = Words::Quote(QuoteAnswer::Declined { code: "maintenance".to_owned(), why: "x".to_owned() });
+        let declined =
+            Words::Quote(QuoteAnswer::Declined { code: "maintenance".to_owned(), why: "x".to_owned() });
         let declined = Told { provider: Address([0; 20]), words: declined };
         let mut placement = Placement {
             name: "here".to_owned(),

@@ -30,9 +30,7 @@ pub(in crate::gateway) async fn give(
 impl From<NoQuote> for Refused {
     fn from(none: NoQuote) -> Self {
         match none {
-            NoQuote::Busy => {
-                Self::new(ErrorKind::Busy, "other quotes are being made: try again in a moment")
-            }
+            NoQuote::Busy => Self::new(ErrorKind::Busy, "other quotes are being made: try again in a moment"),
             NoQuote::Blind(why) => {
                 Self::new(ErrorKind::Unavailable, format!("nothing can be quoted: {why}; try again"))
             }

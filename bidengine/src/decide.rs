@@ -11,7 +11,7 @@ use crate::books::Books;
 use crate::capacity::Capacity;
 use crate::demand::demands;
 use crate::fx::Fx;
-use crate::place::place_all;
+use crate::place::{is_spread, place_all};
 use crate::policy::Policy;
 use crate::tariff::{Situation, Tariff};
 
@@ -131,7 +131,7 @@ fn bid(order: &Order, circumstances: &Circumstances<'_>) -> Result<Offer, Reason
         now,
     };
     tariff.admit(&situation)?;
-    let placement = place_all(&demands, capacity, tariff)?;
+    let placement = place_all(&demands, is_spread(&spec.requirements), capacity, tariff)?;
     let (rate, items) = tariff.price_all(&demands, &placement, &situation)?;
     if rate > order.max_rate || rate == Rate::MAX {
         return Err(Reason::PriceAboveMax { need: rate, have: order.max_rate });

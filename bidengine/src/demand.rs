@@ -29,6 +29,8 @@ pub(crate) struct Demand {
     pub(crate) arch: Option<String>,
     /// Host names and ports at the shared entrances.
     pub(crate) endpoints: u64,
+    /// Those of them that are a port of the nodes' addresses. All replicas answer there.
+    pub(crate) node_ports: u64,
     /// The numbers of the endpoints whose addresses are leased; services may share one.
     pub(crate) leased_endpoints: BTreeSet<u32>,
 }
@@ -143,6 +145,7 @@ fn demand(unit: &SpecUnit) -> Result<Demand, String> {
         gpu,
         arch,
         endpoints: whole(resources.endpoints.len() - leased_ips),
+        node_ports: whole(of_kind(EndpointKind::RandomPort).count()),
         leased_endpoints: of_kind(EndpointKind::LeasedIp).map(|endpoint| endpoint.sequence_number).collect(),
     })
 }

@@ -11,6 +11,8 @@ use manifests::order::{Address, Order};
 use manifests::resources::Attribute;
 use serde::{Deserialize, Serialize};
 
+use crate::place::asks_to_spread;
+
 /// The operator's rules. The default serves everybody, promises no notice and says nothing of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -74,7 +76,8 @@ impl Policy {
     /// Compares what is required of the provider with what it is: warnings for what is not checked here.
     pub(crate) fn compare(&self, requirements: &Requirements) -> Result<Vec<String>, Reason> {
         let mut warnings = Vec::new();
-        for Attribute { key, value } in requirements.attributes.iter().flatten() {
+        let asked = requirements.attributes.iter().flatten();
+        for Attribute { key, value } in asked.filter(|attribute| !asks_to_spread(attribute)) {
             let need = format!("{key}={value}");
             if self.meets(&need) {
                 continue;

@@ -4,7 +4,10 @@
 //! `UPDATE_GOLDEN=1 cargo test -p bidengine --test decide` the decisions are written anew; read the difference before it is
 //! kept.
 
-mod support;
+#[path = "support/order.rs"]
+mod order;
+#[path = "support/unit.rs"]
+mod unit;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,10 +18,10 @@ use manifests::decision::Decision;
 use manifests::group::Requirements;
 use manifests::money::Rate;
 use manifests::order::Hash;
+use order::order;
 use serde::Deserialize;
 use serde_yaml::Value;
-use support::order::order;
-use support::{Unit, spec};
+use unit::{Unit, spec};
 
 /// A situation as it is written.
 #[derive(Deserialize)]
@@ -149,10 +152,13 @@ fn every_reason_that_can_be_given_has_a_case() {
         "resources_cpu",
         "resources_memory",
         "resources_storage",
+        "resources_pods",
         "resources_storage_class",
         "resources_volume",
         "node_fragmentation",
+        "node_spread",
         "ip_unavailable",
+        "ports",
         "price_above_max",
         "price_class_missing",
         "price_gpu_missing",

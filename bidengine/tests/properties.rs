@@ -1,6 +1,9 @@
 //! What holds for any cluster, tariff and order.
 
-mod support;
+#[path = "support/order.rs"]
+mod order;
+#[path = "support/unit.rs"]
+mod unit;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,10 +12,10 @@ use manifests::decision::{Decision, Placement};
 use manifests::gpu::{Gpu, GpuRequest};
 use manifests::group::Requirements;
 use manifests::money::Rate;
+use order::order;
 use proptest::prelude::*;
 use serde_json::json;
-use support::order::order;
-use support::{Unit, spec};
+use unit::{Unit, spec};
 
 const GIB: u64 = 1 << 30;
 const POOLS: [&str; 3] = ["h100-80Gi-sxm", "l4-24Gi-pcie", "rtx4090-24Gi-pcie"];

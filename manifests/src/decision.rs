@@ -61,6 +61,10 @@ pub struct Placement {
     /// Leased addresses of the whole group.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub leased_ips: u64,
+    /// Ports of the nodes' addresses for the whole group: one for each exposure that gets one, however many replicas answer
+    /// there.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub node_ports: u64,
 }
 
 /// One replica of one resource unit of a group.
@@ -97,6 +101,9 @@ pub struct GpuTake {
     pub pool: String,
     /// How many devices.
     pub count: u64,
+    /// The extended resource by which pods ask the node for them; `None` where it is the one that the pool's name implies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference over")]
@@ -188,6 +195,13 @@ pub enum Reason {
         /// The most that one node has free.
         have: u64,
     },
+    /// No node takes another pod.
+    ResourcesPods {
+        /// Pods that one replica needs.
+        need: u64,
+        /// The most that one node takes.
+        have: u64,
+    },
     /// The storage class is not offered.
     ResourcesStorageClass {
         /// The class.
@@ -195,13 +209,14 @@ pub enum Reason {
         /// The classes that are offered.
         have: String,
     },
-    /// Of the storage class less is left to sell than the volumes take together.
+    /// Of the storage class less is left to sell than the volumes take together, or less than those of one replica take is
+    /// left in each place where they are made.
     ResourcesVolume {
         /// The class.
         class: String,
-        /// Bytes that all volumes of the class need.
+        /// Bytes that the volumes need.
         need: u64,
-        /// Bytes that are left.
+        /// Bytes that are left: of the class, or the most in one place.
         have: u64,
     },
     /// Each resource is there, but not together on one node for every replica.
@@ -213,8 +228,24 @@ pub enum Reason {
         /// How many are wanted.
         wanted: u32,
     },
+    /// Each replica is to be on a node of its own, and there are not so many nodes that have room for one.
+    NodeSpread {
+        /// The resource unit.
+        unit: u32,
+        /// How many nodes it needs.
+        need: u32,
+        /// How many have room.
+        have: u32,
+    },
     /// A leased IP is wanted and none is free.
     IpUnavailable,
+    /// Fewer ports of the nodes' addresses are left than the exposures need.
+    Ports {
+        /// Ports that are needed.
+        need: u64,
+        /// Ports that are left.
+        have: u64,
+    },
     /// Our price is above what the tenant pays.
     PriceAboveMax {
         /// Our price.
@@ -271,10 +302,13 @@ impl Reason {
             Self::ResourcesCpu { .. } => "resources_cpu",
             Self::ResourcesMemory { .. } => "resources_memory",
             Self::ResourcesStorage { .. } => "resources_storage",
+            Self::ResourcesPods { .. } => "resources_pods",
             Self::ResourcesStorageClass { .. } => "resources_storage_class",
             Self::ResourcesVolume { .. } => "resources_volume",
             Self::NodeFragmentation { .. } => "node_fragmentation",
+            Self::NodeSpread { .. } => "node_spread",
             Self::IpUnavailable => "ip_unavailable",
+            Self::Ports { .. } => "ports",
             Self::PriceAboveMax { .. } => "price_above_max",
             Self::PriceClassMissing { .. } => "price_class_missing",
             Self::PriceGpuMissing { .. } => "price_gpu_missing",
@@ -311,6 +345,9 @@ impl fmt::Display for Reason {
             Self::ResourcesStorage { need, have } => {
                 write!(f, "{need} bytes of node storage are needed on one node; the most free is {have}")
             }
+            Self::ResourcesPods { need, have } => {
+                write!(f, "room for {need} more pods is needed on one node; the most is {have}")
+            }
             Self::ResourcesStorageClass { need, have } => {
                 write!(f, "storage class {need} is needed; offered are {have}")
             }
@@ -321,7 +358,14 @@ impl fmt::Display for Reason {
                 f,
                 "no single node has everything that a replica of unit {unit} needs: {placed} of {wanted} replicas could be placed"
             ),
+            Self::NodeSpread { unit, need, have } => write!(
+                f,
+                "each of the {need} replicas of unit {unit} is to be on a node of its own; {have} nodes have room for one"
+            ),
             Self::IpUnavailable => f.write_str("a leased IP is needed; none is free"),
+            Self::Ports { need, have } => {
+                write!(f, "{need} ports of the nodes' addresses are needed; {have} are left")
+            }
             Self::PriceAboveMax { need, have } => {
                 write!(f, "the price is {need}; the order pays at most {have}")
             }

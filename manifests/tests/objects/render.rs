@@ -43,7 +43,7 @@ impl Case {
 
     fn lease(&self) -> LeaseContext {
         let nodes = self.nodes.iter().flat_map(|(unit, nodes)| nodes.iter().map(|node| (*unit, node)));
-        let gpu = Some(GpuTake { pool: "h100-80Gi-sxm".to_owned(), count: 1 });
+        let gpu = Some(GpuTake { pool: "h100-80Gi-sxm".to_owned(), count: 1, resource: None });
         let replica = |(unit, node): (u32, &String)| Replica {
             unit,
             node: node.clone(),

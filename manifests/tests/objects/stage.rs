@@ -88,7 +88,7 @@ fn gpus(service: &Service) -> Option<GpuTake> {
     let (model, ram) = wanted.split_once("/ram/").unwrap_or((wanted, "80Gi"));
     let pool: Option<Gpu> = format!("{model}-{ram}-{interface}").parse().ok();
     let pool = pool.map_or_else(|| ANY_GPU.to_owned(), |gpu| gpu.to_string());
-    Some(GpuTake { pool, count: gpu.units.0 })
+    Some(GpuTake { pool, count: gpu.units.0, resource: None })
 }
 
 /// What the cluster gives once the Services are there.

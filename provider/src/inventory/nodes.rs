@@ -277,7 +277,8 @@ mod tests {
     }
 
     fn promise(oseq: u16, node: &str, cpu_milli: u64, gpus: u64, replicas: usize) -> Promise {
-        let gpu = (gpus > 0).then(|| GpuTake { pool: "h100-80Gi-sxm".to_owned(), count: gpus });
+        let gpu =
+            (gpus > 0).then(|| GpuTake { pool: "h100-80Gi-sxm".to_owned(), count: gpus, resource: None });
         let takes = Takes { cpu_milli, memory_bytes: 1 << 30, ephemeral_bytes: 0, gpu, ..Takes::default() };
         let replica = Replica { unit: 1, node: node.to_owned(), takes };
         Promise {

@@ -146,7 +146,7 @@ impl Stage {
                 cpu_milli: unit.resource.cpu.units.0,
                 memory_bytes: unit.resource.memory.size.0,
                 ephemeral_bytes: unit.resource.storage.iter().map(|volume| volume.size.0).sum(),
-                gpu: (gpus > 0).then(|| GpuTake { pool: POOL.to_owned(), count: gpus }),
+                gpu: (gpus > 0).then(|| GpuTake { pool: POOL.to_owned(), count: gpus, resource: None }),
                 ..Takes::default()
             };
             let replica = Replica { unit: unit.resource.id, node: NODE.to_owned(), takes };

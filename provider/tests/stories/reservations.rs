@@ -34,9 +34,10 @@ fn left(promised: &[ReservationRow]) -> Capacity {
 }
 
 fn placement(node: u64, count: u64) -> Placement {
-    let gpu = Some(GpuTake { pool: POOL.to_owned(), count });
+    let gpu = Some(GpuTake { pool: POOL.to_owned(), count, resource: None });
     let takes = Takes { cpu_milli: 1, gpu, ..Takes::default() };
-    Placement { replicas: vec![Replica { unit: 1, node: format!("n{node}"), takes }], leased_ips: 0 }
+    let replicas = vec![Replica { unit: 1, node: format!("n{node}"), takes }];
+    Placement { replicas, ..Placement::default() }
 }
 
 /// What the sequence of one order did last, and so what must be stored of it.

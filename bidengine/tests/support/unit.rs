@@ -1,7 +1,5 @@
 //! Orders in few words.
 
-pub(crate) mod order;
-
 use manifests::group::{OrderSpec, Requirements, SpecUnit};
 use manifests::resources::{
     Attribute, Cpu, Endpoint, EndpointKind, Gpu, Memory, Quantity, Resources, Volume,

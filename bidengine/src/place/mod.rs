@@ -1,0 +1,253 @@
+//! Fits every replica of a group onto nodes, or says the first thing that does not fit.
+//!
+//! # The rule
+//!
+//! 1. *The cheapest pool.* All replicas of a unit get GPUs of one model that pods ask for by one name; of the models that would
+//!    do, the group gets the cheapest ones that fit.
+//! 2. *Big holes stay whole.* GPUs are taken where the least worth is lost. What free GPUs are worth is how many of them each of
+//!    the asks for one, two, four and eight could have, added up, NVLink island by island: so a lone card goes before half of a
+//!    pair, and a machine of eight is broken last. A replica's GPUs come from one island unless no node has an island that
+//!    holds them. Replicas without GPUs stay off nodes that have GPUs to sell while others have room.
+//! 3. *No choice is left to the scheduler.* The cluster's scheduler is told the nodes of a unit, not how many replicas go to each.
+//!    So all replicas go to one node, or the same number to each of several, or to each of several nodes all that it holds,
+//!    whichever loses the least by 2; of equals, to the fewest nodes. Only where nothing of this fits do replicas go one by one.
+//! 4. *A node each, where asked.* With the attribute `spread: node` in its placement a group gets every replica of a unit on a
+//!    node of its own, or no bid.
+//! 5. *Large units first*, by GPUs, then processor and memory. Ties go to the node that is left with the fewest GPUs, then with
+//!    the least processor and memory, then to the first name: the same inputs give the same nodes.
+//!
+//! For a group of one unit whose volumes are made in places of one class at most, the search is exact: if a pool has room for
+//! all replicas, they are placed, so more capacity never turns a placement into a refusal. Several units are packed greedily,
+//! in two ways; like any packing that does not try everything, it may refuse what a cleverer one would fit, and more capacity
+//! may, rarely, lead it to a worse choice. Orders come from strangers: how many choices of pools are tried is bounded, by
+//! [`MOST_CHOICES`] and [`MOST_STEPS`].
+
+mod choices;
+mod move_off;
+mod room;
+mod unit;
+mod why_not;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use manifests::decision::{GpuTake, Placement, Reason, Replica, Takes};
+use manifests::group::{OrderSpec, Requirements};
+use manifests::resources::Attribute;
+
+pub use self::move_off::move_off;
+
+use self::choices::{Offer, cheapest_first, offers};
+use self::room::{Need, Room};
+use self::unit::{Ask, one_by_one, unambiguously_if_possible};
+use self::why_not::why_not;
+use crate::capacity::Capacity;
+use crate::demand::{Demand, demands};
+use crate::tariff::Tariff;
+
+/// The placement attribute by which a tenant asks for a node each; its value is [`SPREAD_OVER_NODES`].
+const SPREAD: &str = "spread";
+const SPREAD_OVER_NODES: &str = "node";
+
+/// How many choices of pools are tried for one group, and how many times a node is looked at in all.
+const MOST_CHOICES: usize = 1024;
+const MOST_STEPS: u64 = 2_000_000;
+
+/// Where the replicas of a spec would run. A GPU model without a price is not offered.
+///
+/// # Errors
+/// The first reason why not, with what was needed and what was there.
+pub fn place(spec: &OrderSpec, capacity: &Capacity, tariff: &Tariff) -> Result<Placement, Reason> {
+    let demands = demands(spec).map_err(|problem| Reason::SpecInvalid { problem })?;
+    place_all(&demands, is_spread(&spec.requirements), capacity, tariff)
+}
+
+/// Whether a group asks for a node for each replica.
+pub(crate) fn is_spread(requirements: &Requirements) -> bool {
+    requirements.attributes.iter().flatten().any(asks_to_spread)
+}
+
+/// Whether an attribute is one that placement follows.
+pub(crate) fn asks_to_spread(Attribute { key, value }: &Attribute) -> bool {
+    key == SPREAD && value == SPREAD_OVER_NODES
+}
+
+pub(crate) fn place_all(
+    demands: &[Demand],
+    apart: bool,
+    capacity: &Capacity,
+    tariff: &Tariff,
+) -> Result<Placement, Reason> {
+    let demands: Vec<&Demand> = demands.iter().filter(|demand| demand.count > 0).collect();
+    let (leased_ips, node_ports) = of_the_cluster(&demands, capacity)?;
+    let room = Room::new(capacity, &BTreeSet::new());
+    let unit = |demand| -> Result<Unit<'_>, Reason> {
+        Ok(Unit {
+            demand,
+            takes: demand.takes(room.overcommit),
+            offers: offers(demand, &room, capacity, tariff)?,
+            standing: BTreeMap::new(),
+            homes: BTreeMap::new(),
+            apart,
+        })
+    };
+    let mut units: Vec<Unit<'_>> = Vec::with_capacity(demands.len());
+    for demand in largest_first(&demands) {
+        units.push(unit(demand)?);
+    }
+    let mut replicas = place_units(&units, &room)?;
+    replicas.sort_by_key(|replica| replica.unit);
+    Ok(Placement { replicas, leased_ips, node_ports })
+}
+
+fn largest_first<'d>(demands: &[&'d Demand]) -> Vec<&'d Demand> {
+    let mut sorted = demands.to_vec();
+    sorted.sort_by_key(|demand| (Reverse((demand.gpus, demand.cpu_milli, demand.memory_bytes)), demand.unit));
+    sorted
+}
+
+/// What a group takes that belongs to no node, addresses and ports, once all of it is there.
+fn of_the_cluster(demands: &[&Demand], capacity: &Capacity) -> Result<(u64, u64), Reason> {
+    has_volumes(demands, capacity)?;
+    // Services that name one endpoint share its address.
+    let endpoints: BTreeSet<u32> =
+        demands.iter().flat_map(|demand| &demand.leased_endpoints).copied().collect();
+    let leased_ips = u64::try_from(endpoints.len()).unwrap_or(u64::MAX);
+    if leased_ips > capacity.leased_ips {
+        return Err(Reason::IpUnavailable);
+    }
+    let node_ports = demands.iter().fold(0u64, |sum, demand| sum.saturating_add(demand.node_ports));
+    if node_ports > capacity.node_ports {
+        return Err(Reason::Ports { need: node_ports, have: capacity.node_ports });
+    }
+    Ok((leased_ips, node_ports))
+}
+
+/// Whether every class of volumes is offered and has room for all of them together.
+fn has_volumes(demands: &[&Demand], capacity: &Capacity) -> Result<(), Reason> {
+    let mut needed: BTreeMap<&str, u64> = BTreeMap::new();
+    for demand in demands {
+        for (class, bytes) in &demand.persistent {
+            let sum = needed.entry(class).or_default();
+            *sum = sum.saturating_add(bytes.saturating_mul(u64::from(demand.count)));
+        }
+    }
+    for (class, need) in needed {
+        match capacity.storage.get(class) {
+            None => {
+                let offered: Vec<&str> = capacity.storage.keys().map(String::as_str).collect();
+                let have = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
+                return Err(Reason::ResourcesStorageClass { need: class.to_owned(), have });
+            }
+            Some(have) if *have < need => {
+                return Err(Reason::ResourcesVolume { class: class.to_owned(), need, have: *have });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// A unit with everything that decides where it can go.
+struct Unit<'d> {
+    demand: &'d Demand,
+    /// What a node must have for one replica, GPUs aside.
+    takes: Takes,
+    /// The pools that would do, the best first.
+    offers: Vec<Offer>,
+    /// Replicas that stay where they are, by node.
+    standing: BTreeMap<&'d str, u32>,
+    /// Where volumes are that are there already, by class; `None` if they are reached from anywhere.
+    homes: BTreeMap<&'d str, Option<&'d str>>,
+    apart: bool,
+}
+
+impl Unit<'_> {
+    fn ask(&self, pool: Option<usize>) -> Ask<'_> {
+        Ask {
+            need: self.need(pool),
+            count: self.demand.count,
+            standing: self.standing.clone(),
+            apart: self.apart,
+        }
+    }
+
+    fn need(&self, pool: Option<usize>) -> Need<'_> {
+        Need {
+            takes: &self.takes,
+            arch: self.demand.arch.as_deref(),
+            homes: &self.homes,
+            gpus: self.demand.gpus,
+            pool,
+        }
+    }
+}
+
+/// How far an attempt got: which unit found no node for which replica, and what was left then.
+struct Stuck<'a> {
+    index: usize,
+    placed: u32,
+    room: Room<'a>,
+}
+
+impl Stuck<'_> {
+    fn progress(&self) -> (usize, u32) {
+        (self.index, self.placed)
+    }
+}
+
+/// Places what has no node yet, with the first choice of pools that fits.
+fn place_units(units: &[Unit<'_>], room: &Room<'_>) -> Result<Vec<Replica>, Reason> {
+    let replicas: u64 = units.iter().map(|unit| u64::from(unit.demand.count)).sum();
+    let steps = replicas.saturating_mul(u64::try_from(room.slots.len()).unwrap_or(u64::MAX)).max(1);
+    let most = usize::try_from(MOST_STEPS / steps).unwrap_or(MOST_CHOICES).clamp(1, MOST_CHOICES);
+    let offers: Vec<&[Offer]> = units.iter().map(|unit| unit.offers.as_slice()).collect();
+    // What packing each unit well leaves no room for, packing all of them tightly may.
+    let ways: &[bool] = if units.len() > 1 { &[true, false] } else { &[true] };
+    let mut furthest: Option<Stuck<'_>> = None;
+    for pools in cheapest_first(&offers, most) {
+        for tidily in ways {
+            match attempt(units, &pools, *tidily, room.clone()) {
+                Ok(replicas) => return Ok(replicas),
+                Err(stuck) if furthest.as_ref().is_none_or(|before| before.progress() < stuck.progress()) => {
+                    furthest = Some(stuck);
+                }
+                Err(_) => {}
+            }
+        }
+    }
+    let stuck = furthest.expect("there is a choice of pools, if only of none for units without GPUs");
+    Err(why_not(&units[stuck.index], &stuck.room, stuck.placed))
+}
+
+fn attempt<'a>(
+    units: &[Unit<'_>],
+    pools: &[Option<usize>],
+    tidily: bool,
+    mut room: Room<'a>,
+) -> Result<Vec<Replica>, Stuck<'a>> {
+    let mut replicas = Vec::new();
+    for (index, (unit, pool)) in units.iter().zip(pools).enumerate() {
+        let ask = unit.ask(*pool);
+        let chosen = match tidily || unit.apart {
+            true => unambiguously_if_possible(&ask, &mut room),
+            false => one_by_one(&ask, &mut room),
+        };
+        let chosen = match chosen {
+            Ok(chosen) => chosen,
+            Err(placed) => return Err(Stuck { index, placed, room }),
+        };
+        let mut takes = unit.demand.takes(room.overcommit);
+        takes.gpu = pool.map(|pool| GpuTake {
+            pool: room.pools[pool].gpu.to_string(),
+            count: unit.demand.gpus,
+            resource: room.pools[pool].resource.map(str::to_owned),
+        });
+        for (seat, times) in chosen {
+            let node = room.slots[seat.slot].name;
+            let replica = || Replica { unit: unit.demand.unit, node: node.to_owned(), takes: takes.clone() };
+            replicas.extend((0..times).map(|_| replica()));
+        }
+    }
+    Ok(replicas)
+}

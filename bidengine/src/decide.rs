@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::books::Books;
 use crate::capacity::Capacity;
-use crate::demand::demands;
+use crate::demand::{Demand, demands};
 use crate::fx::Fx;
 use crate::place::{is_spread, place_all};
 use crate::policy::Policy;
+use crate::quoted::Quoted;
 use crate::tariff::{Situation, Tariff};
 
 /// Everything a decision depends on, to be stored with it and replayed.
@@ -35,15 +36,24 @@ pub struct Inputs {
     /// What the tariff's currency was worth, if that was known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fx: Option<Fx>,
+    /// What the operator's own pricing program answered, if it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quoted: Option<Quoted>,
 }
 
 impl Inputs {
     /// The same answer that [`decide`] gave for these inputs.
     #[must_use]
     pub fn decide(&self) -> Decision {
-        let Self { order, capacity, tariff, policy, now, books, fx } = self;
-        let fx = fx.as_ref();
-        decide(order, &Circumstances { capacity, tariff, policy, now: *now, books, fx })
+        decide(&self.order, &self.circumstances())
+    }
+
+    /// All of it but the order.
+    #[must_use]
+    pub fn circumstances(&self) -> Circumstances<'_> {
+        let Self { order: _, capacity, tariff, policy, now, books, fx, quoted } = self;
+        let (fx, quoted) = (fx.as_ref(), quoted.as_ref());
+        Circumstances { capacity, tariff, policy, now: *now, books, fx, quoted }
     }
 }
 
@@ -62,6 +72,8 @@ pub struct Circumstances<'a> {
     pub books: &'a Books,
     /// What the tariff's currency is worth, if that is known.
     pub fx: Option<&'a Fx>,
+    /// What the operator's own pricing program answered; the table's price counts without it.
+    pub quoted: Option<&'a Quoted>,
 }
 
 /// The books of one who knows nothing of itself.
@@ -69,10 +81,10 @@ static NO_BOOKS: Books =
     Books { open_bids: 0, tenant_leases: 0, tenant_rate: Rate::ZERO, gas_wei: None, free_bond: None };
 
 impl<'a> Circumstances<'a> {
-    /// Circumstances in which nothing is known beside these: no books, no worth of a currency.
+    /// Circumstances in which nothing is known beside these: no books, no worth of a currency, no program's price.
     #[must_use]
     pub fn new(capacity: &'a Capacity, tariff: &'a Tariff, policy: &'a Policy, now: u64) -> Self {
-        Self { capacity, tariff, policy, now, books: &NO_BOOKS, fx: None }
+        Self { capacity, tariff, policy, now, books: &NO_BOOKS, fx: None, quoted: None }
     }
 }
 
@@ -80,9 +92,9 @@ impl<'a> Circumstances<'a> {
 #[must_use]
 pub fn decide(order: &Order, circumstances: &Circumstances<'_>) -> Decision {
     match bid(order, circumstances) {
-        Ok(Offer { rate, items, placement, warnings }) => Decision::Bid {
+        Ok(Offer { rate, floor, items, placement, warnings }) => Decision::Bid {
             rate,
-            floor: rate,
+            floor,
             expires_at: circumstances.policy.bid_expires_at(order, circumstances.now),
             items,
             placement,
@@ -94,20 +106,45 @@ pub fn decide(order: &Order, circumstances: &Circumstances<'_>) -> Decision {
 
 struct Offer {
     rate: Rate,
+    floor: Rate,
     items: Vec<LineItem>,
     placement: Placement,
     warnings: Vec<String>,
 }
 
 fn bid(order: &Order, circumstances: &Circumstances<'_>) -> Result<Offer, Reason> {
-    let Circumstances { capacity, tariff, policy, now, .. } = *circumstances;
+    let Circumstances { tariff, policy, books, quoted, .. } = *circumstances;
+    let Placed { demands, placement, mut warnings, attributes } = place_order(order, circumstances)?;
+    let situation = situation(order, &demands, &attributes, circumstances);
+    let price = tariff.price_all(&demands, &placement, &situation, quoted)?;
+    let rate = price.rate;
+    if rate > order.max_rate || rate == Rate::MAX {
+        return Err(Reason::PriceAboveMax { need: rate, have: order.max_rate });
+    }
+    policy.affords(rate, books)?;
+    warnings.extend(price.warnings);
+    Ok(Offer { rate, floor: price.floor, items: price.items, placement, warnings })
+}
+
+/// An order that may be served, and where.
+pub(crate) struct Placed {
+    pub(crate) demands: Vec<Demand>,
+    pub(crate) placement: Placement,
+    warnings: Vec<String>,
+    /// What is asked of the provider: attribute and value.
+    attributes: Vec<Attribute>,
+}
+
+/// Every check that comes before the price.
+pub(crate) fn place_order(order: &Order, circumstances: &Circumstances<'_>) -> Result<Placed, Reason> {
+    let Circumstances { capacity, tariff, policy, now, books, .. } = *circumstances;
     match order.kind {
         OrderKind::Service => {}
     }
     if order.expires_at <= now {
         return Err(Reason::Expired);
     }
-    policy.admit(order)?;
+    policy.admit(order, books)?;
     if spec_hash(&order.spec) != order.spec_hash {
         return Err(Reason::SpecInvalid {
             problem: "its hash is not the one that the order names".to_owned(),
@@ -121,22 +158,22 @@ fn bid(order: &Order, circumstances: &Circumstances<'_>) -> Result<Offer, Reason
     if let Some(problem) = &capacity.problem {
         return Err(Reason::InventoryUnknown { problem: problem.clone() });
     }
-    let asked = spec.requirements.attributes.iter().flatten();
-    let attributes = asked.map(|Attribute { key, value }| (key.as_str(), value.as_str())).collect();
-    let situation = Situation {
-        tenant: order.id.tenant,
-        wants_gpus: demands.iter().any(|demand| demand.gpus > 0),
-        attributes: &attributes,
-        capacity,
-        now,
-    };
-    tariff.admit(&situation)?;
-    let placement = place_all(&demands, is_spread(&spec.requirements), capacity, tariff)?;
-    let (rate, items) = tariff.price_all(&demands, &placement, &situation)?;
-    if rate > order.max_rate || rate == Rate::MAX {
-        return Err(Reason::PriceAboveMax { need: rate, have: order.max_rate });
-    }
-    Ok(Offer { rate, items, placement, warnings })
+    let apart = is_spread(&spec.requirements);
+    let attributes = spec.requirements.attributes.unwrap_or_default();
+    tariff.admit(&situation(order, &demands, &attributes, circumstances))?;
+    let placement = place_all(&demands, apart, capacity, tariff)?;
+    Ok(Placed { demands, placement, warnings, attributes })
+}
+
+fn situation<'a>(
+    order: &Order,
+    demands: &[Demand],
+    attributes: &'a [Attribute],
+    circumstances: &Circumstances<'a>,
+) -> Situation<'a> {
+    let Circumstances { capacity, now, fx, .. } = *circumstances;
+    let wants_gpus = demands.iter().any(|demand| demand.gpus > 0);
+    Situation { tenant: order.id.tenant, wants_gpus, attributes, capacity, now, fx }
 }
 
 /// What no lease can have yet.

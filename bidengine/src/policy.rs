@@ -4,14 +4,20 @@
 //! a requirement is a warning that goes with the bid; the operator's tables translate it, or make it binding.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 
 use manifests::decision::Reason;
 use manifests::group::Requirements;
+use manifests::money::{Rate, UNITS_PER_TOKEN};
 use manifests::order::{Address, Order};
 use manifests::resources::Attribute;
 use serde::{Deserialize, Serialize};
 
+use crate::books::Books;
+use crate::decimal::{Decimal, NANO};
+use crate::images::Images;
 use crate::place::asks_to_spread;
+use crate::tariff::PerMonth;
 
 /// The operator's rules. The default serves everybody, promises no notice and says nothing of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -40,14 +46,75 @@ pub struct Policy {
     pub bid_secs: u64,
     /// Capability bits that the registry has for this provider.
     pub capability_bits: u128,
+    /// How much one tenant may have here.
+    #[serde(skip_serializing_if = "Caps::is_none")]
+    pub caps: Caps,
+    /// How many bids may stand at once; any number when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_open_bids: Option<u64>,
+    /// What the provider must have before it promises anything.
+    #[serde(skip_serializing_if = "Floors::is_none")]
+    pub floors: Floors,
+    /// Which container images are run. They are known only when the tenant sends its manifest, which is refused then; the
+    /// gateway's status says them before.
+    #[serde(skip_serializing_if = "Images::is_any")]
+    pub images: Images,
+}
+
+/// How much one tenant may have; what is absent has no cap.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Caps {
+    /// Leases, and bids that it could still accept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leases: Option<u64>,
+    /// Dollars a month for all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub monthly: Option<PerMonth>,
+}
+
+/// What the provider must have; what is absent, and what is not known, is not checked.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Floors {
+    /// Coins of the chain that the operator key has for gas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gas: Option<Decimal>,
+    /// Dollars of the bond that nothing is held against.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bond: Option<Decimal>,
+}
+
+impl Caps {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Floors {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Seconds that the contract wants a bid to last beyond the deadline of an order that goes to its lowest bid.
 const AWARD_WINDOW_SECS: u64 = 300;
 
+/// Wei in a billionth of a coin, and billionths of a dollar in a token unit.
+const WEI_PER_NANO: u128 = 1_000_000_000;
+const NANO_PER_UNIT: u128 = NANO as u128 / UNITS_PER_TOKEN;
+
+fn tenant_cap(what: &str, need: impl Display, have: impl Display) -> Reason {
+    Reason::TenantCap { what: what.to_owned(), need: need.to_string(), have: have.to_string() }
+}
+
+fn balance(what: &str, need: &str, have: &str) -> Reason {
+    Reason::Balance { what: what.to_owned(), need: need.to_owned(), have: have.to_owned() }
+}
+
 impl Policy {
     /// Whether the order may be served at all, before anything of its spec is read.
-    pub(crate) fn admit(&self, order: &Order) -> Result<(), Reason> {
+    pub(crate) fn admit(&self, order: &Order, books: &Books) -> Result<(), Reason> {
         if self.maintenance {
             return Err(Reason::Maintenance);
         }
@@ -63,7 +130,42 @@ impl Policy {
             let have = format!("{:#x}", self.capability_bits);
             return Err(Reason::Attributes { need: format!("capability bits {:#x}", order.req_bits), have });
         }
+        self.admit_by_books(books)
+    }
+
+    /// Whether the provider's own books let it promise one thing more.
+    fn admit_by_books(&self, books: &Books) -> Result<(), Reason> {
+        let leases = books.tenant_leases.saturating_add(1);
+        if let Some(cap) = self.caps.leases.filter(|cap| leases > *cap) {
+            return Err(tenant_cap("leases", leases, cap));
+        }
+        let bids = books.open_bids.saturating_add(1);
+        if let Some(have) = self.max_open_bids.filter(|most| bids > *most) {
+            return Err(Reason::BidCap { need: bids, have });
+        }
+        if let (Some(floor), Some(wei)) = (self.floors.gas, books.gas_wei)
+            && wei < u128::from(floor.nano) * WEI_PER_NANO
+        {
+            // Shown rounded down to the billionth of a coin.
+            let nano = u64::try_from(wei / WEI_PER_NANO).unwrap_or(u64::MAX);
+            return Err(balance("gas", &format!("{floor} coins"), &format!("{} coins", Decimal { nano })));
+        }
+        if let (Some(floor), Some(bond)) = (self.floors.bond, books.free_bond)
+            && bond.0 < u128::from(floor.nano).div_ceil(NANO_PER_UNIT)
+        {
+            return Err(balance("bond", &format!("${floor}"), &bond.to_string()));
+        }
         Ok(())
+    }
+
+    /// Whether the tenant may have a lease of this rate beside what it has.
+    pub(crate) fn affords(&self, rate: Rate, books: &Books) -> Result<(), Reason> {
+        let Some(cap) = self.caps.monthly else { return Ok(()) };
+        let most = cap.rate_up(1, 1).unwrap_or(Rate::MAX);
+        match books.tenant_rate.checked_add(rate) {
+            Some(sum) if sum <= most => Ok(()),
+            sum => Err(tenant_cap("monthly", sum.unwrap_or(Rate::MAX).monthly_up(), format!("${cap}"))),
+        }
     }
 
     /// Until when a bid made at `now` can be accepted. One for an order that goes to its lowest bid outlasts the award.

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bidengine::{Books, Capacity, Fx, Inputs, Policy, Tariff};
+use bidengine::{Books, Capacity, Fx, Inputs, Policy, Quoted, Tariff};
 use manifests::decision::Decision;
 use manifests::group::Requirements;
 use manifests::money::Rate;
@@ -44,6 +44,7 @@ struct Case {
     #[serde(default)]
     books: Books,
     fx: Option<Fx>,
+    quoted: Option<Quoted>,
     /// Other bytes than the spec of the units.
     spec: Option<String>,
     /// Another hash than that of the bytes.
@@ -69,6 +70,7 @@ impl Case {
             now: self.now,
             books: self.books,
             fx: self.fx.clone(),
+            quoted: self.quoted.clone(),
         }
     }
 }
@@ -168,6 +170,13 @@ fn every_reason_that_can_be_given_has_a_case() {
         "expired",
         "maintenance",
         "policy",
+        "fx_stale",
+        "price_hook",
+        "below_margin",
+        "tenant_cap",
+        "bid_cap",
+        "balance",
+        "reserved_for_gpus",
     ]);
     assert_eq!(seen, known);
 }

@@ -263,6 +263,65 @@ pub enum Reason {
         /// The pool.
         pool: String,
     },
+    /// What the tariff's currency is worth is not known well enough to price anything.
+    FxStale {
+        /// The currency.
+        currency: String,
+        /// Who told the last worth; `None` if nobody ever did.
+        source: Option<String>,
+        /// How many seconds ago.
+        age: Option<u64>,
+        /// How many seconds ago it may have been told.
+        most: u64,
+    },
+    /// The operator's own pricing program named no price.
+    PriceHook {
+        /// What happened.
+        problem: String,
+    },
+    /// Our price, as the operator's rules lowered it, does not bring what serving the order costs and the margin on it.
+    BelowMargin {
+        /// The least that it must bring.
+        need: Rate,
+        /// Our price.
+        have: Rate,
+    },
+    /// The tenant would have more here than the operator lets one tenant have.
+    TenantCap {
+        /// Of what: `leases` or `monthly`.
+        what: String,
+        /// How much it would have with this order.
+        need: String,
+        /// How much it may have.
+        have: String,
+    },
+    /// As many bids stand as the operator wants at most.
+    BidCap {
+        /// How many would stand with this one.
+        need: u64,
+        /// How many may.
+        have: u64,
+    },
+    /// The provider's own means are lower than the operator wants for making a promise.
+    Balance {
+        /// Of what: `gas` or `bond`.
+        what: String,
+        /// How much there must be.
+        need: String,
+        /// How much there is.
+        have: String,
+    },
+    /// Processor time or memory would be there, but is kept for the GPUs that are free beside it.
+    ReservedForGpus {
+        /// Of what: `cpu` in thousandths of a core or `memory` in bytes.
+        what: String,
+        /// How much one replica needs.
+        need: u64,
+        /// The most that one node has free for it.
+        have: u64,
+        /// How much is kept on that node besides.
+        kept: u64,
+    },
     /// The notice the tenant wants is longer than we promise.
     ReclaimTooLong {
         /// Seconds wanted.
@@ -312,6 +371,13 @@ impl Reason {
             Self::PriceAboveMax { .. } => "price_above_max",
             Self::PriceClassMissing { .. } => "price_class_missing",
             Self::PriceGpuMissing { .. } => "price_gpu_missing",
+            Self::FxStale { .. } => "fx_stale",
+            Self::PriceHook { .. } => "price_hook",
+            Self::BelowMargin { .. } => "below_margin",
+            Self::TenantCap { .. } => "tenant_cap",
+            Self::BidCap { .. } => "bid_cap",
+            Self::Balance { .. } => "balance",
+            Self::ReservedForGpus { .. } => "reserved_for_gpus",
             Self::ReclaimTooLong { .. } => "reclaim_too_long",
             Self::TenantDenied => "tenant_denied",
             Self::Policy { .. } => "policy",
@@ -373,6 +439,33 @@ impl fmt::Display for Reason {
                 write!(f, "storage class {class} has no price in the tariff")
             }
             Self::PriceGpuMissing { pool } => write!(f, "GPU {pool} has no price in the tariff"),
+            Self::FxStale { currency, source: Some(source), age: Some(age), most } => write!(
+                f,
+                "what the {currency} is worth was last told {age} seconds ago, by {source}; prices rest on at most {most} seconds"
+            ),
+            Self::FxStale { currency, .. } => write!(f, "nobody told yet what the {currency} is worth"),
+            Self::PriceHook { problem } => {
+                write!(f, "the provider's pricing program named no price: {problem}")
+            }
+            Self::BelowMargin { need, have } => {
+                write!(f, "the price is {have}; serving the order must bring at least {need}")
+            }
+            Self::TenantCap { what, need, have } => {
+                write!(
+                    f,
+                    "with this order the tenant would have {need} ({what}) here; one tenant may have {have}"
+                )
+            }
+            Self::BidCap { need, have } => {
+                write!(f, "{need} bids would stand at once; the provider wants at most {have}")
+            }
+            Self::Balance { what, need, have } => {
+                write!(f, "the provider's {what} is {have}; it promises nothing below {need}")
+            }
+            Self::ReservedForGpus { what, need, have, kept } => write!(
+                f,
+                "{need} of {what} are needed on one node; the most free is {have}, and {kept} more are kept there for its free GPUs"
+            ),
             Self::ReclaimTooLong { need, have } => {
                 write!(f, "a notice of {need} seconds is required; {have} seconds are promised here")
             }

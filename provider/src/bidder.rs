@@ -241,6 +241,7 @@ impl<S: CapacitySource> Bidder<S> {
             now,
             books: Books::default(),
             fx: None,
+            quoted: None,
         };
         let decision = inputs.decide();
         failpoint::reach(Point::DecisionMade);

@@ -80,7 +80,7 @@ pub(crate) fn place_all(
 ) -> Result<Placement, Reason> {
     let demands: Vec<&Demand> = demands.iter().filter(|demand| demand.count > 0).collect();
     let (leased_ips, node_ports) = of_the_cluster(&demands, capacity)?;
-    let room = Room::new(capacity, &BTreeSet::new());
+    let room = Room::new(capacity, &BTreeSet::new(), tariff.reserve());
     let unit = |demand| -> Result<Unit<'_>, Reason> {
         Ok(Unit {
             demand,

@@ -11,7 +11,7 @@ use super::room::{Pool, Room};
 use super::{Unit, is_spread, largest_first, place_units};
 use crate::capacity::{Capacity, Node};
 use crate::demand::{Demand, demands};
-use crate::tariff::Tariff;
+use crate::tariff::{Reserve, Tariff};
 
 /// The placement after nodes were lost: replicas on other nodes stay as they are, those on lost ones, and those that have none,
 /// are placed anew.
@@ -35,7 +35,8 @@ pub fn move_off(
     let demands = demands(spec).map_err(|problem| Reason::SpecInvalid { problem })?;
     let demands: Vec<&Demand> = demands.iter().filter(|demand| demand.count > 0).collect();
     let apart = is_spread(&spec.requirements);
-    let room = Room::new(capacity, lost);
+    // What is promised is kept, whatever GPUs could use.
+    let room = Room::new(capacity, lost, Reserve::default());
     let mut units: Vec<Unit<'_>> = Vec::new();
     let mut replicas: Vec<Replica> = Vec::new();
     for demand in largest_first(&demands) {

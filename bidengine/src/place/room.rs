@@ -12,6 +12,7 @@ use manifests::objects::Overcommit;
 
 use crate::capacity::{Capacity, Node};
 use crate::islands;
+use crate::tariff::Reserve;
 
 /// The nodes that take pods, and what is left on them.
 #[derive(Clone)]
@@ -20,6 +21,8 @@ pub(super) struct Room<'a> {
     pub(super) pools: Vec<Pool<'a>>,
     places: Places<'a>,
     pub(super) overcommit: Overcommit,
+    /// What replicas without GPUs leave alone.
+    reserve: Reserve,
 }
 
 /// What is left on one node.
@@ -93,7 +96,7 @@ pub(super) struct Loss {
 
 impl<'a> Room<'a> {
     /// What a cluster has on the nodes that take pods, but for the nodes that are named.
-    pub(super) fn new(capacity: &'a Capacity, but: &BTreeSet<String>) -> Self {
+    pub(super) fn new(capacity: &'a Capacity, but: &BTreeSet<String>, reserve: Reserve) -> Self {
         let mut slots = Vec::with_capacity(capacity.nodes.len());
         let mut pools: Vec<Pool<'a>> = Vec::new();
         for (name, node) in &capacity.nodes {
@@ -121,7 +124,7 @@ impl<'a> Room<'a> {
             });
         }
         let segments = capacity.segments.iter().map(|(place, left)| (place.as_str(), *left));
-        Self { slots, pools, places: Places(segments.collect()), overcommit: capacity.overcommit }
+        Self { slots, pools, places: Places(segments.collect()), overcommit: capacity.overcommit, reserve }
     }
 
     /// The nodes that hold at least one replica; `most` is how many are of interest.
@@ -142,9 +145,12 @@ impl<'a> Room<'a> {
     /// How many replicas, up to `most`, the node holds that has so many GPUs of the pool.
     fn fit(&self, slot: &Slot<'_>, gpus: u64, need: &Need<'_>, most: u32) -> u32 {
         let Takes { cpu_milli, memory_bytes, ephemeral_bytes, gpu: _, volumes } = need.takes;
+        let (kept_cpu, kept_memory) = self.kept(slot, need.gpus);
+        let free_cpu = slot.cpu_milli.saturating_sub(kept_cpu);
+        let free_memory = slot.memory_bytes.saturating_sub(kept_memory);
         let holds_one = gpus >= need.gpus
-            && slot.cpu_milli >= *cpu_milli
-            && slot.memory_bytes >= *memory_bytes
+            && free_cpu >= *cpu_milli
+            && free_memory >= *memory_bytes
             && slot.ephemeral_bytes >= *ephemeral_bytes
             && slot.pods >= 1
             && slot.is_for(need);
@@ -156,8 +162,8 @@ impl<'a> Room<'a> {
             let times = |left: u64, need: u64| left.checked_div(need).unwrap_or(u64::MAX);
             fit = fit
                 .min(times(gpus, need.gpus))
-                .min(times(slot.cpu_milli, *cpu_milli))
-                .min(times(slot.memory_bytes, *memory_bytes))
+                .min(times(free_cpu, *cpu_milli))
+                .min(times(free_memory, *memory_bytes))
                 .min(times(slot.ephemeral_bytes, *ephemeral_bytes))
                 .min(slot.pods);
         }
@@ -165,6 +171,11 @@ impl<'a> Room<'a> {
             fit = fit.min(self.places.fit(slot.node, volumes));
         }
         u32::try_from(fit).unwrap_or(u32::MAX)
+    }
+
+    /// Processor time and memory that a replica with so many GPUs leaves alone for those that are free beside it.
+    pub(super) fn kept(&self, slot: &Slot<'_>, gpus: u64) -> (u64, u64) {
+        if gpus > 0 { (0, 0) } else { self.reserve.kept_up(slot.gpus) }
     }
 
     /// What is lost when so many replicas go to the node.

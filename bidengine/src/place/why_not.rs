@@ -53,7 +53,20 @@ pub(super) fn why_not(unit: &Unit<'_>, room: &Room<'_>, placed: u32) -> Reason {
             return Reason::ResourcesVolume { class: class.clone(), need: *bytes, have };
         }
     }
-    fragmented
+    let besides = |of: fn(&Slot<'_>) -> u64, kept: fn((u64, u64)) -> u64| {
+        let slots = nodes.iter().map(|slot| &room.slots[*slot]);
+        slots.map(move |slot| (of(slot), kept(room.kept(slot, demand.gpus)))).collect::<Vec<_>>()
+    };
+    reserved("cpu", *cpu_milli, &besides(|slot| slot.cpu_milli, |kept| kept.0))
+        .or_else(|| reserved("memory", *memory_bytes, &besides(|slot| slot.memory_bytes, |kept| kept.1)))
+        .unwrap_or(fragmented)
+}
+
+/// That no node has enough besides what it keeps for its GPUs, given what each has and keeps.
+fn reserved(what: &str, need: u64, nodes: &[(u64, u64)]) -> Option<Reason> {
+    let left = nodes.iter().map(|(free, kept)| (free.saturating_sub(*kept), *kept.min(free)));
+    let (have, kept) = left.max()?;
+    (have < need).then(|| Reason::ReservedForGpus { what: what.to_owned(), need, have, kept })
 }
 
 /// The most GPUs that each node has free in one of the pools that would do.

@@ -5,6 +5,9 @@ use manifests::money::Rate;
 
 use super::factor::Factor;
 
+/// What a line is multiplied by, in this order, each with its name.
+pub(super) type Factors = Vec<(String, Factor)>;
+
 /// Lines that add up.
 #[derive(Default)]
 pub(super) struct Bill {
@@ -30,6 +33,11 @@ impl Bill {
         self.rate = self.rate.checked_add(rate).unwrap_or(Rate::MAX);
         let factors = factors.iter().map(|(why, by)| format!("{why} × {by}")).collect();
         self.items.push(LineItem { what, quantity, factors, rate });
+    }
+
+    /// What the lines add up to.
+    pub(super) fn rate(&self) -> Rate {
+        self.rate
     }
 
     /// The rate and its lines, with one more where it would be less than `least`.

@@ -1,12 +1,15 @@
 //! Prices that follow what is left: a factor for each share of a resource that is used.
+//!
+//! The first point's factor is the floor and the last one's the ceiling: whatever is used, the factor lies between them. A
+//! curve never falls, so that a price never does either while more is taken.
 
 use std::collections::BTreeMap;
 
-use manifests::gpu::Gpu;
 use serde::{Deserialize, Serialize};
 
 use super::factor::{Factor, Share};
-use crate::capacity::{Capacity, Node};
+use super::usage::{Resource, used};
+use crate::capacity::Capacity;
 
 /// A factor by how much of a resource is used: straight lines between points, level before the first, which is the floor,
 /// and after the last, which is the ceiling.
@@ -85,16 +88,6 @@ pub(super) struct Curves {
     gpu: Option<Curve>,
 }
 
-/// What a curve can be about.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Resource<'a> {
-    Cpu,
-    Memory,
-    Ephemeral,
-    Storage(&'a str),
-    Gpu(&'a Gpu),
-}
-
 impl Curves {
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -107,31 +100,11 @@ impl Curves {
             Resource::Memory => self.memory.as_ref(),
             Resource::Ephemeral => self.ephemeral.as_ref(),
             Resource::Storage(class) => self.storage.get(class),
-            Resource::Gpu(_) => self.gpu.as_ref(),
+            Resource::Gpu(_) | Resource::Gpus => self.gpu.as_ref(),
         }?;
         let used = used(resource, capacity);
         Some((used, curve.at(used)))
     }
-}
-
-fn used(resource: Resource<'_>, capacity: &Capacity) -> Share {
-    let total = &capacity.total;
-    let nodes = || capacity.nodes.values().filter(|node| node.schedulable);
-    let free = |of: fn(&Node) -> u64| nodes().map(of).fold(0, u64::saturating_add);
-    let (free, total) = match resource {
-        Resource::Cpu => (free(|node| node.cpu_milli), total.cpu_milli),
-        Resource::Memory => (free(|node| node.memory_bytes), total.memory_bytes),
-        Resource::Ephemeral => (free(|node| node.ephemeral_bytes), total.ephemeral_bytes),
-        Resource::Storage(class) => {
-            let of = |classes: &BTreeMap<String, u64>| classes.get(class).copied().unwrap_or(0);
-            (of(&capacity.storage), of(&total.storage))
-        }
-        Resource::Gpu(pool) => {
-            let of = |pools: &BTreeMap<Gpu, u64>| pools.get(pool).copied().unwrap_or(0);
-            (nodes().map(|node| of(&node.gpus)).fold(0, u64::saturating_add), of(&total.gpus))
-        }
-    };
-    Share::used(free, total)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use manifests::money::Rate;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::decimal::{Decimal, NANO};
+use crate::fx::FxRate;
 
 /// A factor, exact to the billionth, at most a thousand. Written as a decimal text such as `"0.85"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,7 +76,19 @@ macro_rules! as_text {
 as_text!(Factor);
 as_text!(Share);
 
+/// The worth of a currency has no bound that factors written by hand have.
+impl From<FxRate> for Factor {
+    fn from(rate: FxRate) -> Self {
+        Self(Decimal { nano: rate.nano() })
+    }
+}
+
 impl Factor {
+    /// One more than this: a margin becomes what a cost is multiplied by.
+    pub(super) fn beyond_one(self) -> Self {
+        Self(Decimal { nano: self.0.nano.saturating_add(NANO) })
+    }
+
     /// The rate times this, rounded up to the smallest step; `None` above what a rate can be.
     pub(super) fn times_up(self, rate: Rate) -> Option<Rate> {
         let product = rate.scaled().checked_mul(u128::from(self.0.nano))?;
@@ -94,6 +107,12 @@ impl Factor {
 }
 
 impl Share {
+    /// The part of a rate, rounded up to the smallest step.
+    pub(super) fn of_up(self, rate: Rate) -> Rate {
+        // A part of a rate is no more than the rate.
+        Factor(self.0).times_up(rate).unwrap_or(rate)
+    }
+
     /// How much of `total` is used when `free` is left, rounded down. Of nothing, nothing is used.
     pub(super) fn used(free: u64, total: u64) -> Self {
         let used = u128::from(total.saturating_sub(free)) * u128::from(NANO);

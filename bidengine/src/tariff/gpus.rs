@@ -3,7 +3,7 @@
 use manifests::gpu::{Gpu, GpuRequest, Interface, VENDOR};
 use serde::{Deserialize, Serialize};
 
-use super::usd::UsdPerMonth;
+use super::monthly::PerMonth;
 
 /// What one GPU costs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,7 +17,11 @@ pub(super) struct GpuPrice {
     ram: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     interface: Option<String>,
-    monthly: UsdPerMonth,
+    /// The profile of a slice of the card, such as `1g.10gb`; the same as a model of `h100.mig-1g.10gb`. Without it the price is
+    /// one for whole cards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mig: Option<String>,
+    monthly: PerMonth,
 }
 
 /// A price of a GPU, read.
@@ -27,17 +31,24 @@ pub(super) struct GpuEntry {
     model: Option<GpuRequest>,
     ram_gib: Option<u32>,
     interface: Option<Interface>,
-    pub(super) monthly: UsdPerMonth,
+    pub(super) monthly: PerMonth,
 }
 
 impl GpuEntry {
     pub(super) fn read(price: &GpuPrice) -> Result<Self, String> {
-        let GpuPrice { vendor, model, ram, interface, monthly } = price;
+        let GpuPrice { vendor, model, ram, interface, mig, monthly } = price;
         let vendor = vendor.as_deref().unwrap_or(VENDOR);
-        let model = match model.as_str() {
-            "*" if vendor == VENDOR => None,
-            _ => {
-                let key = format!("vendor/{vendor}/model/{model}");
+        let model = match (model.as_str(), mig) {
+            ("*", None) if vendor == VENDOR => None,
+            ("*", Some(_)) => {
+                return Err("a slice has a price by its card: write the card's model".to_owned());
+            }
+            (model, mig) => {
+                let slice = mig.as_ref().map_or_else(String::new, |profile| format!(".mig-{profile}"));
+                if mig.is_some() && model.contains('.') {
+                    return Err("the model names a slice already: leave mig out".to_owned());
+                }
+                let key = format!("vendor/{vendor}/model/{model}{slice}");
                 Some(GpuRequest::from_keys([key.as_str()]).map_err(|error| error.to_string())?)
             }
         };
@@ -94,7 +105,7 @@ mod tests {
             "[{model: '*', monthly: '1'}, {model: '*', ram: 80Gi, monthly: '2'}, {model: h100, monthly: '3'},
               {model: h100, interface: sxm, monthly: '4'}, {model: h100, ram: 94Gi, monthly: '5'},
               {model: h100, ram: 80Gi, interface: sxm5, monthly: '6'}, {model: 4090, monthly: '7'},
-              {model: h100.mig-1g.10gb, monthly: '8'}]",
+              {model: h100.mig-1g.10gb, monthly: '8'}, {model: a100, mig: 1g.5gb, monthly: '9'}]",
         )
         .expect("is a tariff");
         for (gpu, monthly) in [
@@ -107,6 +118,9 @@ mod tests {
             ("rtx4090-24Gi-pcie", Some("7")),
             ("h100.mig-1g.10gb-10Gi-sxm", Some("8")),
             ("h100.mig-2g.20gb-20Gi-sxm", None),
+            ("a100.mig-1g.5gb-5Gi-sxm", Some("9")),
+            ("a100-40Gi-sxm", Some("1")),
+            ("l4.mig-1g.5gb-5Gi-pcie", None),
             ("unknown-10de9999-24Gi", None),
         ] {
             let price = tariff.gpu_price(&gpu.parse().expect(gpu)).map(|price| price.to_string());
@@ -121,6 +135,12 @@ mod tests {
             ("[{model: h100, ram: 80, monthly: '1'}]", "whole number of Gi"),
             ("[{model: h100, interface: agp, monthly: '1'}]", "neither pcie nor sxm"),
             ("[{vendor: amd, model: mi300x, monthly: '1'}]", "only vendor nvidia"),
+            (
+                "[{model: h100.mig-1g.10gb, monthly: '1'}, {model: h100, mig: 1g.10gb, monthly: '2'}]",
+                "two prices",
+            ),
+            ("[{model: '*', mig: 1g.10gb, monthly: '1'}]", "write the card's model"),
+            ("[{model: h100.mig-1g.10gb, mig: 1g.10gb, monthly: '1'}]", "leave mig out"),
             ("[{model: h100}]", "monthly"),
             ("[{model: h100, montly: '1'}]", "montly"),
         ] {

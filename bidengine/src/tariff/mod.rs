@@ -1,14 +1,18 @@
-//! What things cost: a declarative table of dollars a month, turned into a rate with its line items.
+//! What things cost: a declarative table of prices a month, turned into a rate with its line items.
 //!
 //! Prices are decimal texts, read exactly; there is no floating point. A month has 730 hours. Every line is rounded up to
 //! the smallest step of a rate, so the sum never falls below the table. What has no price is not sold: never a guess.
 
 mod bill;
+mod cost;
 mod curve;
+mod exchange;
 mod factor;
 mod gpus;
+mod monthly;
+mod reserve;
 mod rules;
-mod usd;
+mod usage;
 
 use std::collections::BTreeMap;
 
@@ -17,16 +21,20 @@ use manifests::gpu::Gpu;
 use manifests::money::Rate;
 use serde::{Deserialize, Serialize};
 
+pub use self::monthly::{PerMonth, PriceError};
+pub(crate) use self::reserve::Reserve;
 pub(crate) use self::rules::Situation;
-pub use self::usd::{PriceError, UsdPerMonth};
 
-use self::bill::Bill;
-use self::curve::{Curves, Resource};
-use self::factor::Factor;
+use self::bill::{Bill, Factors};
+use self::curve::Curves;
+use self::exchange::{Exchange, FxTerms};
+use self::factor::{Factor, Share};
 use self::gpus::{GpuEntry, GpuPrice};
 use self::rules::Rule;
+use self::usage::Resource;
 use crate::capacity::Capacity;
 use crate::demand::Demand;
+use crate::quoted::Quoted;
 
 /// What an operator asks for what it sells.
 ///
@@ -63,24 +71,39 @@ pub struct Tariff {
     gpus: Vec<GpuEntry>,
 }
 
-/// A tariff as it is written: dollars a month, for one thread, GiB, endpoint, address or GPU.
+/// A tariff as it is written: money a month, for one thread, GiB, endpoint, address or GPU. A port on the nodes' addresses is
+/// an endpoint like a host name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Table {
-    cpu_thread: UsdPerMonth,
+    cpu_thread: PerMonth,
     #[serde(rename = "memoryGiB")]
-    memory_gib: UsdPerMonth,
+    memory_gib: PerMonth,
     #[serde(rename = "ephemeralGiB")]
-    ephemeral_gib: UsdPerMonth,
-    endpoint: UsdPerMonth,
+    ephemeral_gib: PerMonth,
+    endpoint: PerMonth,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    ip: Option<UsdPerMonth>,
+    ip: Option<PerMonth>,
     #[serde(rename = "storageGiB", default)]
-    storage_gib: BTreeMap<String, UsdPerMonth>,
+    storage_gib: BTreeMap<String, PerMonth>,
     #[serde(default)]
     gpu: Vec<GpuPrice>,
     #[serde(default)]
-    minimum_monthly: UsdPerMonth,
+    minimum_monthly: PerMonth,
+    /// The currency of all that, when it is not the dollar.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fx: Option<FxTerms>,
+    /// What the operator pays itself for what it sells, in prices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cost: Option<Box<Tariff>>,
+    /// The same as a part of the prices, before curves and rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cost_share: Option<Share>,
+    /// How much of the cost a bid must bring on top of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    minimum_margin: Option<Factor>,
+    #[serde(default, skip_serializing_if = "Reserve::is_nothing")]
+    reserve: Reserve,
     #[serde(default, skip_serializing_if = "Curves::is_empty")]
     curves: Curves,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -107,6 +130,12 @@ pub enum TariffError {
     /// A rule that cannot be followed.
     #[error("{0}")]
     Rule(String),
+    /// Costs that leave a doubt.
+    #[error("{0}")]
+    Cost(String),
+    /// A currency that cannot be exchanged.
+    #[error("{0}")]
+    Fx(String),
 }
 
 impl TryFrom<Table> for Tariff {
@@ -122,10 +151,15 @@ impl TryFrom<Table> for Tariff {
             }
             gpus.push(entry);
         }
-        match table.rules.iter().find_map(Rule::problem) {
-            Some(problem) => Err(TariffError::Rule(problem)),
-            None => Ok(Self { table, gpus }),
+        if let Some(problem) = table.rules.iter().find_map(Rule::problem) {
+            return Err(TariffError::Rule(problem));
         }
+        if let Some(problem) = table.fx.as_ref().and_then(FxTerms::problem) {
+            return Err(TariffError::Fx(problem));
+        }
+        let tariff = Self { table, gpus };
+        tariff.check_costs()?;
+        Ok(tariff)
     }
 }
 
@@ -138,7 +172,7 @@ impl From<Tariff> for Table {
 impl Tariff {
     /// What one device of the pool costs: the most specific price that describes it. `None` means that it is not sold.
     #[must_use]
-    pub fn gpu_price(&self, gpu: &Gpu) -> Option<UsdPerMonth> {
+    pub fn gpu_price(&self, gpu: &Gpu) -> Option<PerMonth> {
         let best =
             self.gpus.iter().filter(|entry| entry.matches(gpu)).max_by_key(|entry| entry.specificity())?;
         Some(best.monthly)
@@ -156,7 +190,19 @@ impl Tariff {
         self.table.ip.is_some()
     }
 
-    /// What devices of a pool cost while the cluster is used as it is, rules aside. `None` means that it is not sold.
+    /// The currency that prices are in, when it is not the dollar.
+    #[must_use]
+    pub fn currency(&self) -> Option<&str> {
+        self.table.fx.as_ref().map(FxTerms::currency)
+    }
+
+    /// What orders without GPUs leave alone.
+    pub(crate) fn reserve(&self) -> Reserve {
+        self.table.reserve
+    }
+
+    /// What devices of a pool cost while the cluster is used as it is, rules aside and in the table's currency: for telling the
+    /// cheaper pool. `None` means that it is not sold.
     pub(crate) fn gpu_rate(&self, pool: &Gpu, devices: u128, capacity: &Capacity) -> Option<Rate> {
         let rate = self.gpu_price(pool)?.rate_of_each_up(devices);
         let factor = self.table.curves.factor(Resource::Gpu(pool), capacity);
@@ -172,27 +218,80 @@ impl Tariff {
         rules::admit(&self.table.rules, situation)
     }
 
-    /// What a group costs where it was placed, with one line for each sort of thing; the lines add up to the rate. A price
-    /// above what a rate can hold comes out as [`Rate::MAX`].
+    /// What a group costs where it was placed: with one line for each sort of thing, or as the operator's program wants it.
+    /// The lines add up to the rate. A price above what a rate can hold comes out as [`Rate::MAX`].
     pub(crate) fn price_all(
         &self,
         demands: &[Demand],
         placement: &Placement,
         situation: &Situation<'_>,
-    ) -> Result<(Rate, Vec<LineItem>), Reason> {
+        quoted: Option<&Quoted>,
+    ) -> Result<Price, Reason> {
+        let exchange = match &self.table.fx {
+            Some(terms) => terms.at(situation.now, situation.fx)?,
+            None => Exchange::default(),
+        };
+        let bill = match quoted {
+            None => self.table_price(demands, placement, situation, &exchange)?,
+            Some(Quoted::Failed { problem }) => return Err(Reason::PriceHook { problem: problem.clone() }),
+            Some(Quoted::Priced { rate, answer }) => {
+                let mut bill = Bill::default();
+                bill.add("hook".to_owned(), answer.clone(), Some(*rate), &[]);
+                bill
+            }
+        };
+        let in_tokens = |rate: Option<Rate>| match &exchange.factor {
+            Some((_, by)) => rate.and_then(|rate| by.times_up(rate)),
+            None => rate,
+        };
+        let minimum = in_tokens(self.table.minimum_monthly.rate_up(1, 1)).unwrap_or(Rate::MAX);
+        let minimum = minimum.scaled().max(SMALLEST);
+        let (rate, items) = bill.lifted_to(minimum);
+        let floor = match self.least(demands, placement, &exchange)? {
+            Some(least) if rate < least => return Err(Reason::BelowMargin { need: least, have: rate }),
+            // Where costs are known, less than the price may be worth it too.
+            Some(least) if least.scaled() >= minimum => least,
+            Some(_) => Rate::new(minimum).unwrap_or(rate).min(rate),
+            None => rate,
+        };
+        Ok(Price { rate, floor, items, warnings: exchange.warning.into_iter().collect() })
+    }
+
+    fn table_price(
+        &self,
+        demands: &[Demand],
+        placement: &Placement,
+        situation: &Situation<'_>,
+        exchange: &Exchange,
+    ) -> Result<Bill, Reason> {
+        let table = &self.table;
+        let rules = rules::factors(&table.rules, situation);
+        // The currency first, then the curve of a resource, then the rules in their order.
+        let factors = |resource: Option<Resource<'_>>| -> Factors {
+            let curve = resource.and_then(|resource| table.curves.factor(resource, situation.capacity));
+            let curve = curve.map(|(used, by)| (format!("{} % used", used.percent()), by));
+            let rules = rules.iter().map(|(name, by)| ((*name).to_owned(), *by));
+            exchange.factor.clone().into_iter().chain(curve).chain(rules).collect()
+        };
+        Self::lines(&[self], demands, placement, &factors)
+    }
+
+    /// One line for each sort of thing, times the factors for it. What not every table names has the price of the first of
+    /// these tariffs that does.
+    fn lines(
+        tariffs: &[&Self],
+        demands: &[Demand],
+        placement: &Placement,
+        factors: &dyn Fn(Option<Resource<'_>>) -> Factors,
+    ) -> Result<Bill, Reason> {
         const GIB: u128 = 1 << 30;
         const THREAD: u128 = 1000;
         let total = |amount: fn(&Demand) -> u64| -> u128 {
             demands.iter().map(|demand| u128::from(amount(demand)) * u128::from(demand.count)).sum()
         };
-        let table = &self.table;
-        let rules = rules::factors(&table.rules, situation);
-        // The curve of a resource first, then the rules in their order.
-        let factors = |resource: Option<Resource<'_>>| -> Vec<(String, Factor)> {
-            let curve = resource.and_then(|resource| table.curves.factor(resource, situation.capacity));
-            let curve = curve.map(|(used, by)| (format!("{} % used", used.percent()), by));
-            curve.into_iter().chain(rules.iter().map(|(name, by)| ((*name).to_owned(), *by))).collect()
-        };
+        let first =
+            |price: &dyn Fn(&Self) -> Option<PerMonth>| tariffs.iter().find_map(|tariff| price(tariff));
+        let table = &tariffs[0].table;
         let mut bill = Bill::default();
         let mut add = |what: String, quantity: String, rate: Option<Rate>, resource: Option<Resource<'_>>| {
             bill.add(what, quantity, rate, &factors(resource));
@@ -207,9 +306,7 @@ impl Tariff {
         let rate = table.ephemeral_gib.rate_up(ephemeral, GIB);
         add("ephemeral".to_owned(), format!("{ephemeral} bytes"), rate, Some(Resource::Ephemeral));
         for (class, bytes) in volumes_by_class(demands) {
-            let price = table
-                .storage_gib
-                .get(class)
+            let price = first(&|tariff| tariff.table.storage_gib.get(class).copied())
                 .ok_or_else(|| Reason::PriceClassMissing { class: class.to_owned() })?;
             let resource = if class == RAM { Resource::Memory } else { Resource::Storage(class) };
             let rate = price.rate_up(bytes, GIB);
@@ -218,25 +315,30 @@ impl Tariff {
         for (pool, count) in gpus_by_pool(placement) {
             let missing = || Reason::PriceGpuMissing { pool: pool.to_owned() };
             let gpu: Gpu = pool.parse().map_err(|_| missing())?;
-            let price = self.gpu_price(&gpu).ok_or_else(missing)?;
+            let price = first(&|tariff| tariff.gpu_price(&gpu)).ok_or_else(missing)?;
             let rate = price.rate_of_each_up(count);
             add(format!("gpu {}", gpu.path()), format!("{count} gpu"), rate, Some(Resource::Gpu(&gpu)));
         }
         let endpoints = total(|demand| demand.endpoints);
-        add(
-            "endpoint".to_owned(),
-            format!("{endpoints} endpoint"),
-            table.endpoint.rate_up(endpoints, 1),
-            None,
-        );
+        let rate = table.endpoint.rate_up(endpoints, 1);
+        add("endpoint".to_owned(), format!("{endpoints} endpoint"), rate, None);
         let addresses = u128::from(placement.leased_ips);
         if addresses > 0 {
-            let price = table.ip.ok_or(Reason::IpUnavailable)?;
+            let price = first(&|tariff| tariff.table.ip).ok_or(Reason::IpUnavailable)?;
             add("ip".to_owned(), format!("{addresses} address"), price.rate_up(addresses, 1), None);
         }
-        let least = table.minimum_monthly.rate_up(1, 1).unwrap_or(Rate::MAX);
-        Ok(bill.lifted_to(least.scaled().max(SMALLEST)))
+        Ok(bill)
     }
+}
+
+/// What a group costs, and why.
+pub(crate) struct Price {
+    pub(crate) rate: Rate,
+    /// The least for which it is still worth it; never above the rate.
+    pub(crate) floor: Rate,
+    pub(crate) items: Vec<LineItem>,
+    /// What the tenant is to be told of it.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// The class of volumes that are kept in memory.
@@ -276,13 +378,36 @@ mod tests {
             r#"
             {cpuThread: "1", memoryGiB: "1", ephemeralGiB: "1", endpoint: "1",
              gpu: [{model: h100, ram: 80Gi, monthly: "1980.50"}],
+             fx: {currency: EUR, maxStalenessSecs: 900, onStale: useLast}, minimumMargin: "0.1",
+             cost: {cpuThread: "0.5", memoryGiB: "0", ephemeralGiB: "0", endpoint: "0"},
+             reserve: {cpuPerGpu: "8", memoryGiBPerGpu: "64"},
              curves: {gpu: [{used: "0.5", multiply: "1"}, {used: "1", multiply: "1.5"}]},
              rules: [{name: night, match: {days: [sat], hours: "22:00-06:00"}, multiply: "0.8"},
+                     {name: full, match: {usedAbove: {gpu: "0.9"}, usedBelow: {cpu: "0.5"}}, multiply: "2"},
                      {name: no more, match: {gpusFreeBelow: 1}, decline: true}]}
             "#,
         )
         .expect("is a tariff");
         let stored = serde_json::to_string(&tariff).expect("is JSON");
         assert_eq!(serde_json::from_str::<Tariff>(&stored).expect("reads back"), tariff);
+    }
+
+    #[test]
+    fn terms_that_leave_a_doubt_are_refused_with_what_to_do() {
+        let prices = r#"cpuThread: "1", memoryGiB: "1", ephemeralGiB: "1", endpoint: "1""#;
+        for (more, problem) in [
+            ("fx: {currency: euro, maxStalenessSecs: 900}".to_owned(), "three capital letters"),
+            ("fx: {currency: USD, maxStalenessSecs: 900}".to_owned(), "leave fx out"),
+            ("fx: {currency: EUR, maxStalenessSecs: 0}".to_owned(), "a second old"),
+            ("fx: {currency: EUR, maxStalenessSecs: 9, onStale: guess}".to_owned(), "guess"),
+            ("minimumMargin: '0.1'".to_owned(), "write cost or costShare"),
+            (format!("costShare: '0.1', cost: {{{prices}}}"), "leave one out"),
+            (format!("cost: {{{prices}, minimumMonthly: '1'}}"), "more than prices"),
+            ("costShare: '1.1'".to_owned(), "not a share"),
+            ("reserve: {cpuPerGPU: '1'}".to_owned(), "cpuPerGPU"),
+        ] {
+            let error = serde_yaml::from_str::<Tariff>(&format!("{{{prices}, {more}}}")).expect_err(&more);
+            assert!(error.to_string().contains(problem), "{error}");
+        }
     }
 }

@@ -5,10 +5,13 @@ use std::str::FromStr;
 
 use manifests::decision::Reason;
 use manifests::order::Address;
+use manifests::resources::Attribute;
 use serde::{Deserialize, Serialize};
 
-use super::factor::Factor;
+use super::factor::{Factor, Share};
+use super::usage::{Resource, free_gpus, used};
 use crate::capacity::Capacity;
+use crate::fx::Fx;
 
 /// A rule: when all that it names is so, it multiplies the price or declines the order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +49,50 @@ struct When {
     /// Fewer GPUs are free than this, on all nodes that take pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     gpus_free_below: Option<u64>,
+    /// More is used than these shares.
+    #[serde(skip_serializing_if = "Levels::is_empty")]
+    used_above: Levels,
+    /// Less is used than these shares.
+    #[serde(skip_serializing_if = "Levels::is_empty")]
+    used_below: Levels,
+}
+
+/// Shares of resources that are used, on all nodes that take pods.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Levels {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu: Option<Share>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<Share>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ephemeral: Option<Share>,
+    /// Of the GPUs of all pools.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpu: Option<Share>,
+    /// By class.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    storage: BTreeMap<String, Share>,
+}
+
+impl Levels {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether what is used stands to each named share as `stands` wants it.
+    fn all(&self, capacity: &Capacity, stands: impl Fn(Share, Share) -> bool) -> bool {
+        let Self { cpu, memory, ephemeral, gpu, storage } = self;
+        let single = [
+            (Resource::Cpu, cpu),
+            (Resource::Memory, memory),
+            (Resource::Ephemeral, ephemeral),
+            (Resource::Gpus, gpu),
+        ];
+        let single = single.into_iter().filter_map(|(resource, share)| Some((resource, (*share)?)));
+        let storage = storage.iter().map(|(class, share)| (Resource::Storage(class), *share));
+        single.chain(storage).all(|(resource, share)| stands(used(resource, capacity), share))
+    }
 }
 
 /// A day of the week in UTC.
@@ -134,10 +181,12 @@ pub(crate) struct Situation<'a> {
     pub(crate) tenant: Address,
     pub(crate) wants_gpus: bool,
     /// Attributes that the order asks for.
-    pub(crate) attributes: &'a BTreeSet<(&'a str, &'a str)>,
+    pub(crate) attributes: &'a [Attribute],
     pub(crate) capacity: &'a Capacity,
     /// Unix seconds.
     pub(crate) now: u64,
+    /// What the tariff's currency is worth.
+    pub(crate) fx: Option<&'a Fx>,
 }
 
 impl Rule {
@@ -157,20 +206,20 @@ impl Rule {
     }
 
     fn holds(&self, situation: &Situation<'_>) -> bool {
-        let When { tenants, gpu, attributes, days, hours, gpus_free_below } = &self.when;
-        let Situation { tenant, wants_gpus, attributes: asked, capacity, now } = situation;
+        let When { tenants, gpu, attributes, days, hours, gpus_free_below, used_above, used_below } =
+            &self.when;
+        let Situation { tenant, wants_gpus, attributes: asked, capacity, now, fx: _ } = situation;
         (tenants.is_empty() || tenants.contains(tenant))
             && gpu.is_none_or(|gpu| gpu == *wants_gpus)
-            && attributes.iter().all(|(key, value)| asked.contains(&(key.as_str(), value.as_str())))
+            && attributes
+                .iter()
+                .all(|(key, value)| asked.iter().any(|asked| (&asked.key, &asked.value) == (key, value)))
             && (days.is_empty() || days.contains(&Day::of(*now)))
             && hours.is_none_or(|hours| hours.hold(*now))
             && gpus_free_below.is_none_or(|limit| free_gpus(capacity) < limit)
+            && used_above.all(capacity, |used, share| used > share)
+            && used_below.all(capacity, |used, share| used < share)
     }
-}
-
-fn free_gpus(capacity: &Capacity) -> u64 {
-    let nodes = capacity.nodes.values().filter(|node| node.schedulable);
-    nodes.flat_map(|node| node.gpus.values()).fold(0, |sum, count| sum.saturating_add(*count))
 }
 
 /// Whether no rule declines.
@@ -190,6 +239,7 @@ pub(super) fn factors<'a>(rules: &'a [Rule], situation: &Situation<'_>) -> Vec<(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capacity::Node;
 
     /// 2026-11-23 00:00 UTC, a Monday.
     const MONDAY: u64 = 1_795_392_000;
@@ -197,13 +247,15 @@ mod tests {
 
     fn holds(rule: &str, change: impl FnOnce(&mut Situation<'_>)) -> bool {
         let rule: Rule = serde_yaml::from_str(rule).expect(rule);
-        let (capacity, attributes) = (Capacity::default(), BTreeSet::from([("region", "eu-west")]));
+        let region = Attribute { key: "region".to_owned(), value: "eu-west".to_owned() };
+        let (capacity, attributes) = (Capacity::default(), [region]);
         let mut situation = Situation {
             tenant: Address([1; 20]),
             wants_gpus: false,
             attributes: &attributes,
             capacity: &capacity,
             now: MONDAY,
+            fx: None,
         };
         change(&mut situation);
         rule.holds(&situation)
@@ -220,6 +272,45 @@ mod tests {
         assert!(!holds("{name: there, match: {attributes: {region: us-east}}, multiply: '2'}", |_| {}));
         assert!(holds("{name: scarce, match: {gpusFreeBelow: 1}, decline: true}", |_| {}));
         assert!(!holds("{name: never, match: {gpusFreeBelow: 0}, decline: true}", |_| {}));
+    }
+
+    #[test]
+    fn a_rule_looks_at_how_much_of_a_resource_is_used() {
+        let mut capacity = Capacity::default();
+        capacity.total.cpu_milli = 1000;
+        capacity.total.gpus.insert("l4-24Gi-pcie".parse().expect("a pool"), 4);
+        capacity.total.storage.insert("beta2".to_owned(), 10);
+        capacity.storage.insert("beta2".to_owned(), 10);
+        let gpus = BTreeMap::from([("l4-24Gi-pcie".parse().expect("a pool"), 1)]);
+        let node = Node { schedulable: true, cpu_milli: 500, gpus, ..Node::default() };
+        capacity.nodes.insert("a".to_owned(), node);
+        // Half of the processors, three quarters of the GPUs and none of the volumes are used.
+        for (levels, is_so) in [
+            ("usedAbove: {gpu: '0.7'}", true),
+            ("usedAbove: {gpu: '0.75'}", false),
+            ("usedBelow: {gpu: '0.75'}", false),
+            ("usedBelow: {gpu: '0.76'}", true),
+            ("usedAbove: {cpu: '0.4', gpu: '0.7'}", true),
+            ("usedAbove: {cpu: '0.5', gpu: '0.7'}", false),
+            ("usedAbove: {cpu: '0.4'}, usedBelow: {storage: {beta2: '0.1'}}", true),
+            ("usedAbove: {storage: {beta2: '0'}}", false),
+        ] {
+            let rule = format!("{{name: level, match: {{{levels}}}, multiply: '2'}}");
+            let rule: Rule = serde_yaml::from_str(&rule).expect(levels);
+            let situation = Situation {
+                tenant: Address([1; 20]),
+                wants_gpus: false,
+                attributes: &[],
+                capacity: &capacity,
+                now: MONDAY,
+                fx: None,
+            };
+            assert_eq!(rule.holds(&situation), is_so, "{levels}");
+        }
+        assert!(
+            serde_yaml::from_str::<Rule>("{name: x, match: {usedAbove: {disk: '0.5'}}, decline: true}")
+                .is_err()
+        );
     }
 
     #[test]

@@ -1,25 +1,27 @@
-//! Dollars a month, and the rates they come to.
+//! Money a month, and the rates it comes to.
 
 use std::fmt;
 use std::str::FromStr;
 
 use manifests::money::{RATE_SCALE, Rate, SECONDS_PER_MONTH, UNITS_PER_TOKEN};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 
 use crate::decimal::{Decimal, NANO};
 
-/// Dollars a month, exact to the billionth. Written as a decimal text such as `"1.60"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct UsdPerMonth(Decimal);
+/// Money a month of 730 hours, in dollars or in the currency of the tariff it stands in, exact to the billionth. Written as a
+/// decimal text such as `"1.60"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PerMonth(Decimal);
 
 /// A text is not a price.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "\"{0}\" is not a price: write dollars a month as a decimal in quotes, such as \"1.60\", with at most nine decimals"
+    "\"{0}\" is not a price: write money a month as a decimal in quotes, such as \"1.60\", with at most nine decimals"
 )]
 pub struct PriceError(String);
 
-impl FromStr for UsdPerMonth {
+impl FromStr for PerMonth {
     type Err = PriceError;
 
     fn from_str(text: &str) -> Result<Self, PriceError> {
@@ -27,44 +29,19 @@ impl FromStr for UsdPerMonth {
     }
 }
 
-impl fmt::Display for UsdPerMonth {
+impl fmt::Display for PerMonth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl Serialize for UsdPerMonth {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+impl From<Decimal> for PerMonth {
+    fn from(decimal: Decimal) -> Self {
+        Self(decimal)
     }
 }
 
-impl<'de> Deserialize<'de> for UsdPerMonth {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(PriceVisitor)
-    }
-}
-
-/// Takes texts and whole numbers; a number with a point has been through a float and is refused.
-struct PriceVisitor;
-
-impl de::Visitor<'_> for PriceVisitor {
-    type Value = UsdPerMonth;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("dollars a month as a decimal in quotes, such as \"1.60\"")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<UsdPerMonth, E> {
-        text.parse().map_err(E::custom)
-    }
-
-    fn visit_u64<E: de::Error>(self, whole: u64) -> Result<UsdPerMonth, E> {
-        self.visit_str(&whole.to_string())
-    }
-}
-
-impl UsdPerMonth {
+impl PerMonth {
     /// The rate of `count` things, each of this price and each rounded up, so that splitting them changes nothing; `None`
     /// above what a rate can be.
     pub(super) fn rate_of_each_up(self, count: u128) -> Option<Rate> {
@@ -72,7 +49,7 @@ impl UsdPerMonth {
     }
 
     /// The rate of `quantity` when the price is for `unit` of it, rounded up; `None` above what a rate can be.
-    pub(super) fn rate_up(self, quantity: u128, unit: u128) -> Option<Rate> {
+    pub(crate) fn rate_up(self, quantity: u128, unit: u128) -> Option<Rate> {
         // A billionth of a dollar is this many steps of a rate times seconds.
         const STEPS: u128 = UNITS_PER_TOKEN * RATE_SCALE / NANO as u128;
         let steps = u128::from(self.0.nano).checked_mul(quantity)?.checked_mul(STEPS)?;
@@ -84,7 +61,7 @@ impl UsdPerMonth {
 mod tests {
     use super::*;
 
-    fn usd(text: &str) -> UsdPerMonth {
+    fn usd(text: &str) -> PerMonth {
         text.parse().expect(text)
     }
 
@@ -96,18 +73,18 @@ mod tests {
             assert_eq!(usd(text).to_string(), printed);
         }
         for text in ["", ".5", "5.", "-1", "+1", "1e3", "1,60", "1.0000000001", "20000000000", " 1", "free"] {
-            let error = text.parse::<UsdPerMonth>().expect_err(text);
+            let error = text.parse::<PerMonth>().expect_err(text);
             assert!(error.to_string().contains("in quotes"), "{error}");
         }
     }
 
     #[test]
     fn a_price_never_passes_through_a_float() {
-        let error = serde_yaml::from_str::<UsdPerMonth>("1.60").expect_err("is a number").to_string();
+        let error = serde_yaml::from_str::<PerMonth>("1.60").expect_err("is a number").to_string();
         assert!(error.contains("in quotes"), "{error}");
-        assert!(serde_json::from_str::<UsdPerMonth>("1.60").is_err());
-        assert_eq!(serde_json::from_str::<UsdPerMonth>("\"1.60\"").expect("is a text"), usd("1.60"));
-        assert_eq!(serde_yaml::from_str::<UsdPerMonth>("5").expect("is whole"), usd("5"));
+        assert!(serde_json::from_str::<PerMonth>("1.60").is_err());
+        assert_eq!(serde_json::from_str::<PerMonth>("\"1.60\"").expect("is a text"), usd("1.60"));
+        assert_eq!(serde_yaml::from_str::<PerMonth>("5").expect("is whole"), usd("5"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What would be answered to an order that was not posted: the same decision as the bidder's, on the same facts, and nothing
 //! comes of it.
 
-use bidengine::{Books, Circumstances, decide};
+use bidengine::{Circumstances, decide};
 use manifests::decision::{Decision, LineItem, Placement};
 use manifests::group::spec_hash;
 use manifests::money::Rate;
@@ -79,10 +79,7 @@ impl Quoter {
         let now = now.max(cursor.timestamp);
         let order = order(asked, now);
         let Settings { tariff, policy, bids, .. } = &self.settings;
-        let decision = decide(
-            &order,
-            &Circumstances { capacity: &capacity, tariff, policy, books: &Books::default(), fx: None, now },
-        );
+        let decision = decide(&order, &Circumstances::new(&capacity, tariff, policy, now));
         let Identity { chain_id, market, provider } = self.identity;
         Ok(Quote {
             provider,

@@ -3,7 +3,6 @@
 
 use std::fmt::Write;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use manifests::money::Amount;
@@ -17,10 +16,8 @@ use crate::config::Config;
 use crate::gateway::server::bind;
 use crate::gateway::tls::GatewayKey;
 use crate::inventory::{Inventory, client};
-use crate::run::{inventory_settings, open_signer, open_store, reach_chain};
-
-/// How long the cluster may take to tell of its nodes and pods.
-const PATIENCE: Duration = Duration::from_secs(15);
+use crate::operator::sight::seen;
+use crate::run::{open_signer, open_store, reach_chain};
 
 /// Gas money, in wei, below which a line warns: some hundred transactions at a few gwei.
 const LITTLE_GAS: u128 = 100_000_000_000_000_000;
@@ -165,22 +162,16 @@ async fn cluster(config: &Config, lines: &mut Lines) {
     };
     let client = client.0;
     lines.tell("permissions", permissions(&client).await);
-    let (inventory, keep) = Inventory::start(&client, &inventory_settings(config), || {});
-    let keep = tokio::spawn(keep);
     let clock = Clock::default();
-    let seen = tokio::time::timeout(PATIENCE, async {
-        while inventory.view(clock.now()).is_err() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    });
-    // Whether it was seen in time is asked right below, with the reason.
-    seen.await.ok();
+    let inventory = match seen(config, &client).await {
+        Ok(inventory) => inventory,
+        Err(error) => return lines.tell("inventory", Err(error)),
+    };
     lines.tell("inventory", nodes(&inventory, &clock));
     lines.tell("prices", prices(config, &inventory, &clock));
     lines.tell("volumes", volumes(config, &inventory));
     lines.tell("addresses", addresses(config));
     lines.tell("runtime class", runtime_classes(config, &client).await);
-    keep.abort();
 }
 
 async fn permissions(client: &client::Client) -> anyhow::Result<String> {

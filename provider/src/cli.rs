@@ -9,7 +9,7 @@ use manifests::order::OrderId;
 
 use crate::config::Config;
 use crate::store::{Compared, DatabaseUrl, Store, move_database};
-use crate::{check, explain, money, owner, resync, run, telemetry, withdraw};
+use crate::{check, explain, money, operator, owner, resync, run, telemetry, withdraw};
 
 /// Sells a cluster's spare capacity on the market.
 #[derive(Debug, Parser)]
@@ -44,6 +44,16 @@ enum Verb {
         /// tenant/dseq/gseq/oseq, or the order's 32-byte word.
         order: OrderId,
     },
+    /// The last orders, newest last: what was made of each and what became of it.
+    Orders(operator::orders::Orders),
+    /// What each node has left to sell now, beside what runs and what is promised.
+    Inventory(operator::inventory::Inventory),
+    /// What this provider would ask for a document at the moment, line by line, whatever the document pays. Ends with 1 if it
+    /// would not be served, and says why.
+    Price(operator::price::Price),
+    /// What would be decided on an order, from files alone: needs no configuration, no cluster and no chain. Ends with 1 if it
+    /// would be declined.
+    Decide(operator::decide::Decide),
     /// What each lease earned, was paid and can still collect, in the database and on chain, and how long the gas money lasts.
     /// Ends with 1 if the two differ by a unit.
     Money {
@@ -131,6 +141,10 @@ impl Cli {
                 say(&explain::explain(&Config::load(&config)?, order).await?);
                 Ok(ExitCode::SUCCESS)
             }
+            Verb::Orders(asked) => operator::orders::verb(&Config::load(&config)?, &asked).await,
+            Verb::Inventory(asked) => operator::inventory::verb(&Config::load(&config)?, &asked).await,
+            Verb::Price(asked) => operator::price::verb(&Config::load(&config)?, &asked).await,
+            Verb::Decide(asked) => operator::decide::verb(&asked),
             Verb::Money { output } => {
                 let money = money::money(&Config::load(&config)?).await?;
                 say(&match output {

@@ -44,6 +44,40 @@ fn tell(row: &DecisionRow) -> anyhow::Result<String> {
     writeln!(text, "order        {order}")?;
     writeln!(text, "terms        {spec_hash}")?;
     writeln!(text, "decided      at unix second {decided_at}")?;
+    tell_decision(&mut text, decision)?;
+    let inputs: Inputs = serde_json::from_str(inputs)
+        .context("what the order was decided from cannot be read; it was stored by another version")?;
+    writeln!(text, "there was")?;
+    for (name, node) in &inputs.capacity.nodes {
+        let gpus: Vec<String> = node.gpus.iter().map(|(gpu, count)| format!("{count} × {gpu}")).collect();
+        writeln!(
+            text,
+            "  {name}: {} milli-cpu, {} bytes of memory, {} bytes of storage, GPUs: {}{}",
+            node.cpu_milli,
+            node.memory_bytes,
+            node.ephemeral_bytes,
+            if gpus.is_empty() { "none".to_owned() } else { gpus.join(", ") },
+            if node.schedulable { "" } else { " (takes no pods)" }
+        )?;
+    }
+    for (class, bytes) in &inputs.capacity.storage {
+        writeln!(text, "  persistent volumes of class {class}: {bytes} bytes")?;
+    }
+    if inputs.capacity.leased_ips > 0 {
+        writeln!(text, "  addresses to lease: {}", inputs.capacity.leased_ips)?;
+    }
+    let again = inputs.decide();
+    let agrees =
+        if again == *decision { "gives the same" } else { "gives ANOTHER decision with this version" };
+    writeln!(text, "replay       deciding again from these {agrees}")?;
+    Ok(text)
+}
+
+/// A decision in lines: the price with each of its parts and where replicas go, or the reason.
+///
+/// # Errors
+/// None: writing to a text does not fail.
+pub(crate) fn tell_decision(text: &mut String, decision: &Decision) -> std::fmt::Result {
     match decision {
         Decision::Bid { rate, items, placement, warnings, floor: _, expires_at: _ } => {
             writeln!(text, "decision     bid {rate} ({} per second × 10^9 units)", rate.scaled())?;
@@ -77,30 +111,5 @@ fn tell(row: &DecisionRow) -> anyhow::Result<String> {
             writeln!(text, "decision     declined: {} ({reason})", reason.code())?;
         }
     }
-    let inputs: Inputs = serde_json::from_str(inputs)
-        .context("what the order was decided from cannot be read; it was stored by another version")?;
-    writeln!(text, "there was")?;
-    for (name, node) in &inputs.capacity.nodes {
-        let gpus: Vec<String> = node.gpus.iter().map(|(gpu, count)| format!("{count} × {gpu}")).collect();
-        writeln!(
-            text,
-            "  {name}: {} milli-cpu, {} bytes of memory, {} bytes of storage, GPUs: {}{}",
-            node.cpu_milli,
-            node.memory_bytes,
-            node.ephemeral_bytes,
-            if gpus.is_empty() { "none".to_owned() } else { gpus.join(", ") },
-            if node.schedulable { "" } else { " (takes no pods)" }
-        )?;
-    }
-    for (class, bytes) in &inputs.capacity.storage {
-        writeln!(text, "  persistent volumes of class {class}: {bytes} bytes")?;
-    }
-    if inputs.capacity.leased_ips > 0 {
-        writeln!(text, "  addresses to lease: {}", inputs.capacity.leased_ips)?;
-    }
-    let again = inputs.decide();
-    let agrees =
-        if again == *decision { "gives the same" } else { "gives ANOTHER decision with this version" };
-    writeln!(text, "replay       deciding again from these {agrees}")?;
-    Ok(text)
+    Ok(())
 }

@@ -4,7 +4,7 @@
 //!
 //! - [`cli`] names the verbs; [`config`] turns file and environment into settings; [`run`] wires the parts; [`check`] tries
 //!   them without running; [`explain`] tells why an order was bid on or declined; [`resync`] reads the chain anew;
-//!   [`money`] reconciles, [`withdraw`] collects at once, [`owner`] is for the cold key alone.
+//!   [`operator`] holds what they ask beside the daemon; [`money`] reconciles, [`withdraw`] collects at once, [`owner`] is for the cold key alone.
 //! - [`task`] is the one shape of loop, [`lifecycle`] starts and stops them, [`clock`] is the time they see,
 //!   [`telemetry`] and [`metrics`] are what operators see, [`failpoint`] is where tests make the daemon die.
 //! - [`store`] is the memory: every loop starts from its tables and can be killed at any line.
@@ -31,6 +31,7 @@ pub mod leases;
 pub mod lifecycle;
 pub mod metrics;
 pub mod money;
+pub mod operator;
 pub mod outbox;
 pub mod owner;
 pub mod quote;

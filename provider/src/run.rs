@@ -243,10 +243,10 @@ impl Loops<'_> {
 
 /// What the cluster has free, beside what is promised.
 #[derive(Clone)]
-struct ClusterCapacity {
-    provider: Address,
-    inventory: Inventory,
-    clock: Clock,
+pub(crate) struct ClusterCapacity {
+    pub(crate) provider: Address,
+    pub(crate) inventory: Inventory,
+    pub(crate) clock: Clock,
 }
 
 impl CapacitySource for ClusterCapacity {

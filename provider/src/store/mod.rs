@@ -19,6 +19,7 @@
 //! of SQL that Postgres shares.
 
 mod accounts;
+mod answers;
 mod chain;
 mod decisions;
 mod devices;
@@ -44,6 +45,7 @@ use sqlx::{Any, AnyPool, Row, Transaction};
 
 use self::engine::Engine;
 pub use accounts::{AccountRow, ProviderRow};
+pub use answers::{AnswerRow, Outcome};
 pub use chain::{Advance, Differences, Event};
 pub use decisions::{DecisionRow, Put};
 pub use devices::GpuAllocation;

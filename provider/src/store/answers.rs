@@ -1,0 +1,96 @@
+//! Orders with what was made of them and what became of it: for people, in one look.
+
+use anyhow::Context;
+use manifests::decision::Decision;
+use manifests::order::{Address, OrderId};
+use sqlx::any::AnyRow;
+
+use super::Store;
+use super::reservations::ReservationState;
+use super::rows::{json, maybe_text, number, sql, string, text};
+
+/// A decided order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerRow {
+    /// Which.
+    pub order: OrderId,
+    /// Unix seconds of the decision.
+    pub decided_at: u64,
+    /// What was decided.
+    pub decision: Decision,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of an answered order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was declined.
+    Declined,
+    /// The bid stands, or is on its way.
+    Standing,
+    /// It is our lease; in the words of the lease's state.
+    Won(String),
+    /// Another provider has the lease.
+    Lost,
+    /// The capacity was released, for this reason.
+    Released(String),
+}
+
+impl Store {
+    /// The last `limit` decisions not made before `since`, unix seconds, the newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn answers(&self, provider: Address, since: u64, limit: u32) -> anyhow::Result<Vec<AnswerRow>> {
+        sqlx::query(
+            "select decisions.order_id, decisions.decided_at, decisions.decision, \
+             reservations.state as held, reservations.released_because, \
+             leases.provider as winner, leases.state as lease_state \
+             from decisions left join reservations on reservations.order_id = decisions.order_id \
+             and reservations.spec_hash = decisions.spec_hash \
+             left join leases on leases.id = decisions.order_id \
+             where decisions.decided_at >= $1 order by decisions.decided_at desc, decisions.order_id limit $2",
+        )
+        .bind(sql(since)?)
+        .bind(i64::from(limit))
+        .fetch_all(&self.reader)
+        .await
+        .context("failed to read the last decisions")?
+        .iter()
+        .map(|row| read(row, provider))
+        .collect()
+    }
+
+    /// How many open orders wait for a decision.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn count_undecided(&self) -> anyhow::Result<u64> {
+        let row = sqlx::query(
+            "select count(*) as n from orders where state = 'open' and not exists \
+             (select 1 from decisions where order_id = orders.id and spec_hash = orders.spec_hash)",
+        )
+        .fetch_one(&self.reader)
+        .await
+        .context("failed to count the orders that wait")?;
+        number(&row, "n")
+    }
+}
+
+fn read(row: &AnyRow, provider: Address) -> anyhow::Result<AnswerRow> {
+    let decision: Decision = json(row, "decision")?;
+    let winner: Option<Address> = maybe_text(row, "winner")?;
+    let held: Option<String> = maybe_text(row, "held")?;
+    let outcome = match (&decision, winner) {
+        (Decision::Decline { .. }, _) => Outcome::Declined,
+        (_, Some(winner)) if winner == provider => Outcome::Won(string(row, "lease_state")?),
+        (_, Some(_)) => Outcome::Lost,
+        (_, None) if held.as_deref() == Some(ReservationState::Released.word()) => {
+            let because: Option<String> = maybe_text(row, "released_because")?;
+            Outcome::Released(because.unwrap_or_default())
+        }
+        (_, None) => Outcome::Standing,
+    };
+    Ok(AnswerRow { order: text(row, "order_id")?, decided_at: number(row, "decided_at")?, decision, outcome })
+}

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use bidengine::{Books, Capacity, Circumstances, Policy, Tariff};
+use bidengine::{Capacity, Circumstances, Policy, Tariff};
 use clap::Args;
 use manifests::decision::Decision;
 use manifests::order::Address;
@@ -65,14 +65,7 @@ pub fn verb(asked: &Decide) -> anyhow::Result<ExitCode> {
     let policy: Policy =
         asked.policy.as_deref().map_or(Ok(Policy::default()), |path| part(path, Some("policy")))?;
     let now = asked.at.unwrap_or_else(|| Clock::default().now());
-    let circumstances = Circumstances {
-        capacity: &capacity,
-        tariff: &tariff,
-        policy: &policy,
-        books: &Books::default(),
-        fx: None,
-        now,
-    };
+    let circumstances = Circumstances::new(&capacity, &tariff, &policy, now);
     let groups = asked::read(&asked.order, asked.tenant, now)?;
     let decided: Vec<Decided> = groups.into_iter().map(|group| decide(group, &circumstances)).collect();
     print(&decided, asked.output)?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use bidengine::{Books, Capacity, Circumstances};
+use bidengine::{Capacity, Circumstances};
 use clap::Args;
 use manifests::decision::Decision;
 use manifests::money::Rate;
@@ -43,14 +43,7 @@ pub async fn verb(config: &Config, asked: &Price) -> anyhow::Result<ExitCode> {
         Some(path) => part(path, None)?,
         None => Sight::open(config).await?.free().await?,
     };
-    let circumstances = Circumstances {
-        capacity: &capacity,
-        tariff: &config.pricing,
-        policy: &config.policy,
-        books: &Books::default(),
-        fx: None,
-        now,
-    };
+    let circumstances = Circumstances::new(&capacity, &config.pricing, &config.policy, now);
     let limits: Vec<Rate> = groups.iter().map(|group| group.order.max_rate).collect();
     let decided: Vec<Decided> = groups
         .into_iter()

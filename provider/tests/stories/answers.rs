@@ -21,6 +21,16 @@ async fn decide(store: &Store, dseq: u64, decision: Decision) {
     store.put_decision(&row, None, last).await.expect("stored");
 }
 
+async fn catch_up(follower: &mut Follower<FakeChain>) {
+    for _ in 0..100 {
+        let report = follower.turn().await.expect("a turn");
+        if report.changed == 0 && report.due.is_none() {
+            return;
+        }
+    }
+    panic!("the follower does not come to rest");
+}
+
 fn bid() -> Decision {
     Decision::Bid {
         rate: rate(5),
@@ -38,7 +48,7 @@ async fn orders_are_listed_newest_first_with_what_became_of_them() {
     let metrics = Metrics::new().expect("distinct names");
     let mut follower = Follower::new(chain.clone(), store.clone(), follower_settings(), metrics);
     chain.mine((1..=6).map(posted).collect());
-    follower.turn().await.expect("a turn");
+    catch_up(&mut follower).await;
     assert_eq!(store.count_undecided().await.expect("read"), 6);
 
     decide(&store, 1, Decision::Decline { reason: Reason::Maintenance }).await;
@@ -46,7 +56,7 @@ async fn orders_are_listed_newest_first_with_what_became_of_them() {
         decide(&store, dseq, bid()).await;
     }
     chain.mine(vec![won_by(US, 3), won_by(Address([0xee; 20]), 4)]);
-    follower.turn().await.expect("a turn");
+    catch_up(&mut follower).await;
     store.release_reservation(id(5), "the bid expired", false, GENESIS + 9).await.expect("released");
 
     let told = store.answers(US, 0, 10).await.expect("read");

@@ -1,38 +1,60 @@
 //! Answers open orders: each ends in one stored decision, and a bid in a reservation and an intent, all in one transaction.
 //!
 //! The same loop decides what becomes of reservations: held while a bid stands, leased when it won, released when it lost,
-//! expired or was refused, or when the lease is gone from the cluster. It is the only writer of both tables, so what is
-//! promised never exceeds what is there, also across restarts.
+//! expired or was refused, or when the lease is gone from the cluster; moved when a node is lost. It is the only writer of
+//! decisions and reservations, so what is promised never exceeds what is there, also across restarts.
+//!
+//! Its turns are short: a turn settles what is promised and answers a slice of the open orders, and the next follows at once
+//! while there are more.
 
+mod auction;
+pub mod cluster;
+mod fate;
+mod record;
+mod replace;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Context;
-use bidengine::{Books, Capacity, Inputs, Policy, Tariff};
+use bidengine::{Books, Capacity, Circumstances, Policy, Tariff, decide};
 use manifests::decision::Decision;
 use manifests::money::Rate;
 use manifests::order::{Address, BlockRef, Order};
 use market::call::Call;
 use tracing::{debug, info, warn};
 
+use self::auction::{Step, most_below, step};
+use self::fate::{Fate, Release, fate};
+use self::record::Record;
+use self::replace::{Watch, new_places};
 use crate::clock::Clock;
 use crate::config::Bids;
 use crate::failpoint::{self, Point};
 use crate::freshness::Freshness;
+use crate::leases::places::Troubles;
 use crate::metrics::Metrics;
 use crate::store::{
-    BidState, DecisionRow, IntentKind, IntentState, LeaseState, NewIntent, OrderRow, OrderState, Put,
+    BidState, IntentKind, IntentState, NewDecision, NewIntent, OrderRow, OrderState, Promised, Put,
     ReservationRow, ReservationState, Standing, Store,
 };
 use crate::task::{Nudge, Report, Turn};
 
-/// Blocks after which a mined bid must be among the facts; if it is not, a reorg took it away.
-const BID_MUST_SHOW: u64 = 3;
+/// Orders that a turn answers at most: what more there are waits for the next, which settles first what was promised.
+const SLICE: u64 = 128;
+
+/// Old decisions that a turn forgets at most, and seconds between two looks for them.
+const FORGOTTEN_AT_ONCE: u32 = 500;
+const FORGET_EVERY: u64 = 600;
 
 /// Tells what the cluster has free.
 pub trait CapacitySource: Send + Sync {
     /// What is left when everything in `promised` is taken off that does not run yet; `None` while the cluster is not known
     /// well enough to promise anything.
     fn free(&self, promised: &[ReservationRow]) -> Option<Capacity>;
+    /// What keeps replicas from running where they were promised, at this moment; `None` while the cluster is not known well
+    /// enough to tell.
+    fn troubles(&self, promised: &[ReservationRow]) -> Option<Troubles>;
 }
 
 /// What the bidder is told.
@@ -48,6 +70,19 @@ pub struct Settings {
     pub bids: Bids,
     /// Says when what the chain told is too old to bid on.
     pub freshness: Freshness,
+    /// How long a node may be lost before what was promised on it is promised elsewhere.
+    pub replace_after: Duration,
+    /// How long decisions are kept on which nothing rests any more.
+    pub keep_decisions: Duration,
+}
+
+/// Whom the bidder wakes.
+#[derive(Debug, Clone, Default)]
+pub struct Wakes {
+    /// Who says intents: there is one more.
+    pub outbox: Nudge,
+    /// Who runs leases: one of them has other nodes.
+    pub leases: Nudge,
 }
 
 /// The loop that answers orders.
@@ -57,8 +92,12 @@ pub struct Bidder<S> {
     source: S,
     settings: Settings,
     clock: Clock,
-    outbox: Nudge,
+    wakes: Wakes,
     metrics: Metrics,
+    record: Record,
+    watch: Watch,
+    /// Unix seconds of the last look for old decisions.
+    forgot_at: u64,
 }
 
 impl<S: CapacitySource> Turn for Bidder<S> {
@@ -66,123 +105,61 @@ impl<S: CapacitySource> Turn for Bidder<S> {
 
     async fn turn(&mut self) -> anyhow::Result<Report> {
         let Some(cursor) = self.store.cursor().await? else { return Ok(Report::default()) };
-        let settled = self.settle_reservations(&cursor).await?;
+        let (mut changed, contested) = self.settle_reservations(&cursor).await?;
+        changed += self.replace().await?;
+        let mut due = None;
         // While the chain is not followed, or being caught up with, what looks open may be long over.
-        let is_behind = self.settings.freshness.lag(&cursor, self.clock.now()).is_stale();
-        let answered = if is_behind { 0 } else { self.answer_orders(&cursor).await? };
-        Ok(Report::changed(settled + answered))
-    }
-}
-
-/// What becomes of a reservation.
-#[derive(Debug, PartialEq, Eq)]
-enum Fate {
-    /// It stays what it is.
-    Keep,
-    /// The lease has it.
-    Lease,
-    /// The lease is gone after a reorg, the bid still stands.
-    Hold,
-    /// The bid was mined and is not on chain: it is said again.
-    SayAgain,
-    /// It is free. With `forget` the order is decided again should it come back.
-    Release { because: String, forget: bool },
-}
-
-fn release(because: &str) -> Fate {
-    Fate::Release { because: because.to_owned(), forget: false }
-}
-
-/// What becomes of a reservation, as the chain and the cluster stand at `cursor`.
-fn fate(standing: &Standing, provider: Address, cursor: &BlockRef) -> Fate {
-    let Standing { reservation, order, bid, lease, torn_down, said } = standing;
-    if let Some(lease) = lease {
-        if lease.lease.provider != provider {
-            return release("another provider won the order");
+        if !self.settings.freshness.lag(&cursor, self.clock.now()).is_stale() {
+            changed += self.contest(contested, &cursor).await?;
+            let slice = self.answer_orders(&cursor).await?;
+            changed += slice.answered;
+            due = slice.has_more.then_some(Duration::ZERO);
         }
-        let ended = matches!(lease.state, LeaseState::Closed { .. });
-        return match reservation.state {
-            _ if ended && *torn_down => release("the lease ended"),
-            ReservationState::Leased => Fate::Keep,
-            ReservationState::Held | ReservationState::Released => Fate::Lease,
-        };
-    }
-    let Some(order) = order else {
-        let because = "a reorganisation took the order away".to_owned();
-        return Fate::Release { because, forget: true };
-    };
-    if order.order.spec_hash != reservation.spec_hash {
-        return release("a reorganisation changed the order's terms");
-    }
-    match order.state {
-        OrderState::Closed(reason) => return release(&reason.to_string()),
-        OrderState::Open | OrderState::Matched => {}
-    }
-    if order.order.expires_at < cursor.timestamp {
-        return release("the order expired");
-    }
-    match bid {
-        Some(bid) if bid.state == BidState::Withdrawn => release("the bid was taken back"),
-        Some(bid) if bid.bid.expires_at < cursor.timestamp => release("the bid expired"),
-        Some(_) if reservation.state == ReservationState::Leased => Fate::Hold,
-        Some(_) => Fate::Keep,
-        None => match said.as_ref().map(|said| &said.state) {
-            Some(IntentState::Pending) => Fate::Keep,
-            Some(IntentState::Done { block }) if cursor.number < block + BID_MUST_SHOW => Fate::Keep,
-            Some(IntentState::Done { .. }) | None => Fate::SayAgain,
-            Some(IntentState::Failed { problem }) => {
-                Fate::Release { because: format!("the bid was given up: {problem}"), forget: false }
-            }
-        },
+        changed += self.forget_old().await?;
+        Ok(Report { changed, due })
     }
 }
 
-/// How a bid ended whose reservation is released; `None` if it had won.
-fn outcome(standing: &Standing) -> Option<&'static str> {
-    let Standing { reservation, order, bid, lease, .. } = standing;
-    match (lease, order, bid) {
-        (Some(_), ..) if reservation.state == ReservationState::Leased => None,
-        (Some(_), ..) => Some("lost"),
-        (None, None, _) => Some("reorganised"),
-        (None, Some(row), _) if matches!(row.state, OrderState::Closed(_)) => Some("order_closed"),
-        (None, Some(_), Some(_)) => Some("expired"),
-        (None, Some(_), None) => Some("refused"),
-    }
+/// What came of a slice of the open orders.
+#[derive(Debug, Clone, Copy, Default)]
+struct Slice {
+    answered: u64,
+    has_more: bool,
 }
 
 impl<S: CapacitySource> Bidder<S> {
-    /// A bidder over this store and capacity. `outbox` is nudged when there is something to say.
+    /// A bidder over this store and capacity.
     pub fn new(
         store: Store,
         source: S,
         settings: Settings,
         clock: Clock,
-        outbox: Nudge,
+        wakes: Wakes,
         metrics: Metrics,
     ) -> Self {
-        Self { store, source, settings, clock, outbox, metrics }
+        let (record, watch) = (Record::default(), Watch::default());
+        Self { store, source, settings, clock, wakes, metrics, record, watch, forgot_at: 0 }
     }
 
-    async fn settle_reservations(&self, cursor: &BlockRef) -> anyhow::Result<u64> {
+    /// Says how much changed, and which held promises may be bid lower for.
+    async fn settle_reservations(&self, cursor: &BlockRef) -> anyhow::Result<(u64, Vec<Standing>)> {
         let (provider, now) = (self.settings.provider, self.clock.now());
-        let mut changed = 0;
+        let (mut changed, mut contested) = (0, Vec::new());
         for standing in self.store.standings(provider).await? {
             let order = standing.reservation.order;
-            changed += match fate(&standing, provider, cursor) {
-                Fate::Keep => 0,
+            changed += match fate(&standing, provider, cursor, now) {
+                Fate::Keep => {
+                    let is_auction = standing.order.as_ref().is_some_and(|row| row.order.award.is_some());
+                    contested.extend(Some(standing).filter(|_| is_auction));
+                    0
+                }
                 Fate::Lease => {
-                    self.metrics.bid_ended("won");
+                    self.metrics.bid_ended(order, "won");
                     u64::from(self.store.lease_reservation(order, now).await?)
                 }
                 Fate::Hold => u64::from(self.store.hold_reservation(order, now).await?),
-                Fate::SayAgain => self.say_again(&standing).await?,
-                Fate::Release { because, forget } => {
-                    info!(%order, because, "reservation released");
-                    if let Some(outcome) = outcome(&standing) {
-                        self.metrics.bid_ended(outcome);
-                    }
-                    u64::from(self.store.release_reservation(order, &because, forget, now).await?)
-                }
+                Fate::SayAgain => self.say_again(&standing, cursor).await?,
+                Fate::Release(release) => self.release(&standing, release).await?,
             };
         }
         // A lease on chain binds us, whatever was thought of its bid.
@@ -190,97 +167,254 @@ impl<S: CapacitySource> Bidder<S> {
             warn!(%order, "a lease was won on a bid that was given up; its capacity is reserved again");
             changed += u64::from(self.store.lease_reservation(order, now).await?);
         }
-        Ok(changed)
+        Ok((changed, contested))
     }
 
-    async fn say_again(&self, standing: &Standing) -> anyhow::Result<u64> {
+    async fn release(&self, standing: &Standing, release: Release) -> anyhow::Result<u64> {
+        let Release { because, outcome, forget } = release;
+        let order = standing.reservation.order;
+        info!(%order, because, "reservation released");
+        if let Some(outcome) = outcome {
+            self.metrics.bid_ended(order, outcome);
+        }
+        let released = self.store.release_reservation(order, &because, forget, self.clock.now()).await?;
+        Ok(u64::from(released))
+    }
+
+    async fn say_again(&self, standing: &Standing, cursor: &BlockRef) -> anyhow::Result<u64> {
         let id = standing.reservation.order;
-        let decision = self.store.decision(id).await?.map(|row| row.decision);
-        let (Some(Decision::Bid { rate, .. }), Some(row)) = (decision, &standing.order) else { return Ok(0) };
+        let Some(row) = &standing.order else { return Ok(0) };
+        let rate = match standing.said.as_ref().map(|said| &said.intent.call) {
+            Some(Call::PlaceBid { rate, .. }) => *rate,
+            _ => match self.store.decision(id).await?.map(|row| row.decision) {
+                Some(Decision::Bid { rate, .. }) => rate,
+                _ => return Ok(0),
+            },
+        };
         warn!(order = %id, "our bid is not on chain any more; saying it again");
-        let times = self.store.intents_of(Some(id), IntentKind::Bid).await?.count;
-        let chain_now = self.store.cursor().await?.map_or(0, |cursor| cursor.timestamp).max(self.clock.now());
-        let expires_at = self.settings.policy.bid_expires_at(&row.order, chain_now);
-        let intent = self.bid(&row.order, rate, expires_at, times);
+        self.say(&row.order, rate, cursor).await
+    }
+
+    /// Stores the wish to bid this for an order that was decided before.
+    async fn say(&self, order: &Order, rate: Rate, cursor: &BlockRef) -> anyhow::Result<u64> {
+        let times = self.store.intents_of(Some(order.id), IntentKind::Bid).await?.count;
+        let expires_at = self.settings.policy.bid_expires_at(order, self.chain_now(cursor));
+        let intent = self.bid(order, rate, expires_at, times);
         let stored = self.store.put_intent(&intent, self.clock.now()).await?;
-        self.outbox.nudge();
+        self.wakes.outbox.nudge();
         Ok(u64::from(stored))
     }
 
-    async fn answer_orders(&self, cursor: &BlockRef) -> anyhow::Result<u64> {
-        let mut changed = 0;
-        for OrderRow { order, .. } in self.store.undecided_orders().await? {
-            let now = cursor.timestamp.max(self.clock.now());
-            let promised = self.store.promised().await?;
-            let free = self.source.free(&promised.rows);
-            // An order that is over needs no inventory to be declined.
-            let capacity = match free {
-                Some(capacity) => capacity,
-                None if order.expires_at <= now => Capacity::default(),
-                None => continue,
+    /// Unix seconds of chain time, as far as can be told from here.
+    fn chain_now(&self, cursor: &BlockRef) -> u64 {
+        cursor.timestamp.max(self.clock.now())
+    }
+
+    /// Gives promises new places whose node is lost, or on whose node the scheduler finds no room. Held bids and leases alike: what
+    /// was promised is kept. Where nothing fits it is told, and tried again each turn.
+    async fn replace(&mut self) -> anyhow::Result<u64> {
+        let Promised { mut rows, mut last } = self.store.promised().await?;
+        let Some(troubles) = self.source.troubles(&rows) else { return Ok(0) };
+        let now = self.clock.now();
+        let (mut moved, mut homeless) = (0, 0);
+        for (order, troubled) in self.watch.due(&troubles, now, self.settings.replace_after) {
+            let Some(index) = rows.iter().position(|row| row.order == order) else { continue };
+            let Some(OrderRow { order: terms, .. }) = self.store.order(order).await? else { continue };
+            let lost: BTreeSet<String> = troubled.keys().cloned().collect();
+            let before = rows[index].placement.clone();
+            // What stays of it is taken, what goes is not.
+            rows[index].placement.replicas.retain(|replica| !lost.contains(&replica.node));
+            let free = self.source.free(&rows);
+            rows[index].placement = before;
+            let Some(free) = free else { return Ok(moved) };
+            let before = &rows[index].placement;
+            match new_places(&terms, before, &lost, &free, &self.settings.tariff) {
+                Ok(placement) => {
+                    if !self.store.move_reservation(order, &placement, last, now).await? {
+                        debug!(%order, "more was promised meanwhile; new places are sought again");
+                        return Ok(moved);
+                    }
+                    info!(%order, ?troubled, "what was promised has new places");
+                    self.metrics.reservation_moved();
+                    self.watch.moved(order);
+                    self.wakes.leases.nudge();
+                    rows[index].placement = placement;
+                    (last, moved) = (last + 1, moved + 1);
+                }
+                Err(why) => {
+                    homeless += 1;
+                    if self.watch.is_news(order, &why) {
+                        warn!(%order, ?troubled, why, "what was promised cannot be moved; it is tried again");
+                    }
+                }
+            }
+        }
+        self.metrics.without_place(homeless);
+        Ok(moved)
+    }
+
+    /// Bids lower where an order goes to its lowest bid, another's is lower than ours, and it still pays. One revision is on
+    /// its way at a time, and none is made that would be mined too late.
+    async fn contest(&self, contested: Vec<Standing>, cursor: &BlockRef) -> anyhow::Result<u64> {
+        let provider = self.settings.provider;
+        let (now, mut changed) = (self.chain_now(cursor), 0);
+        let too_late = now.saturating_add(self.settings.freshness.two_blocks().as_secs().max(1));
+        for standing in contested {
+            let Standing { reservation, order: Some(row), bid, said: Some(said), .. } = &standing else {
+                continue;
             };
-            changed += u64::from(self.answer(order, capacity, promised.last, now).await?);
+            let is_open = row.state == OrderState::Open && row.order.award.is_some_and(|end| too_late < end);
+            if !is_open || reservation.state != ReservationState::Held {
+                continue;
+            }
+            let Call::PlaceBid { rate: last, .. } = said.intent.call else { continue };
+            let is_heard = match said.state {
+                IntentState::Pending => false,
+                // Until the block is followed, what others bid in it is not known either.
+                IntentState::Done { block } => block <= cursor.number,
+                IntentState::Failed { .. } => true,
+            };
+            if !is_heard {
+                continue;
+            }
+            let ours = bid.filter(|bid| bid.state == BidState::Open).map(|bid| bid.bid.rate);
+            let id = row.order.id;
+            let Some(rival) = self.store.lowest_of_others(id, provider).await? else { continue };
+            let Some(Decision::Bid { floor, .. }) = self.store.decision(id).await?.map(|row| row.decision)
+            else {
+                continue;
+            };
+            changed += match step(ours, Some(rival.bid.rate), floor, self.settings.bids.undercut) {
+                Step::Stay => 0,
+                // The chain refused as much already.
+                Step::Lower(rate) if rate >= last => 0,
+                Step::Lower(rate) => {
+                    info!(order = %id, rival = %rival.bid.rate, rate = %rate, "another bids lower; bidding below it");
+                    self.metrics.bid_revised();
+                    self.say(&row.order, rate, cursor).await?
+                }
+                Step::GiveUp => {
+                    let because = format!(
+                        "another provider bids {}, and the least that it pays for here is {floor}",
+                        rival.bid.rate
+                    );
+                    self.release(&standing, Release { because, outcome: Some("lost"), forget: false }).await?
+                }
+            };
         }
         Ok(changed)
     }
 
-    async fn answer(
-        &self,
-        order: Order,
-        mut capacity: Capacity,
-        last: u64,
-        now: u64,
-    ) -> anyhow::Result<bool> {
-        let id = order.id;
-        let Settings { tariff, policy, .. } = &self.settings;
-        let inputs = Inputs {
-            order: order.clone(),
-            capacity: capacity.clone(),
-            tariff: tariff.clone(),
-            policy: policy.clone(),
-            now,
-            books: Books::default(),
-            fx: None,
-            quoted: None,
-        };
-        let decision = inputs.decide();
-        failpoint::reach(Point::DecisionMade);
-        let times = self.store.intents_of(Some(id), IntentKind::Bid).await?.count;
-        let intent = match &decision {
-            Decision::Bid { rate, placement, items, warnings, expires_at, .. } => {
-                capacity
-                    .take(placement)
+    /// Answers the orders whose turn it is.
+    async fn answer_orders(&mut self, cursor: &BlockRef) -> anyhow::Result<Slice> {
+        let orders = self.store.undecided_orders(SLICE).await?;
+        if orders.is_empty() {
+            return Ok(Slice::default());
+        }
+        let is_full = u64::try_from(orders.len()).is_ok_and(|count| count >= SLICE);
+        let now = self.chain_now(cursor);
+        let Promised { rows, last } = self.store.promised().await?;
+        let mut free = self.source.free(&rows);
+        let said = self.store.count_bids(orders.iter().map(|row| row.order.id)).await?;
+        let mut decisions = Vec::new();
+        for OrderRow { order, .. } in orders {
+            let is_over = order.expires_at <= now || order.award.is_some_and(|end| end < now);
+            let nothing = Capacity::default();
+            // An order that is over needs no inventory to be declined.
+            let capacity = match &free {
+                Some(capacity) => capacity,
+                None if is_over => &nothing,
+                None => continue,
+            };
+            let times = said.get(&order.id).copied().unwrap_or(0);
+            let decision = self.answer(&order, capacity, now, times).await?;
+            if let (Decision::Bid { placement, .. }, Some(free)) = (&decision.decision, &mut free) {
+                let id = order.id;
+                free.take(placement)
                     .with_context(|| format!("the placement of order {id} takes what is not there"))?;
-                info!(order = %id, rate = %rate, lines = items.len(), warnings = warnings.len(), "decided to bid");
-                Some(self.bid(&order, *rate, *expires_at, times))
             }
-            Decision::Decline { reason } => {
-                info!(order = %id, reason = reason.code(), "declined: {reason}");
-                None
+            decisions.push(decision);
+        }
+        failpoint::reach(Point::DecisionMade);
+        self.put(decisions, last, is_full).await
+    }
+
+    async fn put(&self, decisions: Vec<NewDecision>, last: u64, is_full: bool) -> anyhow::Result<Slice> {
+        if decisions.is_empty() {
+            return Ok(Slice::default());
+        }
+        let puts = self.store.put_decisions(&decisions, last).await?;
+        let mut answered = 0;
+        for (row, _) in decisions.iter().zip(&puts).filter(|(_, put)| **put == Put::Stored) {
+            match &row.decision {
+                Decision::Bid { rate, items, warnings, .. } => {
+                    info!(order = %row.order, rate = %rate, lines = items.len(), warnings = warnings.len(), "decided to bid");
+                }
+                Decision::Decline { reason } => {
+                    info!(order = %row.order, reason = reason.code(), "declined: {reason}");
+                }
             }
+            self.metrics.decided(row.order, &row.decision);
+            answered += 1;
+        }
+        if answered > 0 {
+            failpoint::reach(Point::DecisionStored);
+            self.wakes.outbox.nudge();
+        }
+        // Another made a promise meanwhile; the next turn decides by it.
+        let is_outdated = puts.contains(&Put::Outdated);
+        if is_outdated {
+            debug!(orders = puts.len(), "more was promised meanwhile; the orders are decided again");
+        }
+        Ok(Slice { answered, has_more: is_outdated || (is_full && answered > 0) })
+    }
+
+    /// The decision on an order, and what follows from it.
+    async fn answer(
+        &mut self,
+        order: &Order,
+        capacity: &Capacity,
+        now: u64,
+        times: u64,
+    ) -> anyhow::Result<NewDecision> {
+        let Settings { tariff, policy, provider, .. } = &self.settings;
+        let books = Books::default();
+        let circumstances =
+            Circumstances { capacity, tariff, policy, now, books: &books, fx: None, quoted: None };
+        let mut order = order.clone();
+        let mut decision = decide(&order, &circumstances);
+        let mut said = None;
+        if let Decision::Bid { rate, floor, .. } = &decision {
+            said = Some(*rate);
+            if order.award.is_some()
+                && let Some(rival) = self.store.lowest_of_others(order.id, *provider).await?
+            {
+                match step(None, Some(rival.bid.rate), *floor, self.settings.bids.undercut) {
+                    Step::Stay => {}
+                    Step::Lower(lower) => said = Some(lower.min(*rate)),
+                    Step::GiveUp => {
+                        // What another asks is the most that the order pays.
+                        order.max_rate = most_below(rival.bid.rate);
+                        decision = decide(&order, &circumstances);
+                        said = None;
+                    }
+                }
+            }
+        }
+        let intent = match (&decision, said) {
+            (Decision::Bid { expires_at, .. }, Some(rate)) => {
+                Some(self.bid(&order, rate, *expires_at, times))
+            }
+            _ => None,
         };
-        let row = DecisionRow {
-            order: id,
+        Ok(NewDecision {
+            order: order.id,
             spec_hash: order.spec_hash,
             decided_at: self.clock.now(),
+            inputs: self.record.write(&order, &circumstances)?,
             decision,
-            inputs: serde_json::to_string(&inputs)
-                .with_context(|| format!("failed to write down what order {id} was decided from"))?,
-        };
-        match self.store.put_decision(&row, intent.as_ref(), last).await? {
-            Put::Stored => {
-                self.metrics.decided(&row.decision);
-                failpoint::reach(Point::DecisionStored);
-                self.outbox.nudge();
-                Ok(true)
-            }
-            // Another made a promise meanwhile; the next turn decides by it.
-            Put::Outdated => {
-                debug!(order = %id, "more was promised meanwhile; the order is decided again");
-                Ok(false)
-            }
-            Put::Known => Ok(false),
-        }
+            intent,
+        })
     }
 
     fn bid(&self, order: &Order, rate: Rate, expires_at: u64, times: u64) -> NewIntent {
@@ -298,8 +432,26 @@ impl<S: CapacitySource> Bidder<S> {
                 reclaim: seconds(reclaim),
                 min_bill: u16::try_from(seconds(min_bill)).unwrap_or(u16::MAX),
             },
-            deadline: Some(expires_at),
+            // After its award's deadline an order takes no bids.
+            deadline: Some(order.award.map_or(expires_at, |end| end.min(expires_at))),
         }
+    }
+
+    /// Forgets decisions that are old and on which nothing rests, a few at a time.
+    async fn forget_old(&mut self) -> anyhow::Result<u64> {
+        let now = self.clock.now();
+        if now.saturating_sub(self.forgot_at) < FORGET_EVERY {
+            return Ok(0);
+        }
+        let before = now.saturating_sub(self.settings.keep_decisions.as_secs());
+        let forgotten = self.store.forget_decisions(before, FORGOTTEN_AT_ONCE).await?;
+        if forgotten < u64::from(FORGOTTEN_AT_ONCE) {
+            self.forgot_at = now;
+        }
+        if forgotten > 0 {
+            debug!(forgotten, "old decisions are forgotten");
+        }
+        Ok(forgotten)
     }
 }
 

@@ -60,6 +60,9 @@ pub struct Config {
     pub policy: Policy,
     /// What a bid promises besides its price.
     pub bids: Bids,
+    /// `decisions.keep`: how long the decision on an order can be explained after nothing rests on it any more, neither an open
+    /// order nor a lease. Default 720h.
+    pub keep_decisions: Duration,
     /// `manifestTimeout`: how long a won lease may wait for its manifest. Default 10m. After it the lease is closed with
     /// reason 103 and its capacity is free again.
     pub manifest_timeout: Duration,
@@ -202,6 +205,9 @@ pub struct Cluster {
     /// `cluster.overcommit`: how much more processor time, memory and node-local storage is sold than is kept free, in percent:
     /// `cpu`, `memory`, `ephemeral`. Default 0. Tenants who all use what they bought then find less than that.
     pub overcommit: Overcommit,
+    /// `cluster.replaceAfter`: how long a node may be lost, or have no room for a pod, before what was promised on it is promised
+    /// on another. Default 2m. Shorter moves workloads for a node that restarts; Kubernetes itself gives up pods after 5m.
+    pub replace_after: Duration,
 }
 
 /// `cluster.storageClasses.<class>`
@@ -318,6 +324,33 @@ pub struct Bids {
     pub reclaim: Duration,
     /// `bids.minBill`: time that is paid even if the tenant leaves earlier. Default 0s, at most 1h.
     pub min_bill: Duration,
+    /// `bids.undercut`: by which share of another's price we go below it, on orders that go to their lowest bid. Default
+    /// 0.01, which is the least that the market lets count. Never below what the tariff and the margin allow.
+    pub undercut: Share,
+}
+
+/// A share of a whole, exact to the ten-thousandth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Share(u16);
+
+impl Share {
+    /// That share of an amount, rounded down.
+    #[must_use]
+    pub fn of(self, amount: u128) -> u128 {
+        amount / 10_000 * u128::from(self.0) + amount % 10_000 * u128::from(self.0) / 10_000
+    }
+}
+
+impl FromStr for Share {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts = read::parse_decimal(text.trim(), 4).and_then(|parts| u16::try_from(parts).ok());
+        parts
+            .filter(|parts| *parts <= 10_000)
+            .map(Self)
+            .ok_or("not a share from 0 to 1 with at most four decimals")
+    }
 }
 
 impl Config {
@@ -363,6 +396,9 @@ impl Config {
         let (cluster, ingress) = (Cluster::read(root), Ingress::read(root));
         let (gateway, metrics) = (Gateway::read(root), Metrics::read(root));
         let (escrow, bids) = (Escrow::read(root), Bids::read(root));
+        let mut decisions = root.section("decisions");
+        let keep_decisions = decisions.duration("keep", Duration::from_secs(30 * 86_400));
+        decisions.finish();
         let manifest_timeout = root.duration("manifestTimeout", Duration::from_secs(600));
         let pricing = root.table("pricing", "a price table as in the example");
         let policy = root.table_or_default("policy").map(|policy: Policy| {
@@ -390,6 +426,7 @@ impl Config {
             pricing: pricing?,
             policy: policy?,
             bids: bids?,
+            keep_decisions: keep_decisions?,
             manifest_timeout: manifest_timeout?,
         })
     }
@@ -585,6 +622,7 @@ impl Cluster {
             Some(pool) => AddressPool::read(pool).map(Some),
         };
         let overcommit = read_overcommit(cluster.section("overcommit"));
+        let replace_after = cluster.duration("replaceAfter", Duration::from_secs(120));
         cluster.finish();
         Some(Self {
             kubeconfig: kubeconfig?,
@@ -597,6 +635,7 @@ impl Cluster {
             storage_classes: offered.into_iter().collect::<Option<_>>()?,
             address_pool: address_pool?,
             overcommit: overcommit?,
+            replace_after: replace_after?,
         })
     }
 }
@@ -718,8 +757,9 @@ impl Bids {
         if min_bill.is_some_and(|time| time > Duration::from_secs(3600)) {
             bids.problem("minBill", "is above 1h, the most that the market allows");
         }
+        let undercut = bids.or("undercut", "a share such as 0.01", Share(100));
         bids.finish();
-        Some(Self { valid_for: valid_for?, reclaim: reclaim?, min_bill: min_bill? })
+        Some(Self { valid_for: valid_for?, reclaim: reclaim?, min_bill: min_bill?, undercut: undercut? })
     }
 }
 

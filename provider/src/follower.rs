@@ -145,6 +145,7 @@ impl<C: ChainSource> Follower<C> {
         let first = self.settings.start_block.saturating_sub(1).min(head.number);
         let block = self.canonical(first).await?;
         let events = if first == 0 { self.facts_of(&block).await? } else { Vec::new() };
+        let events = self.relevant(events).await?;
         info!(block = first, "following the chain from here");
         self.commit(Advance { ancestor: None, blocks: vec![block], events }).await?;
         Ok(Report { changed: 1, due: Some(std::time::Duration::ZERO) })
@@ -172,8 +173,7 @@ impl<C: ChainSource> Follower<C> {
         let blocks = last.number + 1 - first;
         let enough = blocks.saturating_mul(EVENTS_A_PAGE) / told;
         self.page = self.page.saturating_mul(2).min(enough).clamp(1, LONGEST_PAGE);
-        let step =
-            Advance { ancestor: None, blocks: vec![last], events: relevant(self.settings.provider, events) };
+        let step = Advance { ancestor: None, blocks: vec![last], events: self.relevant(events).await? };
         let next = (last.number + 1, last.number.saturating_add(self.page).min(until));
         let (stored, ahead) = if next.0 <= next.1 {
             let (stored, ahead) = tokio::join!(self.store.advance(&step), self.fetch(next.0, next.1));
@@ -249,6 +249,7 @@ impl<C: ChainSource> Follower<C> {
         };
         blocks.reverse();
         let events = try_join_all(blocks.iter().map(|block| self.facts_of(block))).await?.concat();
+        let events = self.relevant(events).await?;
         let reorganised = (ancestor < cursor.number).then_some(ancestor);
         if let Some(ancestor) = reorganised {
             warn!(
@@ -289,8 +290,11 @@ impl<C: ChainSource> Follower<C> {
 
     async fn facts_of(&self, block: &BlockRef) -> anyhow::Result<Vec<Event>> {
         let facts = self.chain.facts_of_block(block.hash).await;
-        let facts = facts.with_context(|| format!("failed to read the logs of block {}", block.number))?;
-        Ok(relevant(self.settings.provider, facts))
+        facts.with_context(|| format!("failed to read the logs of block {}", block.number))
+    }
+
+    async fn relevant(&self, events: Vec<Event>) -> anyhow::Result<Vec<Event>> {
+        self.store.relevant(self.settings.provider, events).await
     }
 
     async fn commit(&mut self, step: Advance) -> anyhow::Result<()> {
@@ -306,10 +310,10 @@ impl<C: ChainSource> Follower<C> {
             match fact {
                 Fact::OrderCreated(order) => {
                     info!(order = %order.id, max_rate = %order.max_rate, "order seen");
-                    self.metrics.order_seen();
+                    self.metrics.order_seen(order.id);
                     failpoint::reach(Point::OrderStored);
                 }
-                Fact::BidPlaced(bid) => {
+                Fact::BidPlaced(bid) if bid.provider == self.settings.provider => {
                     info!(order = %bid.order, rate = %bid.rate, "our bid is on chain");
                     failpoint::reach(Point::BidStored);
                 }
@@ -332,24 +336,4 @@ impl<C: ChainSource> Follower<C> {
             self.settings.nudges.iter().for_each(Nudge::nudge);
         }
     }
-}
-
-/// Leaves out what other providers do among themselves: it changes nothing here.
-pub(crate) fn relevant(ours: Address, mut events: Vec<Event>) -> Vec<Event> {
-    events.retain(|(_, fact)| match fact {
-        Fact::BidPlaced(bid) => bid.provider == ours,
-        Fact::BidWithdrawn { provider, .. }
-        | Fact::ReclaimStarted { provider, .. }
-        | Fact::LeaseClosed { provider, .. }
-        | Fact::Withdrawn { provider, .. }
-        | Fact::ProviderChanged { provider, .. } => *provider == ours,
-        // That another won an order tells that we lost it.
-        Fact::LeaseCreated(_)
-        | Fact::DeploymentCreated { .. }
-        | Fact::ManifestChanged { .. }
-        | Fact::OrderCreated(_)
-        | Fact::OrderClosed { .. }
-        | Fact::FundsChanged { .. } => true,
-    });
-    events
 }

@@ -66,6 +66,13 @@ impl Freshness {
         memory.head = memory.head.max(height);
     }
 
+    /// The time in which two blocks come, as far as that was seen.
+    #[must_use]
+    pub fn two_blocks(&self) -> Duration {
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        Duration::from_millis(memory.block_millis.unwrap_or(0).saturating_mul(2))
+    }
+
     /// How far this cursor lies behind at `now`, unix seconds. Says so in the log when that becomes too far, and when it is
     /// over.
     pub fn lag(&self, cursor: &BlockRef, now: u64) -> Lag {

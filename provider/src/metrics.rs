@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use manifests::decision::Decision;
-use manifests::order::LeaseId;
+use manifests::order::{LeaseId, OrderId};
 use market::sender::{Outcome, SendError};
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 use crate::clock::Clock;
@@ -19,8 +19,11 @@ use crate::freshness::Lag;
 use crate::gateway;
 use crate::leases::ledger::{Burn, Ledger};
 use crate::leases::reconcile;
-use crate::store::{IntentKind, LeaseState, Store};
+use crate::store::{IntentKind, LeaseState, NewIntent, Store};
 use crate::task;
+
+/// Orders whose first bid is timed at once: more of them than are answered in time need no timing.
+const MOST_WAITING: usize = 20_000;
 
 /// The registry and everything in it; clones share it.
 #[derive(Debug, Clone)]
@@ -43,7 +46,15 @@ struct Inner {
     differences: IntCounterVec,
     orders_seen: IntCounter,
     declined: IntCounterVec,
+    bids: IntCounterVec,
     outcomes: IntCounterVec,
+    bid_seconds: Histogram,
+    /// When orders were seen that have no bid on the chain yet.
+    waiting: Mutex<BTreeMap<OrderId, Instant>>,
+    revisions: IntCounter,
+    expired: IntCounter,
+    moved: IntCounter,
+    without_place: IntGauge,
     transactions: IntCounterVec,
     held_back: IntCounterVec,
     fees: IntCounter,
@@ -137,6 +148,32 @@ impl Metrics {
                 "berth_bid_outcomes_total",
                 "Bids, by how they ended: won, lost, expired, order_closed, refused or reorganised.",
                 &["outcome"],
+            )?,
+            bids: make.counters(
+                "berth_bids_total",
+                "Bids that were said to the chain, by result: ok, reverted, refused or error (which is tried again).",
+                &["result"],
+            )?,
+            bid_seconds: make.histogram(
+                "berth_bid_latency_seconds",
+                "How long it took from an order's appearance to our bid on the chain.",
+            )?,
+            waiting: Mutex::default(),
+            revisions: make.counter(
+                "berth_bid_revisions_total",
+                "Bids that were lowered because another was lower, on orders that go to the lowest.",
+            )?,
+            expired: make.counter(
+                "berth_reservation_expired_total",
+                "Reservations that were released because their order or bid expired.",
+            )?,
+            moved: make.counter(
+                "berth_reservations_moved_total",
+                "Reservations that got new nodes because one was lost or had no room.",
+            )?,
+            without_place: make.gauge(
+                "berth_reservations_without_place",
+                "Reservations of which a node is lost or has no room, and that fit nowhere else.",
             )?,
             transactions: make.counters(
                 "berth_tx_total",
@@ -373,25 +410,51 @@ impl Metrics {
         self.0.differences.with_label_values(&[kind]).inc_by(count);
     }
 
-    pub(crate) fn order_seen(&self) {
+    pub(crate) fn order_seen(&self, order: OrderId) {
         self.0.orders_seen.inc();
-    }
-
-    pub(crate) fn decided(&self, decision: &Decision) {
-        if let Decision::Decline { reason } = decision {
-            self.0.declined.with_label_values(&[reason.code()]).inc();
+        let mut waiting = self.waiting();
+        if waiting.len() < MOST_WAITING {
+            waiting.insert(order, Instant::now());
         }
     }
 
-    pub(crate) fn bid_ended(&self, outcome: &str) {
+    pub(crate) fn decided(&self, order: OrderId, decision: &Decision) {
+        if let Decision::Decline { reason } = decision {
+            self.0.declined.with_label_values(&[reason.code()]).inc();
+            self.waiting().remove(&order);
+        }
+    }
+
+    /// Counts a bid's end.
+    pub(crate) fn bid_ended(&self, order: OrderId, outcome: &str) {
         self.0.outcomes.with_label_values(&[outcome]).inc();
+        if outcome == "expired" {
+            self.0.expired.inc();
+        }
+        self.waiting().remove(&order);
+    }
+
+    pub(crate) fn bid_revised(&self) {
+        self.0.revisions.inc();
+    }
+
+    pub(crate) fn reservation_moved(&self) {
+        self.0.moved.inc();
+    }
+
+    pub(crate) fn without_place(&self, reservations: usize) {
+        self.0.without_place.set(gauge(reservations));
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<OrderId, Instant>> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn bid_held_back(&self, reason: &str) {
         self.0.held_back.with_label_values(&[reason]).inc();
     }
 
-    pub(crate) fn said(&self, kind: IntentKind, result: &Result<Outcome, SendError>) {
+    pub(crate) fn said(&self, intent: &NewIntent, result: &Result<Outcome, SendError>) {
         let word = match result {
             Ok(Outcome::Mined { fee_wei, .. }) => {
                 self.0.fees.inc_by(u64::try_from(fee_wei / 1_000_000_000).unwrap_or(u64::MAX));
@@ -401,7 +464,14 @@ impl Metrics {
             Err(SendError::Refused(_)) => "refused",
             Err(_) => "error",
         };
-        self.0.transactions.with_label_values(&[kind.word(), word]).inc();
+        self.0.transactions.with_label_values(&[intent.kind.word(), word]).inc();
+        if intent.kind == IntentKind::Bid {
+            self.0.bids.with_label_values(&[word]).inc();
+            let seen = intent.order.filter(|_| word == "ok").and_then(|order| self.waiting().remove(&order));
+            if let Some(seen) = seen {
+                self.0.bid_seconds.observe(seen.elapsed().as_secs_f64());
+            }
+        }
     }
 
     /// Counts a turn of a loop.
@@ -475,8 +545,15 @@ impl Make<'_> {
         self.register(IntCounterVec::new(Opts::new(name, help), labels))
     }
 
-    fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> anyhow::Result<HistogramVec> {
-        let buckets = vec![0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-        self.register(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), labels))
+    fn histogram(&self, name: &str, help: &str) -> anyhow::Result<Histogram> {
+        self.register(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets())))
     }
+
+    fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> anyhow::Result<HistogramVec> {
+        self.register(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets()), labels))
+    }
+}
+
+fn buckets() -> Vec<f64> {
+    vec![0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]
 }

@@ -275,7 +275,7 @@ impl<S: Say> Outbox<S> {
     async fn note(&self, row: IntentRow, result: Result<Outcome, SendError>) -> anyhow::Result<()> {
         let IntentRow { intent, tries, .. } = row;
         let now = self.clock.now();
-        self.metrics.said(intent.kind, &result);
+        self.metrics.said(&intent, &result);
         match result {
             Ok(Outcome::Mined { hash, block, gas_used, .. }) => {
                 info!(intent = intent.id, tx = %hash, block, gas_used, "mined");

@@ -8,17 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use bidengine::Capacity;
 use manifests::objects;
-use manifests::order::{Address, Hash};
+use manifests::order::Hash;
 use market::sender::Sender;
 use market::signer::{Policy, Service, Signer};
 use market::wallet::Wallet;
 use market::{At, Chain};
 use tokio::sync::Mutex;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
-use crate::bidder::{self, Bidder, CapacitySource};
+use crate::bidder::cluster::ClusterCapacity;
+use crate::bidder::{self, Bidder, Wakes};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::failpoint;
@@ -31,13 +31,11 @@ use crate::gateway::streams::Streams;
 use crate::gateway::tls::GatewayKey;
 use crate::gateway::{self, Gateway};
 use crate::inventory::node_labels::NodeLabels;
-use crate::inventory::nodes::Promise;
 use crate::inventory::storage::Sold;
 use crate::inventory::{self, Inventory, client};
 use crate::leases::apply::Applier;
 use crate::leases::cluster::Cluster;
 use crate::leases::escrow::Escrow;
-use crate::leases::names::short_name;
 use crate::leases::plan::Depths;
 use crate::leases::pods::LeaseLogs;
 use crate::leases::reconcile::{Memory, Reconcile};
@@ -46,7 +44,7 @@ use crate::lifecycle::{Lifecycle, Stop};
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::quote::Quoter;
-use crate::store::{Identity, ReservationRow, Sealer, Store};
+use crate::store::{Identity, Sealer, Store};
 use crate::sweep::{self, Sweep};
 use crate::task::{Nudge, Turn, repeat};
 
@@ -126,7 +124,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
             capacity.clone(),
             bidder_settings(&config, freshness.clone()),
             clock.clone(),
-            outbox.clone(),
+            Wakes { outbox: outbox.clone(), leases: reconcile.clone() },
             metrics.clone(),
         ),
         PERIOD,
@@ -238,32 +236,6 @@ impl Loops<'_> {
             }
             Ok(())
         });
-    }
-}
-
-/// What the cluster has free, beside what is promised.
-#[derive(Clone)]
-pub(crate) struct ClusterCapacity {
-    pub(crate) provider: Address,
-    pub(crate) inventory: Inventory,
-    pub(crate) clock: Clock,
-}
-
-impl CapacitySource for ClusterCapacity {
-    fn free(&self, promised: &[ReservationRow]) -> Option<Capacity> {
-        let promises: Vec<Promise> = promised
-            .iter()
-            .map(|row| Promise {
-                lease: short_name(row.order, self.provider),
-                placement: row.placement.clone(),
-            })
-            .collect();
-        let capacity = self.inventory.capacity(&promises, self.clock.now());
-        if let Some(problem) = &capacity.problem {
-            debug!(problem, "nothing is promised while the cluster cannot be seen");
-            return None;
-        }
-        Some(capacity)
     }
 }
 
@@ -396,6 +368,8 @@ fn bidder_settings(config: &Config, freshness: Freshness) -> bidder::Settings {
         policy: config.policy.clone(),
         bids: config.bids,
         freshness,
+        replace_after: config.cluster.replace_after,
+        keep_decisions: config.keep_decisions,
     }
 }
 

@@ -15,7 +15,7 @@ use market::reader::{LeaseRecord, OrderState};
 use tracing::{debug, info, warn};
 
 use crate::clock::Clock;
-use crate::follower::{ChainSource, relevant};
+use crate::follower::ChainSource;
 use crate::metrics::Metrics;
 use crate::store::{Differences, LeaseState, ReservationState, Store};
 use crate::task::{Nudge, Report, Turn};
@@ -208,7 +208,7 @@ impl<C: ChainSource + ContractView> Sweep<C> {
             return Ok(None);
         }
         self.page = (self.page + self.page / 2).min(LONGEST_PAGE);
-        let told = relevant(self.settings.provider, told);
+        let told = self.store.relevant(self.settings.provider, told).await?;
         let Some(found) = self.store.repair(first, last, &told, reorganisations).await? else {
             self.under_way = None;
             return Ok(None);

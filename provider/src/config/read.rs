@@ -308,7 +308,7 @@ pub(crate) fn parse_dollars(text: &str) -> Option<Amount> {
 }
 
 /// The number times ten to this power, exactly or not at all.
-fn parse_decimal(text: &str, power: usize) -> Option<u128> {
+pub(super) fn parse_decimal(text: &str, power: usize) -> Option<u128> {
     let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
     if decimals.len() > power || !decimals.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;

@@ -204,6 +204,14 @@ impl Inventory {
         Ok(told.filter_map(|address| address.address.parse().ok()).collect())
     }
 
+    /// The nodes that are known, each with whether it reports well. Nodes outside the selection are not among them.
+    ///
+    /// # Errors
+    /// [`Blind`] when nodes cannot be seen.
+    pub fn answering(&self) -> Result<BTreeMap<String, bool>, Blind> {
+        Ok(self.nodes.all()?.iter().map(|node| (node.name_any(), is_ready(node))).collect())
+    }
+
     /// The nodes that do not report well. Nodes outside the selection are not among them.
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 use kube::ResourceExt;
 use market::api::{LastExit, PodStatus};
 
@@ -169,31 +169,26 @@ fn last_exit(status: &ContainerStatus) -> String {
 }
 
 /// Why the scheduler finds no node for the pod.
-fn unplaced(pod: &Pod) -> Option<String> {
+pub(super) fn unplaced(pod: &Pod) -> Option<String> {
     condition(pod, "PodScheduled")
-        .filter(|(status, _)| *status == "False")
-        .map(|(_, message)| message.unwrap_or("the scheduler does not say why").to_owned())
+        .filter(|condition| condition.status == "False")
+        .map(|condition| condition.message.clone())
+        .map(|message| message.unwrap_or_else(|| "the scheduler does not say why".to_owned()))
 }
 
-fn is_ready(pod: &Pod) -> bool {
-    condition(pod, "Ready").is_some_and(|(status, _)| status == "True")
+pub(super) fn is_ready(pod: &Pod) -> bool {
+    condition(pod, "Ready").is_some_and(|condition| condition.status == "True")
 }
 
-fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<(&'a str, Option<&'a str>)> {
-    pod.status
-        .as_ref()?
-        .conditions
-        .iter()
-        .flatten()
-        .find(|condition| condition.type_ == kind)
-        .map(|condition| (condition.status.as_str(), condition.message.as_deref()))
+pub(super) fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
+    pod.status.as_ref()?.conditions.iter().flatten().find(|condition| condition.type_ == kind)
 }
 
 fn is_lost(pod: &Pod, lost_nodes: &BTreeSet<String>) -> bool {
     lost_nodes.contains(node(pod))
 }
 
-fn node(pod: &Pod) -> &str {
+pub(super) fn node(pod: &Pod) -> &str {
     pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default()
 }
 

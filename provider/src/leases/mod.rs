@@ -8,6 +8,7 @@ pub mod health;
 pub mod ledger;
 pub mod names;
 pub mod payout;
+pub mod places;
 pub mod plan;
 pub mod pods;
 pub mod reconcile;

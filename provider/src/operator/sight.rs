@@ -6,10 +6,11 @@ use anyhow::{Context, bail};
 use bidengine::Capacity;
 
 use crate::bidder::CapacitySource as _;
+use crate::bidder::cluster::ClusterCapacity;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::inventory::{Inventory, client};
-use crate::run::{ClusterCapacity, inventory_settings, open_store};
+use crate::run::{inventory_settings, open_store};
 use crate::store::Store;
 
 /// How long the cluster may take to tell of its nodes and pods.

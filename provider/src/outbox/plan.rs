@@ -96,6 +96,7 @@ mod tests {
             not_before: 0,
             begun,
             created_at: 0,
+            updated_at: 0,
         }
     }
 

@@ -238,25 +238,6 @@ impl Store {
             .transpose()
     }
 
-    /// Orders on the book that were not decided on their present terms, oldest first. Those whose time is over by `now` (unix
-    /// seconds of chain time) are among them: they too end in a decision.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub async fn undecided_orders(&self) -> anyhow::Result<Vec<OrderRow>> {
-        sqlx::query(
-            "select * from orders where state = 'open' and not exists \
-             (select 1 from decisions where order_id = orders.id and spec_hash = orders.spec_hash) \
-             order by created_block, id",
-        )
-        .fetch_all(&self.reader)
-        .await
-        .context("failed to read the open orders")?
-        .iter()
-        .map(OrderRow::read)
-        .collect()
-    }
-
     /// A provider's bid for an order, if the chain knows one.
     ///
     /// # Errors
@@ -387,7 +368,7 @@ async fn add(
 
 /// Rows that go into one statement. SQLite looks each value's name up among all of the statement's, so what a row costs grows
 /// with their number: at five hundred rows that alone was two thirds of the time.
-const AT_ONCE: usize = 64;
+pub(super) const AT_ONCE: usize = 64;
 
 /// `insert into` which columns, how many there are, and what is to be done about a row that is there.
 type Insert = (&'static str, usize, &'static str);
@@ -403,7 +384,7 @@ const PUT_BLOCK: Insert = (
     "on conflict (number) do update set hash = excluded.hash, parent = excluded.parent, timestamp = excluded.timestamp",
 );
 const PUT_ORDER: Insert =
-    ("orders (id, account, spec_hash, state, close_reason, expires_at, created_block, body)", 8, "");
+    ("orders (id, account, spec_hash, state, close_reason, expires_at, created_block, body, award)", 9, "");
 const PUT_BID: Insert =
     ("bids (order_id, provider, rate, expires_at, reclaim, min_bill, state, block)", 8, "");
 const PUT_LEASE: Insert = (
@@ -418,7 +399,7 @@ const PUT_PROVIDER: Insert = ("providers (address, operator, uri, spki_hash)", 4
 type Written<'q> = Query<'q, Any, AnyArguments>;
 
 /// The places of so many values from `$first` on.
-fn places(count: usize, first: usize) -> String {
+pub(super) fn places(count: usize, first: usize) -> String {
     let places: Vec<String> = (first..first + count).map(|place| format!("${place}")).collect();
     places.join(", ")
 }
@@ -490,7 +471,8 @@ impl Folds {
             };
             let query = query.bind(order.id.to_string()).bind(order.id.account().to_string());
             let query = query.bind(order.spec_hash.to_string()).bind(word).bind(reason);
-            Ok(query.bind(sql(order.expires_at)?).bind(sql(*created_block)?).bind(to_json(order)?))
+            let query = query.bind(sql(order.expires_at)?).bind(sql(*created_block)?).bind(to_json(order)?);
+            Ok(query.bind(order.award.map(sql).transpose()?))
         })
         .await
         .context("failed to store orders")?;

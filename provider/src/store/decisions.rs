@@ -3,10 +3,11 @@
 use anyhow::Context;
 use manifests::decision::Decision;
 use manifests::order::{Hash, OrderId};
-use sqlx::Row;
 use sqlx::any::AnyRow;
+use sqlx::{Any, Transaction};
 
 use super::Store;
+use super::inputs::{Columns, NewInputs, put_inputs, read_inputs};
 use super::intents::{NewIntent, put_intent};
 use super::reservations::hold;
 use super::rows::{json, number, sql, string, text, to_json};
@@ -26,6 +27,23 @@ pub struct DecisionRow {
     pub inputs: String,
 }
 
+/// A decision that is to be stored, with what follows from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDecision {
+    /// The order.
+    pub order: OrderId,
+    /// The terms it was decided on.
+    pub spec_hash: Hash,
+    /// Unix seconds of wall-clock time.
+    pub decided_at: u64,
+    /// What came of it.
+    pub decision: Decision,
+    /// Everything it was decided from.
+    pub inputs: NewInputs,
+    /// Of a bid: how it is said to the chain.
+    pub intent: Option<NewIntent>,
+}
+
 /// What became of a decision that was to be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
@@ -38,54 +56,60 @@ pub enum Put {
 }
 
 impl Store {
-    /// Stores a decision together with what follows from it: for a bid, the reservation of its placement and the intent to
-    /// say it to the chain. All or nothing. `last` is the last promise that it was made by.
+    /// Stores decisions together with what follows from them: for a bid, the reservation of its placement and the intent to
+    /// say it to the chain. `last` is the last promise that the first of them was made by; each of the others was made by those
+    /// before it. All or nothing: when one is outdated, all are, and none is stored.
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn put_decision(
-        &self,
-        row: &DecisionRow,
-        intent: Option<&NewIntent>,
-        last: u64,
-    ) -> anyhow::Result<Put> {
-        let DecisionRow { order, spec_hash, decided_at, decision, inputs } = row;
-        let (outcome, reason, rate, placement) = match decision {
-            Decision::Bid { rate, placement, .. } => {
-                ("bid", None, Some(rate.scaled().to_string()), Some(placement))
-            }
-            Decision::Decline { reason } => ("decline", Some(reason.code()), None, None),
-        };
+    pub async fn put_decisions(&self, decisions: &[NewDecision], last: u64) -> anyhow::Result<Vec<Put>> {
         let mut tx = self.begin().await?;
-        let stored = sqlx::query(
-            "insert into decisions (order_id, spec_hash, decided_at, outcome, reason, rate, decision, inputs) \
-             values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (order_id, spec_hash) do nothing",
+        let (mut puts, mut last) = (Vec::with_capacity(decisions.len()), last);
+        for row in decisions {
+            let put = put_decision(&mut tx, row, last).await?;
+            match (put, &row.decision) {
+                (Put::Outdated, _) => return Ok(vec![Put::Outdated; decisions.len()]),
+                (Put::Stored, Decision::Bid { .. }) => last += 1,
+                _ => {}
+            }
+            puts.push(put);
+        }
+        tx.commit().await.context("failed to commit decisions")?;
+        Ok(puts)
+    }
+
+    /// Forgets decisions that were made before this unix second and that nothing rests on any more: their orders are not open,
+    /// and what they reserved is free again. Takes a few at a time; returns how many it forgot.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn forget_decisions(&self, before: u64, most: u32) -> anyhow::Result<u64> {
+        let mut tx = self.begin().await?;
+        let forgotten = sqlx::query(
+            "delete from decisions where (order_id, spec_hash) in (select order_id, spec_hash from decisions \
+             where decided_at < $1 \
+             and not exists (select 1 from orders where id = decisions.order_id and state = 'open') \
+             and not exists (select 1 from reservations \
+               where reservations.order_id = decisions.order_id and state <> 'released') \
+             order by decided_at limit $2)",
         )
-        .bind(order.to_string())
-        .bind(spec_hash.to_string())
-        .bind(sql(*decided_at)?)
-        .bind(outcome)
-        .bind(reason)
-        .bind(rate)
-        .bind(to_json(decision)?)
-        .bind(inputs)
+        .bind(sql(before)?)
+        .bind(i64::from(most))
         .execute(&mut *tx)
         .await
-        .with_context(|| format!("failed to store the decision on order {order}"))?
+        .context("failed to forget old decisions")?
         .rows_affected();
-        if stored == 0 {
-            return Ok(Put::Known);
+        if forgotten > 0 {
+            sqlx::query(
+                "delete from decision_parts where hash not in (select rules from decisions where rules is not null \
+                 union select base from decisions where base is not null)",
+            )
+            .execute(&mut *tx)
+            .await
+            .context("failed to forget what old decisions were made from")?;
         }
-        if let Some(placement) = placement
-            && !hold(&mut tx, *order, *spec_hash, placement, last, *decided_at).await?
-        {
-            return Ok(Put::Outdated);
-        }
-        if let Some(intent) = intent {
-            put_intent(&mut tx, intent, *decided_at).await?;
-        }
-        tx.commit().await.with_context(|| format!("failed to commit the decision on order {order}"))?;
-        Ok(Put::Stored)
+        tx.commit().await.context("failed to commit what is forgotten")?;
+        Ok(forgotten)
     }
 
     /// The latest decision on an order.
@@ -93,13 +117,18 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn decision(&self, order: OrderId) -> anyhow::Result<Option<DecisionRow>> {
-        sqlx::query("select * from decisions where order_id = $1 order by decided_at desc limit 1")
-            .bind(order.to_string())
-            .fetch_optional(&self.reader)
-            .await
-            .with_context(|| format!("failed to read the decision on order {order}"))?
-            .map(|row| read(&row))
-            .transpose()
+        sqlx::query(
+            "select decisions.*, by_rules.body as rules_body, by_base.body as base_body from decisions \
+             left join decision_parts as by_rules on by_rules.hash = decisions.rules \
+             left join decision_parts as by_base on by_base.hash = decisions.base \
+             where order_id = $1 order by decided_at desc limit 1",
+        )
+        .bind(order.to_string())
+        .fetch_optional(&self.reader)
+        .await
+        .with_context(|| format!("failed to read the decision on order {order}"))?
+        .map(|row| read(&row))
+        .transpose()
     }
 
     /// How many decisions there are, by outcome and reason code (empty for a bid).
@@ -119,12 +148,57 @@ impl Store {
     }
 }
 
+async fn put_decision(
+    tx: &mut Transaction<'static, Any>,
+    row: &NewDecision,
+    last: u64,
+) -> anyhow::Result<Put> {
+    let NewDecision { order, spec_hash, decided_at, decision, inputs, intent } = row;
+    let (outcome, reason, rate, placement) = match decision {
+        Decision::Bid { rate, placement, .. } => {
+            ("bid", None, Some(rate.scaled().to_string()), Some(placement))
+        }
+        Decision::Decline { reason } => ("decline", Some(reason.code()), None, None),
+    };
+    let Columns { rules, base, rest } = put_inputs(tx, inputs).await?;
+    let stored = sqlx::query(
+        "insert into decisions (order_id, spec_hash, decided_at, outcome, reason, rate, decision, inputs, rules, base, rest) \
+         values ($1, $2, $3, $4, $5, $6, $7, '', $8, $9, $10) on conflict (order_id, spec_hash) do nothing",
+    )
+    .bind(order.to_string())
+    .bind(spec_hash.to_string())
+    .bind(sql(*decided_at)?)
+    .bind(outcome)
+    .bind(reason)
+    .bind(rate)
+    .bind(to_json(decision)?)
+    .bind(rules)
+    .bind(base)
+    .bind(rest)
+    .execute(&mut **tx)
+    .await
+    .with_context(|| format!("failed to store the decision on order {order}"))?
+    .rows_affected();
+    if stored == 0 {
+        return Ok(Put::Known);
+    }
+    if let Some(placement) = placement
+        && !hold(tx, *order, *spec_hash, placement, last, *decided_at).await?
+    {
+        return Ok(Put::Outdated);
+    }
+    if let Some(intent) = intent {
+        put_intent(tx, intent, *decided_at).await?;
+    }
+    Ok(Put::Stored)
+}
+
 fn read(row: &AnyRow) -> anyhow::Result<DecisionRow> {
     Ok(DecisionRow {
         order: text(row, "order_id")?,
         spec_hash: text(row, "spec_hash")?,
         decided_at: number(row, "decided_at")?,
         decision: json(row, "decision")?,
-        inputs: row.try_get("inputs")?,
+        inputs: read_inputs(row)?,
     })
 }

@@ -11,9 +11,10 @@ use manifests::order::{Address, OrderId};
 use market::call::Call;
 use market::sender::{Attempt, Journal, Outcome, Verdict};
 use sqlx::any::AnyRow;
-use sqlx::{Any, Row, Transaction};
+use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::Store;
+use super::chain::{AT_ONCE, places};
 use super::reservations::release;
 use super::rows::{json, maybe, maybe_text, number, sql, string, text, to_json};
 use crate::failpoint::{self, Point};
@@ -98,6 +99,8 @@ pub struct IntentRow {
     pub begun: Option<u64>,
     /// Unix seconds.
     pub created_at: u64,
+    /// Unix seconds of its last change.
+    pub updated_at: u64,
 }
 
 impl IntentRow {
@@ -124,6 +127,7 @@ impl IntentRow {
             not_before: number(row, "not_before")?,
             begun: maybe(row, "begun")?,
             created_at: number(row, "created_at")?,
+            updated_at: number(row, "updated_at")?,
         })
     }
 }
@@ -208,6 +212,30 @@ impl Store {
             latest: rows.last().map(IntentRow::read).transpose()?,
             count: u64::try_from(rows.len()).context("fewer rows than that fit in memory")?,
         })
+    }
+
+    /// How many bids were wished for each of these orders; those without any are left out.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn count_bids(
+        &self,
+        orders: impl IntoIterator<Item = OrderId>,
+    ) -> anyhow::Result<BTreeMap<OrderId, u64>> {
+        let ids: Vec<String> = orders.into_iter().map(|order| order.to_string()).collect();
+        let mut counts = BTreeMap::new();
+        for ids in ids.chunks(AT_ONCE) {
+            let list = places(ids.len(), 1);
+            let query = format!(
+                "select order_id, count(*) as n from intents where kind = 'bid' and order_id in ({list}) group by order_id"
+            );
+            let query =
+                ids.iter().fold(sqlx::query(AssertSqlSafe(query)), |query, id| query.bind(id.clone()));
+            for row in query.fetch_all(&self.reader).await.context("failed to count bids")? {
+                counts.insert(text(&row, "order_id")?, number(&row, "n")?);
+            }
+        }
+        Ok(counts)
     }
 
     /// An intent.
@@ -326,7 +354,8 @@ impl Store {
         Ok(())
     }
 
-    /// Gives an intent up and frees what a bid had reserved, in one step.
+    /// Gives an intent up and frees what a bid had reserved, in one step. Where an order goes to its lowest bid, what was
+    /// reserved stays: an earlier bid may stand, and another may be made.
     ///
     /// # Errors
     /// When the database refuses.
@@ -340,11 +369,24 @@ impl Store {
             .execute(&mut *tx)
             .await
             .with_context(|| format!("failed to give intent {id} up"))?;
-        if let (IntentKind::Bid, Some(order)) = (kind, order) {
+        if let (IntentKind::Bid, Some(order)) = (kind, order)
+            && !is_auction(&mut tx, *order).await?
+        {
             release(&mut tx, *order, &format!("the bid was given up: {problem}"), now).await?;
         }
         tx.commit().await.with_context(|| format!("failed to give intent {id} up"))
     }
+}
+
+/// Whether the order is open and goes to its lowest bid.
+async fn is_auction(tx: &mut Transaction<'static, Any>, order: OrderId) -> anyhow::Result<bool> {
+    let found =
+        sqlx::query("select 1 as n from orders where id = $1 and state = 'open' and award is not null")
+            .bind(order.to_string())
+            .fetch_optional(&mut **tx)
+            .await
+            .with_context(|| format!("failed to read how order {order} is awarded"))?;
+    Ok(found.is_some())
 }
 
 pub(super) async fn put_intent(

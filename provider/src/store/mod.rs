@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | identity | [`Store::open`], [`Store::belongs_to`]; `follower` counts reorganisations, `sweep` its rounds | the same, `outbox` |
 //! | blocks, events, accounts, orders, bids, leases, providers | `follower`, through [`Store::advance`]; `sweep` adds what is missing, through [`Store::repair`] | everyone |
-//! | decisions, reservations | `bidder` | `explain`, `inventory`, `gateway`, metrics |
+//! | decisions, decision_parts, reservations | `bidder` | `explain`, `inventory`, `gateway`, metrics |
 //! | intents | `bidder` (bids), `leases::escrow` (money, closes) create; `outbox` moves them on | metrics |
 //! | attempts, batched | `outbox`, as the sender's journal | the same |
 //! | manifests, lease_secrets | `gateway`; `leases::reconcile` forgets them | `leases::reconcile` |
@@ -20,12 +20,15 @@
 
 mod accounts;
 mod answers;
+mod auctions;
+mod backlog;
 mod chain;
 mod decisions;
 mod devices;
 mod engine;
 mod fold;
 mod fresh;
+mod inputs;
 mod intents;
 mod leases;
 mod manifests;
@@ -47,9 +50,10 @@ use self::engine::Engine;
 pub use accounts::{AccountRow, ProviderRow};
 pub use answers::{AnswerRow, Outcome};
 pub use chain::{Advance, Differences, Event};
-pub use decisions::{DecisionRow, Put};
+pub use decisions::{DecisionRow, NewDecision, Put};
 pub use devices::GpuAllocation;
 pub use engine::DatabaseUrl;
+pub use inputs::{NewInputs, Part, patch};
 pub use intents::{IntentHistory, IntentKind, IntentRow, IntentState, NewIntent};
 pub use leases::{Health, LeaseRow, LeaseState, LeaseStatus};
 pub use manifests::StoredManifest;

@@ -16,6 +16,7 @@ pub(super) const HEADERS: &str = "blocks";
 /// What nobody could tell again. `intents` before `attempts`, which refer to them, and both before `batched`.
 const OWN: &[&str] = &[
     "identity",
+    "decision_parts",
     "decisions",
     "reservations",
     "intents",

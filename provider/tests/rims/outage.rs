@@ -10,13 +10,14 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use manifests::money::Amount;
 use manifests::order::{Address, BlockRef, Fact, Hash, LeaseId, Order};
-use provider::bidder::{self, Bidder, CapacitySource};
+use provider::bidder::{self, Bidder, CapacitySource, Wakes};
 use provider::clock::Clock;
 use provider::config;
 use provider::follower::{self, ChainSource, Follower};
 use provider::freshness::Freshness;
 use provider::gateway::ops::{self, Ops};
 use provider::leases::escrow::{Escrow, EscrowView, Seen};
+use provider::leases::places::Troubles;
 use provider::metrics::Metrics;
 use provider::store::{Event, IntentKind, LeaseState, ReservationRow};
 use provider::task::{Nudge, Turn};
@@ -86,6 +87,10 @@ impl CapacitySource for Room {
         }
         Some(capacity)
     }
+
+    fn troubles(&self, _: &[ReservationRow]) -> Option<Troubles> {
+        Some(Troubles::new())
+    }
 }
 
 /// The daemon's loops, each with its period and the second of its next turn.
@@ -120,7 +125,7 @@ impl Daemon {
         let settings =
             bidder::Settings { provider: PROVIDER, freshness: freshness.clone(), ..bidder_settings() };
         let bidder =
-            Bidder::new(store.clone(), Room, settings, clock.clone(), nudge.clone(), metrics.clone());
+            Bidder::new(store.clone(), Room, settings, clock.clone(), Wakes::default(), metrics.clone());
         let settings = config::Escrow {
             withdraw_every: Duration::from_secs(300),
             withdraw_above: Amount(u128::MAX),

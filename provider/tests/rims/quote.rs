@@ -12,6 +12,7 @@ use market::reader::{Provider, ProviderState};
 use provider::bidder::{CapacitySource, Settings};
 use provider::clock::Clock;
 use provider::freshness::Freshness;
+use provider::leases::places::Troubles;
 use provider::quote::Quoter;
 use provider::store::{ReservationRow, Store};
 
@@ -27,6 +28,10 @@ struct OneGpu;
 impl CapacitySource for OneGpu {
     fn free(&self, _promised: &[ReservationRow]) -> Option<Capacity> {
         Some(one_node(1))
+    }
+
+    fn troubles(&self, _: &[ReservationRow]) -> Option<Troubles> {
+        Some(Troubles::new())
     }
 }
 

@@ -11,7 +11,7 @@ use manifests::order::{
     Address, BlockRef, CloseReason, Fact, Hash, Lease, LeaseId, LogRef, Order, OrderKind,
 };
 use provider::inventory::{self, storage::Sold};
-use provider::store::{Advance, DecisionRow, Identity, Store};
+use provider::store::{Advance, Identity, NewDecision, NewInputs, Part, Store};
 use serde_json::{Value, json};
 
 pub(crate) const PROVIDER: Address = Address([0xbb; 20]);
@@ -154,7 +154,8 @@ impl Stage {
         });
         let placement = Placement { replicas: replicas.collect(), ..Placement::default() };
         let bytes = spec.to_bytes().expect("short");
-        let decision = DecisionRow {
+        let nothing = Part::new(&json!({})).expect("written");
+        let decision = NewDecision {
             order: id,
             spec_hash: spec_hash(&bytes),
             decided_at: 1,
@@ -166,10 +167,11 @@ impl Stage {
                 placement,
                 warnings: vec![],
             },
-            inputs: "{}".to_owned(),
+            inputs: NewInputs::new(nothing.clone(), nothing, &json!({})).expect("written"),
+            intent: None,
         };
         let last = self.store.promised().await.expect("read").last;
-        self.store.put_decision(&decision, None, last).await.expect("stored");
+        self.store.put_decisions(&[decision], last).await.expect("stored");
         self.store.lease_reservation(id, 2).await.expect("leased");
         let lease = Lease {
             id,

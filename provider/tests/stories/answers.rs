@@ -5,20 +5,23 @@ use manifests::decision::{Decision, Placement, Reason};
 use manifests::order::Address;
 use provider::follower::Follower;
 use provider::metrics::Metrics;
-use provider::store::{DecisionRow, Outcome, Store};
+use provider::store::{NewDecision, NewInputs, Outcome, Part, Store};
 use provider::task::Turn as _;
+use serde_json::json;
 
 async fn decide(store: &Store, dseq: u64, decision: Decision) {
     let spec_hash = store.order(id(dseq)).await.expect("read").expect("followed").order.spec_hash;
-    let row = DecisionRow {
+    let nothing = Part::new(&json!({})).expect("written");
+    let row = NewDecision {
         order: id(dseq),
         spec_hash,
         decided_at: GENESIS + dseq,
         decision,
-        inputs: "{}".to_owned(),
+        inputs: NewInputs::new(nothing.clone(), nothing, &json!({})).expect("written"),
+        intent: None,
     };
     let last = store.promised().await.expect("read").last;
-    store.put_decision(&row, None, last).await.expect("stored");
+    store.put_decisions(&[row], last).await.expect("stored");
 }
 
 async fn catch_up(follower: &mut Follower<FakeChain>) {

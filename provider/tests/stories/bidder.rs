@@ -1,5 +1,6 @@
 //! The bidder over a real store, with capacity and chain told by the test.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use crate::support::*;
@@ -7,9 +8,10 @@ use bidengine::{Capacity, Inputs};
 use manifests::decision::{Decision, Reason};
 use manifests::order::{CloseReason, Fact};
 use market::sender::{Attempt, Journal as _, Outcome, Verdict};
-use provider::bidder::{Bidder, CapacitySource};
+use provider::bidder::{Bidder, CapacitySource, Wakes};
 use provider::clock::Clock;
 use provider::follower::Follower;
+use provider::leases::places::{Trouble, Troubles};
 use provider::metrics::Metrics;
 use provider::store::{
     Health, IntentKind, IntentState, LeaseStatus, NewIntent, ReservationRow, ReservationState, Store,
@@ -18,52 +20,93 @@ use provider::task::{Nudge, Turn as _};
 
 /// A cluster in which nothing of the promised runs yet.
 #[derive(Debug, Clone, Default)]
-struct Cluster(Arc<Mutex<Option<Capacity>>>);
+pub(super) struct Cluster(Arc<Mutex<There>>);
+
+#[derive(Debug, Default)]
+struct There {
+    capacity: Option<Capacity>,
+    lost: BTreeSet<String>,
+}
 
 impl Cluster {
-    fn has(&self, capacity: Option<Capacity>) {
-        *self.0.lock().expect("not poisoned") = capacity;
+    pub(super) fn has(&self, capacity: Option<Capacity>) {
+        self.0.lock().expect("not poisoned").capacity = capacity;
+    }
+
+    /// These nodes do not answer, and no others.
+    pub(super) fn loses(&self, nodes: &[&str]) {
+        self.0.lock().expect("not poisoned").lost = nodes.iter().map(|&node| node.to_owned()).collect();
     }
 }
 
 impl CapacitySource for Cluster {
     fn free(&self, promised: &[ReservationRow]) -> Option<Capacity> {
-        let mut capacity = self.0.lock().expect("not poisoned").clone()?;
+        let there = self.0.lock().expect("not poisoned");
+        let mut capacity = there.capacity.clone()?;
         for reservation in promised {
             capacity.take(&reservation.placement).expect("promises never exceed what is there");
         }
+        for (name, node) in &mut capacity.nodes {
+            node.schedulable &= !there.lost.contains(name);
+        }
         Some(capacity)
+    }
+
+    fn troubles(&self, promised: &[ReservationRow]) -> Option<Troubles> {
+        let there = self.0.lock().expect("not poisoned");
+        there.capacity.as_ref()?;
+        let mut troubles = Troubles::new();
+        for row in promised {
+            for replica in row.placement.replicas.iter().filter(|replica| there.lost.contains(&replica.node))
+            {
+                troubles.entry(row.order).or_default().insert(replica.node.clone(), Trouble::Lost);
+            }
+        }
+        Some(troubles)
     }
 }
 
-struct Bench {
-    chain: FakeChain,
-    cluster: Cluster,
-    store: Store,
-    follower: Follower<FakeChain>,
-    bidder: Bidder<Cluster>,
-    clock: Clock,
+pub(super) struct Bench {
+    pub(super) chain: FakeChain,
+    pub(super) cluster: Cluster,
+    pub(super) store: Store,
+    pub(super) follower: Follower<FakeChain>,
+    pub(super) bidder: Bidder<Cluster>,
+    pub(super) clock: Clock,
+    pub(super) leases: Nudge,
 }
 
 impl Bench {
-    async fn new(gpus: u64) -> Self {
+    pub(super) async fn new(gpus: u64) -> Self {
         let store = Store::fresh().await.expect("opens");
         let (chain, cluster, clock) = (FakeChain::new(), Cluster::default(), Clock::manual(GENESIS));
         cluster.has(Some(one_node(gpus)));
         let metrics = Metrics::new().expect("distinct names");
         let settings = follower_settings();
         let follower = Follower::new(chain.clone(), store.clone(), settings, metrics.clone());
-        let bidder = new_bidder(&store, &cluster, &clock);
-        Self { chain, cluster, store, follower, bidder, clock }
+        let (leases, bidder_settings) = (Nudge::default(), bidder_settings());
+        let wakes = Wakes { leases: leases.clone(), ..Wakes::default() };
+        let source = cluster.clone();
+        let metrics = Metrics::new().expect("distinct names");
+        let bidder = Bidder::new(store.clone(), source, bidder_settings, clock.clone(), wakes, metrics);
+        Self { chain, cluster, store, follower, bidder, clock, leases }
+    }
+
+    /// The process ends and another one starts.
+    pub(super) fn restart(&mut self) {
+        let (store, source, clock) = (self.store.clone(), self.cluster.clone(), self.clock.clone());
+        let wakes = Wakes { leases: self.leases.clone(), ..Wakes::default() };
+        let metrics = Metrics::new().expect("distinct names");
+        self.bidder = Bidder::new(store, source, bidder_settings(), clock, wakes, metrics);
     }
 
     /// Mines a block that says this, and lets follower and bidder come to rest.
-    async fn after(&mut self, facts: Vec<Fact>) {
+    pub(super) async fn after(&mut self, facts: Vec<Fact>) {
         self.chain.mine(facts);
         self.settle().await;
     }
 
-    async fn settle(&mut self) {
+    pub(super) async fn settle(&mut self) {
         for _ in 0..100 {
             let followed = self.follower.turn().await.expect("a turn");
             let bid = self.bidder.turn().await.expect("a turn");
@@ -74,27 +117,27 @@ impl Bench {
         panic!("follower and bidder do not come to rest");
     }
 
-    async fn decision(&self, dseq: u64) -> Option<Decision> {
+    pub(super) async fn decision(&self, dseq: u64) -> Option<Decision> {
         self.store.decision(id(dseq)).await.expect("read").map(|row| row.decision)
     }
 
-    async fn reservation(&self, dseq: u64) -> ReservationRow {
+    pub(super) async fn reservation(&self, dseq: u64) -> ReservationRow {
         self.store.reservation(id(dseq)).await.expect("read").expect("reserved")
     }
 
-    async fn free_gpus(&self) -> u64 {
+    pub(super) async fn free_gpus(&self) -> u64 {
         let promised = self.store.reservations().await.expect("read");
         let free = self.cluster.free(&promised).expect("known");
         free.nodes["n1"].gpus.values().sum()
     }
 
-    async fn bids(&self) -> Vec<NewIntent> {
+    pub(super) async fn bids(&self) -> Vec<NewIntent> {
         let pending = self.store.pending_intents().await.expect("read");
         pending.into_iter().map(|row| row.intent).filter(|intent| intent.kind == IntentKind::Bid).collect()
     }
 
     /// Plays the outbox: the bid is mined in this block.
-    async fn mined(&self, intent: &str, nonce: u64, block: u64) {
+    pub(super) async fn mined(&self, intent: &str, nonce: u64, block: u64) {
         let hash = manifests::order::Hash([u8::try_from(nonce).expect("few"); 32]);
         let attempt = Attempt {
             intents: vec![intent.to_owned()],
@@ -116,12 +159,7 @@ impl Bench {
     }
 }
 
-fn new_bidder(store: &Store, cluster: &Cluster, clock: &Clock) -> Bidder<Cluster> {
-    let metrics = Metrics::new().expect("distinct names");
-    Bidder::new(store.clone(), cluster.clone(), bidder_settings(), clock.clone(), Nudge::default(), metrics)
-}
-
-fn wants_gpus(dseq: u64, gpus: u64) -> Fact {
+pub(super) fn wants_gpus(dseq: u64, gpus: u64) -> Fact {
     Fact::OrderCreated(order(dseq, spec(1000, gpus)))
 }
 
@@ -171,7 +209,7 @@ async fn a_restart_between_decision_and_bid_keeps_one_bid() {
     let mut bench = Bench::new(4).await;
     bench.after(vec![wants_gpus(1, 1)]).await;
     let before = bench.bids().await;
-    bench.bidder = new_bidder(&bench.store, &bench.cluster, &bench.clock);
+    bench.restart();
     bench.after(vec![]).await;
     assert_eq!(bench.bids().await, before);
     assert_eq!(bench.store.reservations().await.expect("read").len(), 1);

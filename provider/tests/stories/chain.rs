@@ -12,12 +12,13 @@ use market::Chain;
 use market::call::{Call, OrderTerms, class_hash};
 use market::reader::BidState as OnChain;
 use market::sender::{MemoryJournal, Sender};
-use provider::bidder::{self, Bidder, CapacitySource};
+use provider::bidder::{self, Bidder, CapacitySource, Wakes};
 use provider::clock::Clock;
 use provider::config;
 use provider::follower::{self, Follower};
 use provider::freshness::Freshness;
 use provider::leases::escrow::{Escrow, EscrowView, Seen};
+use provider::leases::places::Troubles;
 use provider::metrics::Metrics;
 use provider::money::reconcile;
 use provider::outbox::Outbox;
@@ -40,6 +41,10 @@ impl CapacitySource for Cluster {
             capacity.take(&reservation.placement).expect("promises never exceed what is there");
         }
         Some(capacity)
+    }
+
+    fn troubles(&self, _: &[ReservationRow]) -> Option<Troubles> {
+        Some(Troubles::new())
     }
 }
 
@@ -74,7 +79,7 @@ impl<V: EscrowView> Daemon<V> {
         let follower = Follower::new(chain.clone(), store.clone(), settings, metrics.clone());
         let settings = bidder::Settings { provider, ..bidder_settings() };
         let bidder =
-            Bidder::new(store.clone(), Cluster, settings, clock.clone(), nudge.clone(), metrics.clone());
+            Bidder::new(store.clone(), Cluster, settings, clock.clone(), Wakes::default(), metrics.clone());
         let sender = Sender::new(chain.clone(), wallet(2), store.clone(), quick());
         let operator = sender.address();
         let (said, noted) = (nudge.clone(), nudge.clone());

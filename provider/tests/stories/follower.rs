@@ -115,7 +115,7 @@ async fn a_long_gap_is_read_in_ranges_that_the_node_takes() {
     bench.chain.refuse_ranges_above(40);
     let head = bench.chain.head().await.expect("a head");
     assert_eq!(bench.catch_up().await, head);
-    assert_eq!(bench.store.undecided_orders().await.expect("read").len(), 300);
+    assert_eq!(bench.store.undecided_orders(1000).await.expect("read").len(), 300);
 }
 
 #[tokio::test]
@@ -131,7 +131,7 @@ async fn a_reorg_during_a_long_silence_is_found_before_the_gap_is_read() {
     let head = bench.chain.head().await.expect("a head");
     assert_eq!(bench.catch_up().await, head);
     assert!(bench.store.lease(id(1)).await.expect("read").is_none());
-    assert_eq!(bench.store.undecided_orders().await.expect("read").len(), 200);
+    assert_eq!(bench.store.undecided_orders(1000).await.expect("read").len(), 200);
 }
 
 #[tokio::test]

@@ -5,14 +5,18 @@ mod answers;
 #[expect(dead_code, reason = "the chain client tests need more of it than the daemon does")]
 #[path = "../../../market/tests/chain/anvil.rs"]
 mod anvil;
+mod auction;
+mod backlog;
 mod bidder;
 mod chain;
 mod follower;
+mod histories;
 mod kills;
 mod money;
 mod moving;
 mod outbox;
 mod owner;
+mod replace;
 mod reservations;
 mod support;
 mod sweep;

@@ -8,10 +8,11 @@ use bidengine::{Capacity, Node};
 use manifests::decision::{Decision, GpuTake, Placement, Replica, Takes};
 use manifests::order::Hash;
 use provider::store::{
-    DatabaseUrl, DecisionRow, Promised, Put, ReservationRow, ReservationState, Sealer, Store,
+    DatabaseUrl, NewDecision, NewInputs, Part, Promised, Put, ReservationRow, ReservationState, Sealer, Store,
 };
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use serde_json::json;
 
 const SEQUENCES: u64 = 64;
 const NODES: u64 = 3;
@@ -73,7 +74,8 @@ impl Sequence {
             let Promised { rows, last } = self.promised().await;
             let Some(placement) = self.choose(&rows) else { return };
             tokio::task::yield_now().await;
-            let decision = DecisionRow {
+            let nothing = Part::new(&json!({})).expect("written");
+            let decision = NewDecision {
                 order: id(self.dseq),
                 spec_hash: Hash([1; 32]),
                 decided_at: 1,
@@ -85,9 +87,10 @@ impl Sequence {
                     placement: placement.clone(),
                     warnings: vec![],
                 },
-                inputs: "{}".to_owned(),
+                inputs: NewInputs::new(nothing.clone(), nothing, &json!({})).expect("written"),
+                intent: None,
             };
-            match self.store.put_decision(&decision, None, last).await.expect("stored") {
+            match self.store.put_decisions(&[decision], last).await.expect("stored")[0] {
                 Put::Stored => {
                     self.stands = Some(Stands { state: ReservationState::Held, placement });
                     return;

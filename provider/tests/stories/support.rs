@@ -160,8 +160,11 @@ pub(super) fn bidder_settings() -> provider::bidder::Settings {
             valid_for: std::time::Duration::from_secs(300),
             reclaim: std::time::Duration::ZERO,
             min_bill: std::time::Duration::ZERO,
+            undercut: "0.01".parse().expect("a share"),
         },
         freshness: Freshness::default(),
+        replace_after: std::time::Duration::from_secs(120),
+        keep_decisions: std::time::Duration::from_secs(30 * 86_400),
     }
 }
 

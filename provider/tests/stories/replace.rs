@@ -1,0 +1,133 @@
+//! New places for what was promised on a node that is lost.
+
+use std::time::Duration;
+
+use crate::bidder::{Bench, wants_gpus};
+use crate::support::*;
+use bidengine::Capacity;
+use provider::store::ReservationState;
+use provider::task::Turn as _;
+
+/// Nodes of four H100 each.
+fn nodes(names: &[&str]) -> Capacity {
+    let node = one_node(4).nodes.remove("n1").expect("one node");
+    let nodes = names.iter().map(|&name| (name.to_owned(), node.clone())).collect();
+    Capacity { nodes, ..Capacity::default() }
+}
+
+async fn bench(names: &[&str]) -> Bench {
+    let bench = Bench::new(0).await;
+    bench.cluster.has(Some(nodes(names)));
+    bench
+}
+
+async fn places(bench: &Bench, dseq: u64) -> Vec<String> {
+    let reservation = bench.reservation(dseq).await;
+    reservation.placement.replicas.into_iter().map(|replica| replica.node).collect()
+}
+
+async fn after_seconds(bench: &mut Bench, seconds: u64) {
+    bench.clock.set(bench.clock.now() + seconds);
+    bench.settle().await;
+}
+
+#[tokio::test]
+async fn a_lease_on_a_lost_node_gets_a_stored_new_place_after_the_grace() {
+    let mut bench = bench(&["n1", "n2"]).await;
+    bench.after(vec![wants_gpus(1, 2)]).await;
+    bench.after(vec![bid_of(US, 1), won_by(US, 1)]).await;
+    assert_eq!(places(&bench, 1).await, ["n1"]);
+    bench.cluster.loses(&["n1"]);
+    after_seconds(&mut bench, 119).await;
+    after_seconds(&mut bench, 119).await;
+    assert_eq!(places(&bench, 1).await, ["n1"], "nodes restart");
+    let woken = tokio::time::timeout(Duration::from_millis(20), bench.leases.wait()).await;
+    assert!(woken.is_err(), "nothing is to be run elsewhere yet");
+    after_seconds(&mut bench, 1).await;
+    assert_eq!(places(&bench, 1).await, ["n2"]);
+    assert_eq!(bench.reservation(1).await.state, ReservationState::Leased);
+    let woken = tokio::time::timeout(Duration::from_secs(5), bench.leases.wait()).await;
+    assert!(woken.is_ok(), "whoever runs leases is told");
+    bench.restart();
+    bench.cluster.loses(&[]);
+    after_seconds(&mut bench, 600).await;
+    assert_eq!(places(&bench, 1).await, ["n2"], "it stays there when the node is back");
+}
+
+#[tokio::test]
+async fn a_node_that_is_back_within_the_grace_keeps_what_it_was_promised() {
+    let mut bench = bench(&["n1", "n2"]).await;
+    bench.after(vec![wants_gpus(1, 2)]).await;
+    for _ in 0..3 {
+        bench.cluster.loses(&["n1"]);
+        after_seconds(&mut bench, 100).await;
+        bench.cluster.loses(&[]);
+        after_seconds(&mut bench, 100).await;
+    }
+    assert_eq!(places(&bench, 1).await, ["n1"]);
+}
+
+#[tokio::test]
+async fn a_held_bid_moves_as_a_lease_does() {
+    let mut bench = bench(&["n1", "n2"]).await;
+    bench.after(vec![wants_gpus(1, 2)]).await;
+    bench.cluster.loses(&["n1"]);
+    bench.settle().await;
+    after_seconds(&mut bench, 120).await;
+    assert_eq!(places(&bench, 1).await, ["n2"]);
+    assert_eq!(bench.reservation(1).await.state, ReservationState::Held);
+    assert_eq!(bench.bids().await.len(), 1, "the bid says nothing of nodes");
+}
+
+#[tokio::test]
+async fn what_fits_nowhere_keeps_its_place_and_is_moved_once_there_is_room() {
+    let mut bench = bench(&["n1", "n2"]).await;
+    bench.after(vec![wants_gpus(1, 3), wants_gpus(2, 3)]).await;
+    bench.after(vec![bid_of(US, 1), won_by(US, 1), bid_of(US, 2), won_by(US, 2)]).await;
+    let before = (places(&bench, 1).await, places(&bench, 2).await);
+    assert_ne!(before.0, before.1);
+    let lost = before.0[0].clone();
+    bench.cluster.loses(&[&lost]);
+    bench.settle().await;
+    after_seconds(&mut bench, 120).await;
+    assert_eq!((places(&bench, 1).await, places(&bench, 2).await), before, "never more than there is");
+    assert_eq!(bench.reservation(1).await.state, ReservationState::Leased, "nothing is given up for it");
+    let report = bench.bidder.turn().await.expect("a turn");
+    assert_eq!(report.changed, 0);
+    let mut wider = nodes(&["n1", "n2", "n3"]);
+    wider.nodes.get_mut("n3").expect("there").cpu_milli = 1000;
+    bench.cluster.has(Some(wider));
+    bench.settle().await;
+    assert_eq!(places(&bench, 1).await, ["n3"]);
+}
+
+#[tokio::test]
+async fn nothing_is_moved_while_the_cluster_is_unknown() {
+    let mut bench = bench(&["n1", "n2"]).await;
+    bench.after(vec![wants_gpus(1, 2)]).await;
+    bench.cluster.loses(&["n1"]);
+    bench.settle().await;
+    bench.cluster.has(None);
+    after_seconds(&mut bench, 600).await;
+    assert_eq!(places(&bench, 1).await, ["n1"]);
+    bench.cluster.has(Some(nodes(&["n1", "n2"])));
+    bench.settle().await;
+    assert_eq!(places(&bench, 1).await, ["n2"]);
+}
+
+#[tokio::test]
+async fn of_two_on_a_lost_node_the_one_that_fits_moves() {
+    let mut bench = bench(&["n1", "n2"]).await;
+    bench.after(vec![wants_gpus(1, 2), wants_gpus(2, 2)]).await;
+    bench.after(vec![wants_gpus(3, 2)]).await;
+    assert_eq!(
+        [places(&bench, 1).await, places(&bench, 2).await, places(&bench, 3).await].concat(),
+        ["n1", "n1", "n2"]
+    );
+    bench.cluster.loses(&["n1"]);
+    bench.settle().await;
+    after_seconds(&mut bench, 120).await;
+    let mut now = [places(&bench, 1).await, places(&bench, 2).await].concat();
+    now.sort_unstable();
+    assert_eq!(now, ["n1", "n2"]);
+}

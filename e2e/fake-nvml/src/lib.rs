@@ -29,10 +29,11 @@
 //! assert_eq!(script.devices[0].health, fake_nvml::Health::Xid(79));
 //! ```
 //!
+//! - An old driver: `"missing"` names symbols that its library does not have.
 //! - No driver: `"init": 9`; any other number of `nvmlReturn_t` likewise, for every call.
 //! - A GPU's `"health"`: `"healthy"`, `"lost"` (every call about it answers "GPU is lost"), `{"xid": N}` (it answers,
 //!   and one Xid event is delivered when the script with it replaces one without), `{"answers": N}` (calls that
-//!   identify it work, every other one answers N).
+//!   identify it work, every other one answers N). `"answers"` says what a single call answers, by symbol.
 //!
 //! As with the vendor's library the list of devices is fixed when the library is initialised: a device added later is
 //! seen after the next initialisation, one taken away is lost until then.
@@ -77,6 +78,21 @@ pub fn built_library() -> io::Result<PathBuf> {
     })
 }
 
+/// Spells a symbol's name in a library so that nobody who looks for it finds it. Names end with a zero byte, and begin
+/// after one.
+fn take_out(library: &mut [u8], symbol: &str) {
+    let name = format!("\0{symbol}\0");
+    let places: Vec<usize> = library
+        .windows(name.len())
+        .enumerate()
+        .filter(|(_, bytes)| *bytes == name.as_bytes())
+        .map(|(place, _)| place + symbol.len())
+        .collect();
+    for last in places {
+        library[last] = b'-';
+    }
+}
+
 /// Makes a folder play a machine: a copy of the library under NVML's name, the script beside it. Returns the
 /// library's path.
 ///
@@ -84,7 +100,11 @@ pub fn built_library() -> io::Result<PathBuf> {
 /// The library was not built, or the file system's.
 pub fn install(folder: &Path, script: &Script) -> io::Result<PathBuf> {
     let library = folder.join(LIBRARY_NAME);
-    fs::copy(built_library()?, &library)?;
+    let mut code = fs::read(built_library()?)?;
+    for symbol in &script.missing {
+        take_out(&mut code, symbol);
+    }
+    fs::write(&library, code)?;
     script.write(&folder.join(SCRIPT_NAME))?;
     Ok(library)
 }

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nvml_wrapper_sys::bindings::*;
 
+use crate::exports::call;
 use crate::file::ScriptFile;
 use crate::script::{Device, Health, MigSlice, Script};
 
@@ -132,6 +133,9 @@ impl Machine {
     /// The device behind a handle, for a call that measures something.
     pub(crate) fn device(&mut self, handle: nvmlDevice_t) -> Answer<&Device> {
         let device = self.identify(handle)?;
+        if let Some(code) = device.answers.get(call()) {
+            return Err(*code);
+        }
         match device.health {
             Health::Answers(code) => Err(code),
             Health::Healthy | Health::Xid(_) | Health::Lost => Ok(device),

@@ -1,6 +1,6 @@
 //! The script: what the machine that the fake plays looks like, as one JSON file.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::{fs, io};
@@ -19,6 +19,10 @@ pub struct Script {
     /// 18 "driver and library differ", 4 "no permission", 999 "unknown". Absent or 0: the library works.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub init: u32,
+    /// Symbols that the library does not have, as that of an older driver. They are taken out of the copy that
+    /// [`crate::install`] makes, so a later change of them is not seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
     /// The GPUs, in the order of their indices. Read by the library when it is initialised; a device added later
     /// is seen after the next initialisation, one taken away answers "lost" until then.
     pub devices: Vec<Device>,
@@ -60,9 +64,19 @@ pub struct Device {
     /// NUMA node of the slot; absent where the machine does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub numa_node: Option<u32>,
-    /// Number of active NVLinks (to a switch that has no PCI address of its own).
+    /// Number of active NVLinks.
     #[serde(default)]
     pub nvlinks: u32,
+    /// What is at the far end of the first of them, by PCI address: a GPU or a switch. The others lead to a switch that
+    /// has no PCI address of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nvlink_ends: Vec<BusId>,
+    /// The PCIe switch above the slot, by any number; GPUs with the same one share it. Absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pcie_switch: Option<u32>,
+    /// What single calls about it answer instead of measuring, by symbol.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub answers: BTreeMap<String, u32>,
     /// Core temperature in degrees Celsius.
     #[serde(default = "idle_temperature")]
     pub temperature_c: u32,
@@ -128,6 +142,9 @@ pub struct MigSlice {
     pub memory_mib: u64,
     /// Compute slices of the GPU instance (the `3` of `3g.40gb`).
     pub gpu_slices: u32,
+    /// The profile that its name ends with; absent for a driver that gives the card's name alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
 }
 
 /// Counters of a board with error-correcting memory.
@@ -190,10 +207,31 @@ pub struct BusId {
     pub device: u32,
 }
 
+/// The machines of the folder `scripts`, by name.
+pub const SHIPPED: [(&str, &str); 8] = [
+    ("four-h100", include_str!("../scripts/four-h100.json")),
+    ("lost", include_str!("../scripts/lost.json")),
+    ("mig", include_str!("../scripts/mig.json")),
+    ("no-driver", include_str!("../scripts/no-driver.json")),
+    ("old-driver", include_str!("../scripts/old-driver.json")),
+    ("sixteen", include_str!("../scripts/sixteen.json")),
+    ("unknown", include_str!("../scripts/unknown.json")),
+    ("xid-79", include_str!("../scripts/xid-79.json")),
+];
+
 impl Script {
     /// A node with four H100 SXM of 80 GB: the machine of the demo, and the example of the format.
     pub fn four_h100() -> Self {
-        Self::parse(include_str!("../scripts/four-h100.json")).expect("the example follows its own format")
+        Self::shipped("four-h100")
+    }
+
+    /// One of the machines of the folder `scripts`, by the name of its file.
+    ///
+    /// # Panics
+    /// There is no such file; [`SHIPPED`] has them all.
+    pub fn shipped(name: &str) -> Self {
+        let (_, text) = SHIPPED.iter().find(|(shipped, _)| *shipped == name).expect("a script of this name");
+        Self::parse(text).expect("what is shipped follows its own format")
     }
 
     /// Reads a script.
@@ -341,6 +379,16 @@ mod tests {
         assert_eq!(script.devices[3].bus.to_string(), "0000:9d:00.0");
         let written = serde_json::to_string(&script).unwrap();
         assert_eq!(Script::parse(&written).unwrap(), script);
+    }
+
+    #[test]
+    fn what_is_shipped_is_read_and_told() {
+        for (name, _) in SHIPPED {
+            let script = Script::shipped(name);
+            let written = serde_json::to_string(&script).unwrap();
+            assert_eq!(Script::parse(&written).unwrap(), script, "{name}");
+        }
+        assert_eq!(Script::shipped("sixteen").devices.len(), 16);
     }
 
     #[test]

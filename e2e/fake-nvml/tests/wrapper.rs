@@ -117,7 +117,12 @@ fn wear_and_work_are_scripted() {
 #[test]
 fn slices_of_a_gpu_are_found_in_their_slots() {
     let mut script = Script::four_h100();
-    let slice = MigSlice { uuid: "MIG-0c3f".to_owned(), memory_mib: 40_448, gpu_slices: 3 };
+    let slice = MigSlice {
+        uuid: "MIG-0c3f".to_owned(),
+        memory_mib: 40_448,
+        gpu_slices: 3,
+        profile: Some("3g.40gb".to_owned()),
+    };
     script.devices[2].mig = Some(Mig { enabled: true, slices: vec![None, Some(slice)] });
     let machine = Machine::with(script);
     let nvml = machine.open().unwrap();
@@ -128,11 +133,40 @@ fn slices_of_a_gpu_are_found_in_their_slots() {
     assert!(matches!(device.mig_device_by_index(0), Err(NvmlError::NotFound)));
     let slice = device.mig_device_by_index(1).unwrap();
     assert_eq!(slice.uuid().unwrap(), "MIG-0c3f");
+    assert_eq!(slice.name().unwrap(), "NVIDIA H100 80GB HBM3 MIG 3g.40gb");
     assert!(slice.mig_is_mig_device_handle().unwrap());
     assert_eq!(slice.memory_info().unwrap().total, 40_448 << 20);
     assert_eq!(slice.attributes().unwrap().memory_size_mb, 40_448);
     assert_eq!(slice.mig_parent_device().unwrap().uuid().unwrap(), device.uuid().unwrap());
     assert_eq!(nvml.device_by_uuid("MIG-0c3f").unwrap().uuid().unwrap(), "MIG-0c3f");
+}
+
+#[test]
+fn links_lead_where_the_script_says() {
+    let mut script = Script::four_h100();
+    script.devices[0].nvlink_ends = vec![script.devices[1].bus];
+    (script.devices[0].pcie_switch, script.devices[3].pcie_switch) = (Some(1), Some(1));
+    let machine = Machine::with(script);
+    let nvml = machine.open().unwrap();
+    let device = nvml.device_by_index(0).unwrap();
+    assert_eq!(device.link_wrapper_for(0).remote_pci_info().unwrap().bus_id, "00000000:43:00.0");
+    assert!(matches!(device.link_wrapper_for(1).remote_pci_info(), Err(NvmlError::NotSupported)));
+    let level = |other| device.topology_common_ancestor(nvml.device_by_index(other).unwrap()).unwrap();
+    assert!(matches!((level(3), level(1)), (TopologyLevel::Single, TopologyLevel::Node)));
+}
+
+#[test]
+fn library_of_an_older_driver_lacks_symbols_and_single_calls_can_be_refused() {
+    let mut script = Script::four_h100();
+    script.missing = vec!["nvmlDeviceGetNumaNodeId".to_owned()];
+    script.devices[1].answers = [("nvmlDeviceGetTemperature".to_owned(), 15)].into();
+    let machine = Machine::with(script);
+    let nvml = machine.open().unwrap();
+    let device = nvml.device_by_index(1).unwrap();
+    assert!(matches!(device.numa_node_id(), Err(NvmlError::FailedToLoadSymbol(_))));
+    assert!(matches!(device.temperature(TemperatureSensor::Gpu), Err(NvmlError::GpuLost)));
+    assert_eq!(device.memory_info().unwrap().total, 81559 << 20);
+    assert_eq!(nvml.device_by_index(0).unwrap().temperature(TemperatureSensor::Gpu).unwrap(), 31);
 }
 
 #[test]

@@ -16,7 +16,12 @@ symbols! {
     }
 
     fn nvmlDeviceGetName(device: nvmlDevice_t, name: *mut c_char, length: c_uint) {
-        put_text(name, length, &machine().identify(device)?.name)
+        let mut machine = machine();
+        if let Some((slice, parent)) = machine.slice(device)? {
+            let profile = slice.profile.iter().map(|profile| format!(" MIG {profile}"));
+            return put_text(name, length, &format!("{}{}", parent.name, profile.collect::<String>()));
+        }
+        put_text(name, length, &machine.identify(device)?.name)
     }
 
     fn nvmlDeviceGetUUID(device: nvmlDevice_t, uuid: *mut c_char, length: c_uint) {
@@ -110,11 +115,13 @@ symbols! {
         level: *mut nvmlGpuTopologyLevel_t,
     ) {
         let mut machine = machine();
-        let (one, node) = place(machine.device(one)?);
-        let (other, other_node) = place(machine.device(other)?);
-        put(level, if one == other {
+        let one = machine.device(one)?.clone();
+        let other = machine.device(other)?;
+        put(level, if one.uuid == other.uuid {
             nvmlGpuLevel_enum_NVML_TOPOLOGY_INTERNAL
-        } else if node == other_node {
+        } else if one.pcie_switch.is_some() && one.pcie_switch == other.pcie_switch {
+            nvmlGpuLevel_enum_NVML_TOPOLOGY_SINGLE
+        } else if one.numa_node == other.numa_node {
             nvmlGpuLevel_enum_NVML_TOPOLOGY_NODE
         } else {
             nvmlGpuLevel_enum_NVML_TOPOLOGY_SYSTEM
@@ -235,10 +242,6 @@ symbols! {
         }
         Ok(())
     }
-}
-
-fn place(device: &Device) -> (String, Option<u32>) {
-    (device.uuid.clone(), device.numa_node)
 }
 
 fn numa_node(device: &Device) -> Answer<u32> {

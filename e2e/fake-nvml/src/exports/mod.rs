@@ -10,6 +10,7 @@ mod mig;
 mod nvlink;
 mod system;
 
+use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_uint};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -25,13 +26,24 @@ macro_rules! symbols {
         pub(crate) unsafe extern "C" fn $name($($argument: $type),*)
             -> nvml_wrapper_sys::bindings::nvmlReturn_t
         {
-            $crate::exports::answer(|| $body)
+            $crate::exports::answer(stringify!($name), || $body)
         }
     )*};
 }
 use symbols;
 
-fn answer(body: impl FnOnce() -> Answer) -> nvmlReturn_t {
+thread_local! {
+    /// The symbol that this thread is in.
+    static CALL: Cell<&'static str> = const { Cell::new("") };
+}
+
+/// The symbol that this thread is in.
+pub(crate) fn call() -> &'static str {
+    CALL.get()
+}
+
+fn answer(symbol: &'static str, body: impl FnOnce() -> Answer) -> nvmlReturn_t {
+    CALL.set(symbol);
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => nvmlReturn_enum_NVML_SUCCESS,
         Ok(Err(code)) => code,

@@ -1,10 +1,10 @@
-//! NVLinks: so many active ones, all to a switch.
+//! NVLinks: so many active ones, to other GPUs or to switches.
 
 use std::ffi::c_uint;
 
 use nvml_wrapper_sys::bindings::*;
 
-use super::{enabled, put, symbols};
+use super::{characters, enabled, put, symbols};
 use crate::machine::{Answer, machine};
 
 /// The generation of links that Hopper has.
@@ -26,11 +26,22 @@ symbols! {
         put(version, VERSION)
     }
 
-    fn nvmlDeviceGetNvLinkRemotePciInfo_v2(device: nvmlDevice_t, link: c_uint, _info: *mut nvmlPciInfo_t) {
-        machine().device(device)?;
+    fn nvmlDeviceGetNvLinkRemotePciInfo_v2(device: nvmlDevice_t, link: c_uint, info: *mut nvmlPciInfo_t) {
+        let mut machine = machine();
+        let device = machine.device(device)?;
         exists(link)?;
-        // A switch has no PCI address that the GPU could tell.
-        Err(nvmlReturn_enum_NVML_ERROR_NOT_SUPPORTED)
+        // A switch may have no PCI address that the GPU could tell.
+        let end = device.nvlink_ends.get(link as usize).filter(|_| link < device.nvlinks);
+        let end = *end.ok_or(nvmlReturn_enum_NVML_ERROR_NOT_SUPPORTED)?;
+        put(info, nvmlPciInfo_t {
+            busIdLegacy: characters(&end.to_string()),
+            domain: end.domain,
+            bus: end.bus,
+            device: end.device,
+            pciDeviceId: 0,
+            pciSubSystemId: 0,
+            busId: characters(&format!("{:08X}:{:02X}:{:02X}.0", end.domain, end.bus, end.device)),
+        })
     }
 }
 

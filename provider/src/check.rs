@@ -196,7 +196,9 @@ fn nodes(inventory: &Inventory, clock: &Clock) -> anyhow::Result<String> {
 fn prices(config: &Config, inventory: &Inventory, clock: &Clock) -> anyhow::Result<String> {
     let offers = inventory.offers(clock.now())?;
     let mut told = Vec::new();
-    for (node, pool) in &offers.pools {
+    for (node, pool) in
+        offers.pools.iter().flat_map(|(node, pools)| pools.iter().map(move |pool| (node, pool)))
+    {
         match config.pricing.gpu_price(&pool.gpu) {
             Some(price) => told.push(format!("{} on {node} at ${price} a month", pool.gpu)),
             None => bail!(

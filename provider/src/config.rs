@@ -21,6 +21,8 @@ use market::deploy::AddressBook;
 use market::signer::{DailyGas, ServiceUrl};
 use market::wakeup::Wakeup;
 
+use crate::inventory::naming::Naming;
+use crate::inventory::ports::PortRange;
 use crate::inventory::quantity::{Rounding, units};
 use crate::store::DatabaseUrl;
 use read::{Problems, Section};
@@ -202,6 +204,13 @@ pub struct Cluster {
     pub storage_classes: BTreeMap<String, StorageClass>,
     /// `cluster.addressPool`: addresses that tenants may lease. Default: none, so orders that lease one are declined.
     pub address_pool: Option<AddressPool>,
+    /// `cluster.nodePorts`: the ports that the API server gives to Services, as in its `--service-node-port-range`. Default
+    /// 30000-32767. A wider range than the cluster's sells ports that it does not have.
+    pub node_ports: PortRange,
+    /// `cluster.gpus`: names for cards, in place of those by which they are known: `pci` (and `subsystem` where it is about one
+    /// board), `model`, `ram` and `interface`. Default: none. A card that nobody knows is called `unknown-<vendor and device>`,
+    /// and sold when that has a price.
+    pub gpus: Naming,
     /// `cluster.overcommit`: how much more processor time, memory and node-local storage is sold than is kept free, in percent:
     /// `cpu`, `memory`, `ephemeral`. Default 0. Tenants who all use what they bought then find less than that.
     pub overcommit: Overcommit,
@@ -623,6 +632,8 @@ impl Cluster {
         };
         let overcommit = read_overcommit(cluster.section("overcommit"));
         let replace_after = cluster.duration("replaceAfter", Duration::from_secs(120));
+        let node_ports = cluster.or("nodePorts", "a range such as 30000-32767", PortRange::default());
+        let gpus = cluster.table_or_default("gpus");
         cluster.finish();
         Some(Self {
             kubeconfig: kubeconfig?,
@@ -636,6 +647,8 @@ impl Cluster {
             address_pool: address_pool?,
             overcommit: overcommit?,
             replace_after: replace_after?,
+            node_ports: node_ports?,
+            gpus: gpus?,
         })
     }
 }

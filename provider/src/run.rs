@@ -333,6 +333,8 @@ pub(crate) fn inventory_settings(config: &Config) -> inventory::Settings {
         node_selector: cluster.node_selector.clone(),
         storage: cluster.storage_classes.iter().map(|(word, class)| (word.clone(), sold(class))).collect(),
         leased_ips: cluster.address_pool.as_ref().map_or(0, |pool| pool.addresses),
+        node_ports: cluster.node_ports.clone(),
+        gpus: cluster.gpus.clone(),
         overcommit: cluster.overcommit,
     }
 }

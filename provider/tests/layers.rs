@@ -133,11 +133,11 @@ fn each_outside_word_has_one_room_in_the_provider() {
         ("axum", &["gateway/"], "axum lives in gateway/"),
         ("hyper", &["gateway/"], "hyper lives in gateway/"),
         ("tokio_rustls", &["gateway/"], "TLS for tenants lives in gateway/"),
-        ("nvml_wrapper", &["inventory/gpus.rs"], "NVML lives in inventory/gpus.rs"),
+        ("nvml_wrapper", &["inventory/gpus"], "NVML lives in inventory/gpus.rs"),
         ("kube", &["inventory/", "leases/"], "the kube client lives in inventory/ and leases/"),
         ("k8s_openapi", &["inventory/", "leases/"], "Kubernetes types live in inventory/ and leases/"),
         ("tonic", &["inventory/podresources"], "the kubelet's socket lives in inventory/podresources.rs"),
-        ("prometheus", &["metrics.rs"], "prometheus lives in metrics.rs"),
+        ("prometheus", &["metrics.rs", "inventory/agent/metrics.rs"], "prometheus lives in metrics.rs"),
     ];
     for (file, text) in sources(&workspace().join("provider/src")) {
         let code = code(&text);

@@ -52,7 +52,11 @@ async fn metrics(State(ops): State<Arc<Ops>>) -> Response {
         let now = ops.clock.now();
         ops.metrics.lag(ops.freshness.lag(&cursor, now), now);
     }
-    match ops.metrics.render(&ops.store, ops.provider).await {
+    exposition(ops.metrics.render(&ops.store, ops.provider).await)
+}
+
+fn exposition(text: anyhow::Result<String>) -> Response {
+    match text {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "metrics cannot be computed");
@@ -60,6 +64,15 @@ async fn metrics(State(ops): State<Arc<Ops>>) -> Response {
                 .into_response()
         }
     }
+}
+
+/// The only route of a node's agent: `/metrics`.
+pub fn agent_router(render: impl Fn() -> anyhow::Result<String> + Clone + Send + Sync + 'static) -> Router {
+    let route = get(move || {
+        let answer = exposition(render());
+        async { answer }
+    });
+    Router::new().route("/metrics", route)
 }
 
 /// Ready when the chain is followed and the cluster is seen; otherwise a sentence says which is not.

@@ -1,7 +1,12 @@
 //! The process that runs on each GPU node: it looks at the GPUs and at who holds them, and publishes both as the node's record.
 //!
-//! It decides nothing and changes nothing else: prices, capacity and labels are the daemon's.
+//! It decides nothing and changes nothing else: prices, capacity and labels are the daemon's. What changes with every look, such
+//! as a temperature, is not in the record, which is published when it says something new, and now and then as a sign of life; it
+//! is in the agent's metrics.
 
+mod metrics;
+
+use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,11 +21,14 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::metrics::Metrics;
 use super::client;
 use super::gpus::{Driver, Health, Probe, Watch};
-use super::podresources;
 use super::record::NodeRecord;
+use super::{podresources, sysfs};
 use crate::clock::Clock;
+use crate::gateway::ops::agent_router;
+use crate::gateway::server::{Limits, bind, serve};
 use crate::lifecycle::{Lifecycle, Stop};
 
 /// What the agent of a node is told when it starts.
@@ -41,6 +49,12 @@ pub struct Args {
     /// The kubelet's pod-resources socket
     #[arg(long, env = "BERTH_POD_RESOURCES", value_name = "SOCKET", default_value = podresources::SOCKET)]
     pub pod_resources: PathBuf,
+    /// The kernel's tree, in which cards are found that NVML does not speak for
+    #[arg(long, env = "BERTH_SYSFS", value_name = "FOLDER", default_value = sysfs::ROOT)]
+    pub sysfs: PathBuf,
+    /// Address and port of /metrics for Prometheus, such as 0.0.0.0:9091; without it there are none
+    #[arg(long, env = "BERTH_AGENT_METRICS", value_name = "ADDRESS")]
+    pub metrics: Option<SocketAddr>,
 }
 
 /// The field manager of what the agent writes.
@@ -49,6 +63,12 @@ const FIELD_MANAGER: &str = "berth-agent";
 /// NVML is opened again after so many periods without trouble.
 const REOPEN_PERIODS: u32 = 6;
 
+/// A look that is older than so many periods, and than this many seconds, means that NVML hangs.
+const HANGING: (u64, u64) = (3, 30);
+
+/// A record that says nothing new is published this often before it would go stale.
+const SIGNS_OF_LIFE: u64 = 3;
+
 /// Longest wait for the API server.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -56,26 +76,38 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 /// tried again a period later.
 ///
 /// # Errors
-/// There is no cluster to publish to: neither a kubeconfig nor a service account. Or the thread that watches NVML cannot be
-/// started.
+/// There is no cluster to publish to: neither a kubeconfig nor a service account. Or metrics cannot be served where they are
+/// wanted. Or the thread that watches NVML cannot be started.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let found = kube::Client::try_default().await.map_err(|error| anyhow!(client::words(&error)));
     let client = found.context("failed to find the cluster: run the agent in a pod, or set KUBECONFIG")?;
-    let lifecycle = Lifecycle::new();
+    let (lifecycle, seen) = (Lifecycle::new(), Metrics::default());
     let stop = lifecycle.stop();
-    lifecycle.spawn("the agent", watch_node(client, args, Clock::default(), stop));
+    if let Some(address) = args.metrics {
+        let listener = bind(address, "metrics of --metrics").await?;
+        let looks = seen.clone();
+        let router = agent_router(move || looks.render());
+        lifecycle.spawn("the metrics", serve(listener, None, router, Limits::default(), stop.clone()));
+    }
+    lifecycle.spawn("the agent", watch_node(client, args, Clock::default(), seen, stop));
     lifecycle.run().await
 }
 
 /// The agent itself, with the cluster and the time given.
-async fn watch_node(client: kube::Client, args: Args, clock: Clock, stop: Stop) -> anyhow::Result<()> {
+async fn watch_node(
+    client: kube::Client,
+    args: Args,
+    clock: Clock,
+    metrics: Metrics,
+    stop: Stop,
+) -> anyhow::Result<()> {
     let until = CancellationToken::new();
     // However this function ends, the thread ends with it.
     let _stop_on_return = until.clone().drop_guard();
     let probes = watch_gpus(&args, &clock, until)?;
     tokio::select! {
         () = stop.taking() => Ok(()),
-        ended = publish(client, &args, &clock, probes) => ended,
+        ended = publish(client, &args, &clock, &metrics, probes) => ended,
     }
 }
 
@@ -96,40 +128,51 @@ fn watch_gpus(args: &Args, clock: &Clock, stop: CancellationToken) -> anyhow::Re
     Ok(receive)
 }
 
-/// Publishes each look at the GPUs together with who holds them. While NVML does not answer, the holders are still published,
-/// with the last look and its age.
+/// Publishes what is new of the GPUs and of who holds them. While NVML does not answer, the holders are still published, with
+/// the last look, its age, and that it is not known how the GPUs are doing.
 async fn publish(
     client: kube::Client,
     args: &Args,
     clock: &Clock,
+    metrics: &Metrics,
     mut probes: watch::Receiver<Seen>,
 ) -> anyhow::Result<()> {
     let records: Api<ConfigMap> = Api::namespaced(client, &args.namespace);
-    let patience = Duration::from_secs(args.period.get()) * 2;
+    let period = args.period.get();
+    let patience = Duration::from_secs(period) * 2;
     let mut before: Option<NodeRecord> = None;
+    let mut published: Option<(u64, NodeRecord)> = None;
     let mut failure: Option<String> = None;
-    let mut was_stale = false;
     loop {
         if let Ok(changed) = timeout(patience, probes.changed()).await {
             changed.context("the thread that watches NVML ended")?;
         }
         let Some((at, probe)) = probes.borrow_and_update().clone() else { continue };
-        let held = podresources::list(&args.pod_resources).await;
-        let record = NodeRecord::new(&args.node, at, args.period.get(), &probe, held);
+        let told = podresources::ask(&args.pod_resources).await;
+        let mut record = NodeRecord::new(&args.node, at, period, &probe, told, sysfs::cards(&args.sysfs));
+        let now = clock.now();
+        if now.saturating_sub(at) > period.saturating_mul(HANGING.0).max(HANGING.1) {
+            record = record.unknown("NVML does not answer");
+        }
         tell_changes(before.as_ref(), &record);
-        let stale = !record.is_fresh(clock.now());
-        if stale && !was_stale {
-            warn!(node = record.node, "NVML does not answer; the record keeps the last look and its time");
+        metrics.set(record.clone(), probe.readings);
+        let is_due = published.as_ref().is_none_or(|(when, last)| {
+            let quiet = now.saturating_sub(*when) < NodeRecord::patience(period) / SIGNS_OF_LIFE;
+            !quiet || !record.says_the_same(last)
+        });
+        if is_due {
+            let now_failing =
+                apply(&records, &args.namespace, &record).await.err().map(|error| format!("{error:#}"));
+            match (&failure, &now_failing) {
+                (Some(_), None) => info!(node = record.node, "the node's record is published again"),
+                (before, Some(now)) if before.as_ref() != Some(now) => warn!(node = record.node, "{now}"),
+                _ => {}
+            }
+            if now_failing.is_none() {
+                published = Some((now, record.clone()));
+            }
+            failure = now_failing;
         }
-        was_stale = stale;
-        let now_failing =
-            apply(&records, &args.namespace, &record).await.err().map(|error| format!("{error:#}"));
-        match (&failure, &now_failing) {
-            (Some(_), None) => info!(node = record.node, "the node's record is published again"),
-            (before, Some(now)) if before.as_ref() != Some(now) => warn!(node = record.node, "{now}"),
-            _ => {}
-        }
-        failure = now_failing;
         // Who held what when the kubelet last answered: a change is told against that.
         let known = record.allocations.clone().or_else(|| before.and_then(|before| before.allocations));
         before = Some(NodeRecord { allocations: known, ..record });
@@ -197,6 +240,7 @@ fn tell_changes(before: Option<&NodeRecord>, record: &NodeRecord) {
 mod tests {
     use super::*;
     use crate::inventory::podresources::tests::{devices, pod, serve};
+    use crate::inventory::sysfs::tests::put;
     use fake_nvml::{SCRIPT_NAME, Script};
     use hyper::{Request, Response};
     use kube::client::Body;
@@ -213,6 +257,7 @@ mod tests {
         refused: watch::Receiver<bool>,
         applied: mpsc::UnboundedReceiver<(String, NodeRecord)>,
         clock: Clock,
+        metrics: Metrics,
         lifecycle: Lifecycle,
         agent: JoinHandle<anyhow::Result<()>>,
     }
@@ -232,11 +277,17 @@ mod tests {
                 period: NonZeroU64::MIN,
                 nvml: Some(library),
                 pod_resources: kubelet(folder.path()),
+                sysfs: folder.path().to_owned(),
+                metrics: None,
             };
+            put(folder.path(), "0000:61:00.0", "0302", "10de:2330", Some("nvidia"));
+            put(folder.path(), "0000:ca:00.0", "1200", "1002:74a1", None);
             let clock = Clock::manual(1_000);
             let lifecycle = Lifecycle::new();
-            let agent = tokio::spawn(watch_node(client, args, clock.clone(), lifecycle.stop()));
-            Self { folder, script, refuses, refused, applied, clock, lifecycle, agent }
+            let metrics = Metrics::default();
+            let agent =
+                tokio::spawn(watch_node(client, args, clock.clone(), metrics.clone(), lifecycle.stop()));
+            Self { metrics, folder, script, refuses, refused, applied, clock, lifecycle, agent }
         }
 
         fn change(&mut self, change: impl FnOnce(&mut Script)) {
@@ -311,7 +362,10 @@ mod tests {
 
         let uuid = record.devices[1].uuid.clone();
         let held = [devices("nvidia.com/gpu", &[&uuid])];
-        let kubelet = serve(&kubelet(node.folder.path()), vec![pod("train", &[("main", &held)])]);
+        let announced: Vec<&str> = record.devices.iter().map(|device| device.uuid.as_str()).collect();
+        let announced = vec![devices("nvidia.com/gpu", &announced)];
+        let train = vec![pod("train", &[("main", &held)])];
+        let kubelet = serve(&kubelet(node.folder.path()), train, Some(announced));
         node.clock.set(1_010);
         let (_, record) =
             node.until(|record| record.allocations.is_some() && record.observed_at == 1_010).await;
@@ -319,7 +373,42 @@ mod tests {
         assert_eq!((allocations.len(), allocations[0].pod.as_str()), (1, "train"));
         assert_eq!(allocations[0].uuids, [uuid]);
         assert!(record.problems.is_empty());
+        let announced = record.announced.unwrap_or_default();
+        assert_eq!((announced.len(), announced[0].uuids.len()), (1, 4));
+        let cards: Vec<(&str, &str)> =
+            record.cards.iter().map(|card| (card.pci.as_str(), card.driver.as_str())).collect();
+        assert_eq!(cards, [("1002:74a1", "missing")], "beside what NVML speaks for");
+        assert_eq!(record.devices[2].numa_node, Some(1));
+        let text = node.metrics.render().expect("plain numbers");
+        let served = text.lines().find(|line| line.starts_with("berth_gpu_power_watts{lease=\"tenant\""));
+        assert!(served.is_some_and(|line| line.ends_with(" 71")), "{text}");
         kubelet.abort();
+        node.stop().await;
+    }
+
+    #[tokio::test]
+    async fn what_changes_with_every_look_is_measured_and_not_published() {
+        let mut node = Node::start();
+        node.until(|_| true).await;
+        node.change(|script| {
+            script.devices[0].temperature_c = 84;
+            script.devices[0].memory_used_mib = 70_000;
+        });
+        let measured = async {
+            loop {
+                let text = node.metrics.render().expect("plain numbers");
+                if text.lines().any(|line| line.starts_with("berth_gpu_temperature") && line.ends_with(" 84"))
+                {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), measured).await.expect("the next looks see it");
+        assert!(node.applied.try_recv().is_err(), "the record says what it said");
+        node.clock.set(1_010);
+        let (_, record) = node.until(|_| true).await;
+        assert_eq!(record.observed_at, 1_010, "a sign of life, a third of the way to being stale");
         node.stop().await;
     }
 

@@ -69,7 +69,7 @@ pub fn words(error: &kube::Error) -> String {
 }
 
 /// What the daemon does in the cluster: verb, API group and resource.
-const NEEDED: [(&str, &str, &str); 26] = [
+const NEEDED: [(&str, &str, &str); 28] = [
     ("list", "", "nodes"),
     ("patch", "", "nodes"),
     ("list", "", "pods"),
@@ -96,6 +96,8 @@ const NEEDED: [(&str, &str, &str); 26] = [
     ("patch", "gateway.networking.k8s.io", "httproutes"),
     ("list", "discovery.k8s.io", "endpointslices"),
     ("list", "storage.k8s.io", "storageclasses"),
+    ("list", "storage.k8s.io", "csistoragecapacities"),
+    ("list", "", "services"),
 ];
 
 /// Makes sure that our account may do what the daemon does.

@@ -4,7 +4,12 @@
 //! unhealthy when NVML says why, and unknown when it says something that we do not understand. A GPU that was seen once is
 //! never silently dropped: it stays, unhealthy or unknown, until this process ends.
 
-use std::collections::BTreeMap;
+mod examine;
+mod readings;
+mod slices;
+mod topology;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,11 +20,14 @@ use nvml_wrapper::bitmasks::event::EventTypes;
 use nvml_wrapper::enums::event::XidError;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::event::EventSet;
-use nvml_wrapper::structs::device::FieldId;
-use nvml_wrapper::sys_exports::field_id::NVML_FI_DEV_REMAPPED_FAILURE;
 use nvml_wrapper::{cuda_driver_version_major, cuda_driver_version_minor};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
+
+use self::examine::{examine, verdict};
+pub use self::readings::Readings;
+pub use self::slices::Slice;
+use self::topology::topology;
 
 /// One look at the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +36,10 @@ pub struct Probe {
     pub driver: Driver,
     /// The GPUs, in the order of their UUIDs.
     pub devices: Vec<Device>,
+    /// How they are tied together.
+    pub topology: Topology,
+    /// What was measured of those that answered, by UUID.
+    pub readings: BTreeMap<String, Readings>,
     /// What could not be found out, a sentence each: for people, not for decisions.
     pub problems: Vec<String>,
 }
@@ -67,6 +79,20 @@ pub struct Device {
     pub minor: Option<u32>,
     /// Whether it is cut into MIG slices; it is then not offered as a whole.
     pub mig: bool,
+    /// The slices.
+    pub slices: Vec<Slice>,
+    /// CUDA compute capability, such as `9.0`, if NVML tells.
+    pub compute_capability: Option<String>,
+    /// The NUMA node of its slot, if somebody tells.
+    pub numa_node: Option<u32>,
+    /// How many NVLinks are up; `None` where NVML knows none.
+    pub nvlinks: Option<u32>,
+    /// Whether its memory corrects errors; `None` where it cannot.
+    pub ecc: Option<bool>,
+    /// Whether a remapping of memory rows waits for a reset; `None` where rows are not remapped.
+    pub remap_pending: Option<bool>,
+    /// The Xid that speaks against it.
+    pub xid: Option<u64>,
     /// How it is doing.
     pub health: Health,
 }
@@ -87,6 +113,16 @@ pub enum Health {
         /// What happened when we asked.
         reason: String,
     },
+}
+
+/// How GPUs are tied together: groups of UUIDs, of at least two each.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
+pub struct Topology {
+    /// Those that NVLink ties together, directly or through switches.
+    pub islands: Vec<Vec<String>>,
+    /// Those that reach each other over PCIe switches, without a host bridge between them.
+    pub pcie: Vec<Vec<String>>,
 }
 
 /// Looks once at the machine. `library` is the path of NVML's library; without it the loader finds it by name.
@@ -128,6 +164,7 @@ impl Watch {
                 }
             };
             let opened = Instant::now();
+            memory.mapped.clear();
             let ears = listen(&nvml);
             loop {
                 hand_over(memory.look(&nvml));
@@ -157,6 +194,9 @@ pub fn is_fault_of_a_program(xid: u64) -> bool {
 struct Memory {
     /// By UUID.
     known: BTreeMap<String, Known>,
+    /// How they are tied together, and which of them were asked.
+    topology: Topology,
+    mapped: BTreeSet<String>,
     /// Whether every GPU answered when last asked, so that NVML opened anew could not tell more.
     complete: bool,
 }
@@ -165,14 +205,10 @@ struct Memory {
 struct Known {
     device: Device,
     index: u32,
+    /// The Xid that speaks against it.
     xid: Option<u64>,
-}
-
-/// A GPU of which NVML did not tell enough.
-struct Silent {
-    index: u32,
-    uuid: Option<String>,
-    error: NvmlError,
+    /// The last of any kind.
+    last_xid: Option<u64>,
 }
 
 impl Memory {
@@ -182,7 +218,13 @@ impl Memory {
         for known in self.known.values_mut() {
             known.device.health = Health::Unknown { reason: reason.clone() };
         }
-        Probe { driver: Driver::Absent { reason }, devices: self.devices(), problems: Vec::new() }
+        Probe {
+            driver: Driver::Absent { reason },
+            devices: self.devices(),
+            topology: self.topology.clone(),
+            readings: BTreeMap::new(),
+            problems: Vec::new(),
+        }
     }
 
     fn look(&mut self, nvml: &Nvml) -> Probe {
@@ -190,12 +232,15 @@ impl Memory {
             Ok(count) => count,
             Err(error) => return self.absent(format!("NVML does not count the GPUs: {error}")),
         };
-        let (mut seen, mut silent, mut problems) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut seen, mut silent, mut problems) = (BTreeSet::new(), Vec::new(), Vec::new());
+        let mut readings = BTreeMap::new();
         for index in 0..count {
             match examine(nvml, index) {
-                Ok(device) => {
-                    seen.push(device.uuid.clone());
-                    self.remember(index, device);
+                Ok((device, measured)) => {
+                    let uuid = device.uuid.clone();
+                    seen.insert(uuid.clone());
+                    let last_xid = self.remember(index, device);
+                    readings.insert(uuid, Readings { last_xid, ..measured });
                 }
                 Err(gpu) => silent.push(gpu),
             }
@@ -215,41 +260,47 @@ impl Memory {
             if matches!(known.device.health, Health::Unhealthy { .. }) {
                 // A GPU comes back from there only through a reset, which ends what its Xid told.
                 known.xid = None;
+                known.device.xid = None;
             }
         }
-        Probe { driver: driver(nvml), devices: self.devices(), problems }
+        // It takes hundreds of calls and does not change while NVML is open, except that a GPU comes back.
+        if !seen.is_subset(&self.mapped) {
+            self.topology = topology(nvml, count);
+            self.mapped = seen;
+        }
+        Probe {
+            driver: driver(nvml),
+            devices: self.devices(),
+            topology: self.topology.clone(),
+            readings,
+            problems,
+        }
     }
 
-    fn remember(&mut self, index: u32, mut device: Device) {
-        let xid = self.known.get(&device.uuid).and_then(|known| known.xid);
+    /// Takes note of a GPU that answered; gives the last Xid that was heard of it.
+    fn remember(&mut self, index: u32, mut device: Device) -> Option<u64> {
+        let before = self.known.get(&device.uuid);
+        let (xid, last_xid) = before.map_or((None, None), |known| (known.xid, known.last_xid));
+        device.xid = xid;
         if let (Some(xid), Health::Healthy) = (xid, &device.health) {
             device.health =
                 Health::Unhealthy { reason: format!("Xid {xid}: the driver reported a fault of the GPU") };
         }
-        self.known.insert(device.uuid.clone(), Known { device, index, xid });
+        self.known.insert(device.uuid.clone(), Known { device, index, xid, last_xid });
+        last_xid
     }
 
-    /// Takes note of an Xid: it holds until the GPU was away, or this process ends.
+    /// Takes note of an Xid: one of the GPU's own holds until the GPU was away, or this process ends.
     fn suffer(&mut self, uuid: &str, xid: u64) {
-        if let Some(known) = self.known.get_mut(uuid)
-            && !is_fault_of_a_program(xid)
-        {
+        let Some(known) = self.known.get_mut(uuid) else { return };
+        known.last_xid = Some(xid);
+        if !is_fault_of_a_program(xid) {
             known.xid = Some(xid);
         }
     }
 
     fn devices(&self) -> Vec<Device> {
         self.known.values().map(|known| known.device.clone()).collect()
-    }
-}
-
-impl Silent {
-    /// A GPU that does not even say its UUID is taken for the one that last had its index.
-    fn is(&self, known: &Known) -> bool {
-        match &self.uuid {
-            Some(uuid) => *uuid == known.device.uuid,
-            None => self.index == known.index,
-        }
     }
 }
 
@@ -270,65 +321,6 @@ fn driver(nvml: &Nvml) -> Driver {
         version: nvml.sys_driver_version().ok(),
         cuda: cuda
             .map(|cuda| format!("{}.{}", cuda_driver_version_major(cuda), cuda_driver_version_minor(cuda))),
-    }
-}
-
-fn examine(nvml: &Nvml, index: u32) -> Result<Device, Silent> {
-    let silent = |uuid: Option<&String>| {
-        let uuid = uuid.cloned();
-        move |error| Silent { index, uuid, error }
-    };
-    let device = nvml.device_by_index(index).map_err(silent(None))?;
-    let uuid = device.uuid().map_err(silent(None))?;
-    let name = device.name().map_err(silent(Some(&uuid)))?;
-    let pci = device.pci_info().map_err(silent(Some(&uuid)))?;
-    let memory = device.memory_info().map_err(silent(Some(&uuid)))?;
-    let mig = match device.mig_mode() {
-        Ok(mode) => mode.current != 0,
-        // A model that does not know MIG, or a driver older than it.
-        Err(NvmlError::NotSupported | NvmlError::FailedToLoadSymbol(_)) => false,
-        Err(error) => return Err(silent(Some(&uuid))(error)),
-    };
-    Ok(Device {
-        name,
-        memory_mib: memory.total >> 20,
-        pci: PciId::from_nvml(pci.pci_device_id, pci.pci_sub_system_id.unwrap_or_default()),
-        bus: pci.bus_id,
-        minor: device.minor_number().ok(),
-        mig,
-        health: if has_failed_row_remapping(&device) {
-            Health::Unhealthy {
-                reason: "a remapping of memory rows failed: the board is to be replaced".to_owned(),
-            }
-        } else {
-            Health::Healthy
-        },
-        uuid,
-    })
-}
-
-/// Boards without row remapping answer with an error, which says nothing against them.
-fn has_failed_row_remapping(device: &nvml_wrapper::Device<'_>) -> bool {
-    use nvml_wrapper::enums::device::SampleValue;
-    let values = device.field_values_for(&[FieldId(NVML_FI_DEV_REMAPPED_FAILURE)]).unwrap_or_default();
-    values.into_iter().flatten().filter_map(|sample| sample.value.ok()).any(|value| match value {
-        SampleValue::U32(failed) => failed != 0,
-        SampleValue::U64(failed) => failed != 0,
-        _ => false,
-    })
-}
-
-/// What an error of NVML says about the GPU it was asked about. Only what is known to be the GPU's own trouble counts
-/// against it.
-fn verdict(error: &NvmlError) -> Health {
-    let reason = error.to_string();
-    match error {
-        NvmlError::GpuLost
-        | NvmlError::ResetRequired
-        | NvmlError::InsufficientPower
-        | NvmlError::IrqIssue
-        | NvmlError::CorruptedInfoROM => Health::Unhealthy { reason },
-        _ => Health::Unknown { reason },
     }
 }
 
@@ -504,9 +496,32 @@ mod tests {
             bus: "00000000:1B:00.0".to_owned(),
             minor: Some(0),
             mig: false,
+            slices: Vec::new(),
+            compute_capability: Some("9.0".to_owned()),
+            numa_node: Some(0),
+            nvlinks: Some(18),
+            ecc: Some(true),
+            remap_pending: Some(false),
+            xid: None,
             health: Health::Healthy,
         };
         assert_eq!(probe.devices[0], expected);
+        let measured = Readings {
+            temperature_c: Some(31),
+            power_mw: Some(71_000),
+            power_limit_mw: Some(700_000),
+            utilization_percent: Some(0),
+            memory_used_bytes: Some(0),
+            memory_bytes: Some(81_559 << 20),
+            is_throttled: Some(false),
+            ecc_corrected: Some(0),
+            ecc_uncorrected: Some(0),
+            remapped_rows: Some(0),
+            last_xid: None,
+        };
+        assert_eq!(probe.readings[&expected.uuid], measured);
+        let all: Vec<String> = probe.devices.iter().map(|device| device.uuid.clone()).collect();
+        assert_eq!(probe.topology, Topology { islands: vec![all], pcie: Vec::new() }, "one switch, no PCIe");
     }
 
     #[test]
@@ -578,12 +593,148 @@ mod tests {
         );
     }
 
+    /// One of the fake's own machines.
+    fn shipped(name: &str) -> Machine {
+        Machine::new(|script| *script = Script::shipped(name))
+    }
+
+    #[test]
+    fn slices_are_told_with_their_profiles() {
+        let probe = shipped("mig").probe();
+        assert!(probe.problems.is_empty(), "{:?}", probe.problems);
+        let told: Vec<(bool, Vec<(&str, u64)>)> = probe
+            .devices
+            .iter()
+            .map(|device| {
+                let slices = device.slices.iter().map(|slice| (slice.profile.as_str(), slice.memory_mib));
+                (device.mig, slices.collect())
+            })
+            .collect();
+        let named = vec![("3g.40gb", 40_448), ("1g.10gb", 9_984), ("1g.10gb+me", 9_984)];
+        let measured = vec![("1g.10gb", 9_984); 2];
+        for expected in [(true, named), (true, measured), (false, Vec::new())] {
+            assert!(told.contains(&expected), "{expected:?} is not in {told:?}");
+        }
+    }
+
+    #[test]
+    fn sixteen_gpus_on_two_boards_are_two_islands() {
+        let probe = shipped("sixteen").probe();
+        let bus = |uuid: &String| {
+            let device = probe.devices.iter().find(|device| device.uuid == *uuid).expect("is listed");
+            (device.bus.clone(), device.numa_node)
+        };
+        let islands: Vec<usize> = probe.topology.islands.iter().map(Vec::len).collect();
+        assert_eq!(islands, [8, 8]);
+        for island in &probe.topology.islands {
+            let boards: BTreeSet<Option<u32>> = island.iter().map(|uuid| bus(uuid).1).collect();
+            assert_eq!(boards.len(), 1, "an island lies on one board");
+        }
+        let pairs: Vec<usize> = probe.topology.pcie.iter().map(Vec::len).collect();
+        assert_eq!(pairs, [2; 8]);
+        assert!(probe.devices.iter().all(|device| device.nvlinks == Some(6)));
+    }
+
+    #[test]
+    fn gpus_that_are_linked_to_each_other_are_an_island() {
+        let probe = Machine::new(|script| {
+            // A chain: the first is tied to the third through the second.
+            let buses: Vec<_> = script.devices.iter().map(|device| device.bus).collect();
+            for (device, ends) in script.devices.iter_mut().zip([vec![1], vec![0, 2], vec![1], vec![]]) {
+                device.nvlinks = u32::try_from(ends.len()).expect("a few");
+                device.nvlink_ends = ends.iter().map(|end| buses[*end]).collect();
+            }
+        })
+        .probe();
+        let uuids: Vec<&String> = probe.devices.iter().map(|device| &device.uuid).collect();
+        assert_eq!(probe.topology.islands.iter().flatten().collect::<Vec<_>>(), uuids[..3]);
+        assert_eq!(probe.devices[3].nvlinks, Some(0));
+    }
+
+    #[test]
+    fn driver_that_is_too_old_for_a_call_loses_that_answer_alone() {
+        let probe = shipped("old-driver").probe();
+        assert!(probe.problems.is_empty(), "{:?}", probe.problems);
+        assert_eq!(
+            probe.driver,
+            Driver::Loaded { version: Some("450.248.02".to_owned()), cuda: Some("11.0".to_owned()) }
+        );
+        for device in &probe.devices {
+            assert_eq!((&device.health, device.memory_mib, device.mig), (&Health::Healthy, 16_160, false));
+            assert_eq!((device.numa_node, device.remap_pending), (None, None), "it has no such calls");
+            assert_eq!(device.compute_capability.as_deref(), Some("7.0"));
+            let measured = &probe.readings[&device.uuid];
+            assert_eq!(
+                (measured.temperature_c, measured.is_throttled, measured.remapped_rows),
+                (Some(31), None, None)
+            );
+        }
+    }
+
+    #[test]
+    fn answer_that_speaks_against_the_gpu_counts_whichever_call_gets_it() {
+        const LOST: u32 = 15;
+        const NOT_SUPPORTED: u32 = 3;
+        let refused = |symbol: &str, code| {
+            let probe = Machine::new(|script| {
+                script.devices[0].answers = [(symbol.to_owned(), code)].into();
+            })
+            .probe();
+            (probe.devices.len(), probe.problems.len())
+        };
+        assert_eq!(refused("nvmlDeviceGetCudaComputeCapability", LOST), (3, 1), "it was never seen well");
+        assert_eq!(refused("nvmlDeviceGetCudaComputeCapability", 999), (4, 0));
+        assert_eq!(refused("nvmlDeviceGetTemperature", LOST), (4, 0), "the next look finds it");
+        assert_eq!(refused("nvmlDeviceGetMemoryInfo_v2", NOT_SUPPORTED), (4, 0));
+        assert_eq!(refused("nvmlDeviceGetMemoryInfo_v2", 999), (3, 1), "it is not known what it is");
+    }
+
+    #[test]
+    fn product_that_nobody_knows_is_told_as_it_is() {
+        let probe = shipped("unknown").probe();
+        let names: BTreeSet<String> = probe
+            .devices
+            .iter()
+            .map(|device| {
+                assert_eq!(device.name, "NVIDIA Graphics Device");
+                manifests::gpu::Gpu::of_device(&device.name, device.memory_mib, device.pci).to_string()
+            })
+            .collect();
+        let known = ["h100-80Gi-pcie", "unknown-10de3fff-96Gi"];
+        assert_eq!(
+            names.iter().map(String::as_str).collect::<Vec<_>>(),
+            known,
+            "ids say more than such a name"
+        );
+    }
+
+    #[test]
+    fn script_of_a_machine_without_driver_has_no_gpus() {
+        let probe = shipped("no-driver").probe();
+        assert!(
+            matches!(&probe.driver, Driver::Absent { reason } if reason.contains("driver is not loaded"))
+        );
+        assert!(probe.devices.is_empty());
+    }
+
+    #[test]
+    fn gpu_that_falls_off_the_bus_leaves_the_islands_of_the_others_as_they_are() {
+        let mut machine = shipped("sixteen");
+        let watched = machine.watch(OFTEN);
+        watched.until(|probe| probe.topology.islands.len() == 2);
+        machine.change(|script| script.devices[5].health = fake_nvml::Health::Lost);
+        let probe =
+            watched.until(|probe| probe.devices.iter().any(|device| device.health != Health::Healthy));
+        let islands: Vec<usize> = probe.topology.islands.iter().map(Vec::len).collect();
+        assert!(islands == [8, 8] || islands == [7, 8] || islands == [8, 7], "{islands:?}");
+    }
+
     #[test]
     fn lost_gpu_keeps_its_name_is_unhealthy_and_comes_back() {
         let mut machine = Machine::new(|_| {});
         let watched = machine.watch(OFTEN);
         let uuid = watched.until(|probe| probe.devices.len() == 4).devices[2].uuid.clone();
-        machine.change(|script| script.devices[2].health = fake_nvml::Health::Lost);
+        machine.change(|script| *script = Script::shipped("lost"));
         let probe = watched.until(|probe| reason(probe, 2) != "healthy");
         assert!(reason(&probe, 2).starts_with("unhealthy: device fell off the bus"), "{probe:?}");
         assert_eq!((probe.devices.len(), &probe.devices[2].uuid), (4, &uuid));
@@ -662,8 +813,11 @@ mod tests {
         watched.until(|probe| probe.devices.len() == 4);
         machine.change(|script| script.devices[0].health = fake_nvml::Health::Xid(31));
         assert_eq!(reason(&watched.until(|_| true), 0), "healthy");
-        machine.change(|script| script.devices[3].health = fake_nvml::Health::Xid(79));
+        machine.change(|script| script.devices[3] = Script::shipped("xid-79").devices[3].clone());
         let probe = watched.until(|probe| reason(probe, 3) != "healthy");
+        assert_eq!(probe.devices[3].xid, Some(79));
+        let last = |index: usize| probe.readings[&probe.devices[index].uuid].last_xid;
+        assert_eq!((last(0), last(1), last(3)), (Some(31), None, Some(79)), "also what does not count");
         assert_eq!(reason(&probe, 3), "unhealthy: Xid 79: the driver reported a fault of the GPU");
         assert_eq!(reason(&probe, 0), "healthy");
     }

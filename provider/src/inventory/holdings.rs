@@ -97,12 +97,17 @@ pub struct Holdings {
 
 impl Holdings {
     /// Joins the kubelets' words with the pods.
-    pub fn join(records: &BTreeMap<String, NodeRecord>, pods: &[Arc<Pod>]) -> Self {
+    pub fn join(records: &BTreeMap<String, Arc<NodeRecord>>, pods: &[Arc<Pod>]) -> Self {
         let mut holdings = Self::default();
         let mut allocations: BTreeMap<_, Vec<&Allocation>> = BTreeMap::new();
         for (node, record) in records {
             for device in &record.devices {
                 holdings.models.insert((node.clone(), device.uuid.clone()), device.gpu.to_string());
+                for slice in &device.slices {
+                    // A slice of which nothing is known is nobody's reserved pool.
+                    let gpu = slice.gpu.as_ref().map_or_else(|| slice.profile.clone(), ToString::to_string);
+                    holdings.models.insert((node.clone(), slice.uuid.clone()), gpu);
+                }
             }
             for held in record.allocations.iter().flatten() {
                 let key = (node.as_str(), held.namespace.as_str(), held.pod.as_str());
@@ -113,7 +118,7 @@ impl Holdings {
             let Some(lease) = lease_of(&**pod) else { continue };
             let lease = lease.to_owned();
             let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) else { continue };
-            let wants_gpus = effective_requests(pod).gpus > 0;
+            let wants_gpus = !effective_requests(pod).gpus.is_empty();
             let is_known = records.get(node).is_some_and(|record| record.allocations.is_some());
             if wants_gpus && !is_known {
                 holdings.unknown.insert(lease);
@@ -136,8 +141,8 @@ impl Holdings {
         holdings
     }
 
-    /// What must not be. `reserved` gives the pool of a lease on a node.
-    pub fn incidents(&self, reserved: impl Fn(&str, &str) -> Option<String>) -> BTreeSet<Incident> {
+    /// What must not be. `reserved` gives the pools of a lease on a node; none where that is not known.
+    pub fn incidents(&self, reserved: impl Fn(&str, &str) -> BTreeSet<String>) -> BTreeSet<Incident> {
         let mut incidents = BTreeSet::new();
         let mut holders: BTreeMap<(&str, &str), &str> = BTreeMap::new();
         for (lease, held) in &self.known {
@@ -154,14 +159,11 @@ impl Holdings {
                         incidents.insert(Incident::Unknown { lease, node, uuid });
                     }
                     Some(is) => {
-                        if let Some(reserved) = reserved(&lease, &node).filter(|reserved| reserved != is) {
-                            incidents.insert(Incident::WrongModel {
-                                lease,
-                                node,
-                                uuid,
-                                is: is.clone(),
-                                reserved,
-                            });
+                        let reserved = reserved(&lease, &node);
+                        if !reserved.is_empty() && !reserved.contains(is) {
+                            let reserved = Vec::from_iter(reserved).join(" or ");
+                            let is = is.clone();
+                            incidents.insert(Incident::WrongModel { lease, node, uuid, is, reserved });
                         }
                     }
                 }
@@ -197,7 +199,7 @@ mod tests {
         Arc::new(serde_json::from_value(pod).expect("a pod"))
     }
 
-    fn record(holders: &[(&str, &str)], models: &[(&str, &str)]) -> BTreeMap<String, NodeRecord> {
+    fn record(holders: &[(&str, &str)], models: &[(&str, &str)]) -> BTreeMap<String, Arc<NodeRecord>> {
         let allocations: Vec<_> = holders
             .iter()
             .map(|(pod, uuid)| {
@@ -217,7 +219,7 @@ mod tests {
             "version": 1, "node": "n1", "observed_at": 0, "period_s": 10, "devices": devices, "allocations": allocations,
             "driver": {"state": "absent", "reason": ""}, "problems": [],
         });
-        BTreeMap::from([("n1".to_owned(), serde_json::from_value(record).expect("a record"))])
+        BTreeMap::from([("n1".to_owned(), Arc::new(serde_json::from_value(record).expect("a record")))])
     }
 
     const H100: &str = "h100-80Gi-sxm";
@@ -230,7 +232,7 @@ mod tests {
         assert_eq!(uuids, ["GPU-1"]);
         assert!(holdings.known["l2"].is_empty(), "not given yet");
         assert_eq!(holdings.by_pod()["uid-a"], ["GPU-1"]);
-        assert!(holdings.incidents(|_, _| Some(H100.to_owned())).is_empty());
+        assert!(holdings.incidents(|_, _| BTreeSet::from([H100.to_owned()])).is_empty());
     }
 
     #[test]
@@ -238,7 +240,7 @@ mod tests {
         let mut records = record(&[], &[]);
         let pods = [pod("a", "l1", "n1"), pod("b", "l2", "n2")];
         assert_eq!(Holdings::join(&records, &pods).unknown, BTreeSet::from(["l2".to_owned()]));
-        records.get_mut("n1").expect("there").allocations = None;
+        Arc::make_mut(records.get_mut("n1").expect("there")).allocations = None;
         let holdings = Holdings::join(&records, &pods);
         assert_eq!(holdings.unknown, BTreeSet::from(["l1".to_owned(), "l2".to_owned()]));
         assert!(holdings.known.is_empty());
@@ -247,12 +249,30 @@ mod tests {
     #[test]
     fn a_shared_device_a_wrong_model_and_an_unknown_device_are_incidents() {
         let pods = [pod("a", "l1", "n1"), pod("b", "l2", "n1")];
-        let codes = |records: &BTreeMap<String, NodeRecord>| {
-            let incidents = Holdings::join(records, &pods).incidents(|_, _| Some(H100.to_owned()));
+        let codes = |records: &BTreeMap<String, Arc<NodeRecord>>| {
+            let incidents =
+                Holdings::join(records, &pods).incidents(|_, _| BTreeSet::from([H100.to_owned()]));
             incidents.iter().map(Incident::code).collect::<Vec<_>>()
         };
         assert_eq!(codes(&record(&[("a", "GPU-1"), ("b", "GPU-1")], &[("GPU-1", H100)])), ["gpu_shared"]);
         assert_eq!(codes(&record(&[("a", "GPU-1")], &[("GPU-1", "a100-80Gi-sxm")])), ["gpu_wrong_model"]);
         assert_eq!(codes(&record(&[("a", "GPU-1")], &[])), ["gpu_unknown"]);
+    }
+
+    #[test]
+    fn slices_are_held_like_devices() {
+        let small = "h100.mig-1g.10gb-10Gi-sxm";
+        let mut records = record(&[("a", "MIG-1"), ("b", "MIG-2")], &[("GPU-1", H100)]);
+        let slices = [("MIG-1", small), ("MIG-2", "h100.mig-3g.40gb-40Gi-sxm")]
+            .map(|(uuid, gpu)| json!({"uuid": uuid, "gpu": gpu, "profile": "", "memory_mib": 1}));
+        let device = &mut Arc::make_mut(records.get_mut("n1").expect("there")).devices[0];
+        device.slices = serde_json::from_value(json!(slices)).expect("slices");
+        let holdings = Holdings::join(&records, &[pod("a", "l1", "n1"), pod("b", "l2", "n1")]);
+        let incidents = holdings.incidents(|_, _| BTreeSet::from([small.to_owned(), H100.to_owned()]));
+        let told: Vec<String> = incidents.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 1, "either pool of a lease will do: {told:?}");
+        assert!(
+            told[0].contains("lease l2 holds the device MIG-2") && told[0].contains("a h100.mig-3g.40gb")
+        );
     }
 }

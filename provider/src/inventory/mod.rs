@@ -1,7 +1,8 @@
 //! What the cluster has: nodes and GPUs, minus what runs, minus what is promised.
 //!
-//! Watches (nodes, pods of all namespaces, the records of the nodes' agents, storage classes, and where the API server
-//! answers) keep it in memory; an answer is computed from them each time, so there is nothing to drift. Until all have been
+//! Watches (nodes, pods and Services of all namespaces, the records of the nodes' agents, storage classes and how much they have
+//! left, and where the API server answers) keep it in memory; an answer is computed from them each time, so there is nothing to
+//! drift. Until all have been
 //! read, and whenever one has been silent for too long, the answer is that nothing is known, and nothing is sold.
 
 pub mod agent;
@@ -9,14 +10,20 @@ mod api_servers;
 pub mod client;
 pub mod gpus;
 mod holdings;
+mod islands;
+mod memo;
+pub mod naming;
 pub mod node_labels;
 pub mod nodes;
 pub mod offers;
 pub mod podresources;
+pub mod ports;
 pub(crate) mod quantity;
 pub mod record;
 pub mod requests;
+pub mod segments;
 pub mod storage;
+pub mod sysfs;
 pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,17 +31,22 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bidengine::Capacity;
-use futures::future::join5;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
+use futures::future::{join3, join5};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::api::storage::v1::{CSIStorageCapacity, StorageClass};
 use kube::{Api, Client, ResourceExt};
 use manifests::objects::Overcommit;
 
 pub use self::holdings::{Holdings, Incident};
+use self::memo::Memo;
+use self::naming::Naming;
 pub use self::nodes::Promise;
 use self::nodes::{View, free, has_user_namespaces, is_ready, trim_node, trim_pod};
-use self::offers::{Offers, offers};
+use self::offers::{Offers, Records, offers};
+use self::ports::{PortRange, Ports};
+use self::requests::{Tenant, has_ended};
+use self::segments::Segments;
 use self::storage::{Classes, Sold, classes};
 use self::watch::{Blind, PATIENCE, Watch, Watched};
 use crate::leases::names::{lease_of, service_of};
@@ -51,6 +63,10 @@ pub struct Settings {
     pub storage: BTreeMap<String, Sold>,
     /// How many addresses are leased in all.
     pub leased_ips: u64,
+    /// The ports that the cluster gives to Services.
+    pub node_ports: PortRange,
+    /// What the operator calls cards.
+    pub gpus: Naming,
     /// How much more is sold than is kept free.
     pub overcommit: Overcommit,
 }
@@ -62,8 +78,39 @@ pub struct Inventory {
     pods: Watched<Pod>,
     records: Watched<ConfigMap>,
     classes: Watched<StorageClass>,
+    places: Watched<CSIStorageCapacity>,
+    services: Watched<Service>,
     api_servers: Watched<EndpointSlice>,
     settings: Arc<Settings>,
+    tenants: Memo<Pod, Seen>,
+    read: Records,
+}
+
+/// What of a pod counts.
+#[derive(Debug, Clone)]
+enum Seen {
+    /// It takes something from its node.
+    Live(Arc<Tenant>),
+    /// It takes nothing any more, and is still there: its namespace and name.
+    Ended(String, String),
+    /// It is bound to no node.
+    Waiting,
+}
+
+impl Seen {
+    fn of(pod: &Pod) -> Self {
+        match Tenant::of(pod) {
+            Some(tenant) => Self::Live(Arc::new(tenant)),
+            None if has_ended(pod) => Self::Ended(pod.namespace().unwrap_or_default(), pod.name_any()),
+            None => Self::Waiting,
+        }
+    }
+}
+
+/// Drops what nobody reads of a Service, which is all but its ports and whose it is.
+fn trim_service(service: &mut Service) {
+    service.annotations_mut().clear();
+    service.status = None;
 }
 
 impl Inventory {
@@ -95,12 +142,29 @@ impl Inventory {
         };
         let (records, keep_records) = records.start(changed.clone());
         let (classes, keep_classes) = classes.start(changed.clone());
+        let places = Watch { api: Api::all(client.clone()), labels: None, trim: |_| {}, patience: PATIENCE };
+        let (places, keep_places) = places.start(changed.clone());
+        let services =
+            Watch { api: Api::all(client.clone()), labels: None, trim: trim_service, patience: PATIENCE };
+        let (services, keep_services) = services.start(changed.clone());
         let (api_servers, keep_api_servers) = api_servers.start(changed);
         let task = async {
-            join5(keep_nodes, keep_pods, keep_records, keep_classes, keep_api_servers).await;
+            let storage = join3(keep_classes, keep_places, keep_services);
+            join5(keep_nodes, keep_pods, keep_records, storage, keep_api_servers).await;
         };
-        let settings = Arc::new(settings.clone());
-        (Self { nodes, pods, records, classes, api_servers, settings }, task)
+        let inventory = Self {
+            nodes,
+            pods,
+            records,
+            classes,
+            places,
+            services,
+            api_servers,
+            settings: Arc::new(settings.clone()),
+            tenants: Memo::default(),
+            read: Records::default(),
+        };
+        (inventory, task)
     }
 
     /// What is free for new orders at `now` unix seconds, beside what is promised. When the cluster cannot be seen, nothing
@@ -118,8 +182,7 @@ impl Inventory {
     /// # Errors
     /// [`Blind`] when the records cannot be seen.
     pub fn offers(&self, now: u64) -> Result<Offers, Blind> {
-        let records = self.records.all()?;
-        Ok(offers(records.iter().map(AsRef::as_ref), now))
+        Ok(offers(&self.read, &self.records.all()?, &self.settings.gpus, now))
     }
 
     /// What was read of nodes, pods and GPUs, all of it or nothing.
@@ -131,12 +194,25 @@ impl Inventory {
         self.api_servers.all()?;
         let offered = self.storage_classes()?.offered;
         let storage = self.settings.storage.iter().filter(|(word, _)| offered.contains_key(*word));
+        let (mut pods, mut ended) = (Vec::new(), BTreeSet::new());
+        for seen in self.tenants.read(&self.pods.all()?, Seen::of) {
+            match seen {
+                Seen::Live(tenant) => pods.push(tenant),
+                Seen::Ended(namespace, name) => drop(ended.insert((namespace, name))),
+                Seen::Waiting => {}
+            }
+        }
+        let Offers { pools, fresh: records, findings: _ } = self.offers(now)?;
         Ok(View {
             nodes: self.nodes.all()?,
-            pods: self.pods.all()?,
-            pools: self.offers(now)?.pools,
+            pods,
+            ended,
+            pools,
+            records,
             storage: storage.map(|(word, sold)| (word.clone(), sold.limit_bytes)).collect(),
+            segments: Segments::of(&self.settings.storage, &self.places.all()?),
             leased_ips: self.settings.leased_ips,
+            ports: Ports::of(&self.settings.node_ports, &self.services.all()?),
             overcommit: self.settings.overcommit,
         })
     }

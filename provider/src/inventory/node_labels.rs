@@ -72,7 +72,11 @@ fn changes(nodes: &[Arc<Node>], offers: &Offers) -> BTreeMap<String, Option<Stri
         .filter(|node| offers.fresh.contains_key(&node.name_any()))
         .filter_map(|node| {
             let name = node.name_any();
-            let wanted = offers.pools.get(&name).map(|pool| pool.gpu.to_string());
+            // The label names one pool. A node with several is told apart by their resource names alone.
+            let wanted = match offers.pools.get(&name).map(|pools| &**pools) {
+                Some([pool]) if pool.is_behind_its_own_name() => Some(pool.gpu.to_string()),
+                _ => None,
+            };
             (node.labels().get(NODE_LABEL) != wanted.as_ref()).then_some((name, wanted))
         })
         .collect()
@@ -81,7 +85,7 @@ fn changes(nodes: &[Arc<Node>], offers: &Offers) -> BTreeMap<String, Option<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::nodes::Pool;
+    use crate::inventory::offers::{Pool, resource_of};
 
     #[test]
     fn only_nodes_with_a_fresh_record_are_labelled_and_only_when_it_differs() {
@@ -92,17 +96,25 @@ mod tests {
             Arc::new(node)
         };
         let h100 = "h100-80Gi-sxm";
-        let pool = || Pool { gpu: h100.parse().expect("a pool"), healthy: 0 };
+        let pool = |gpu: &str| {
+            let gpu = gpu.parse().expect("a pool");
+            Pool { resource: resource_of(&gpu), gpu, uuids: [].into() }
+        };
         let record = |name: &str| {
             let record = json!({
                 "version": 1, "node": name, "observed_at": 0, "period_s": 10, "devices": [], "allocations": [],
                 "driver": {"state": "absent", "reason": ""}, "problems": [],
             });
-            (name.to_owned(), serde_json::from_value(record).expect("a record"))
+            (name.to_owned(), Arc::new(serde_json::from_value(record).expect("a record")))
         };
         let offers = Offers {
-            pools: [("new".to_owned(), pool()), ("same".to_owned(), pool())].into(),
-            fresh: [record("new"), record("same"), record("emptied"), record("plain")].into(),
+            pools: [
+                ("new".to_owned(), [pool(h100)].into()),
+                ("same".to_owned(), [pool(h100)].into()),
+                ("several".to_owned(), [pool(h100), pool("h100.mig-1g.10gb-10Gi-sxm")].into()),
+            ]
+            .into(),
+            fresh: ["new", "same", "emptied", "plain", "several"].map(record).into(),
             ..Offers::default()
         };
         let nodes = [
@@ -110,9 +122,14 @@ mod tests {
             node("same", Some(h100)),
             node("emptied", Some(h100)),
             node("plain", None),
+            node("several", Some(h100)),
             node("silent", Some(h100)),
         ];
-        let expected = [("emptied".to_owned(), None), ("new".to_owned(), Some(h100.to_owned()))];
+        let expected = [
+            ("emptied".to_owned(), None),
+            ("new".to_owned(), Some(h100.to_owned())),
+            ("several".to_owned(), None),
+        ];
         assert_eq!(changes(&nodes, &offers), expected.into());
     }
 }

@@ -4,28 +4,23 @@
 //! instead. So of what a lease was promised on a node and what it takes there, the larger counts. Everything saturates at
 //! nothing: sources that contradict each other make less capacity, never more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bidengine::{Capacity, Totals};
 use k8s_openapi::api::core::v1 as core;
 use kube::ResourceExt;
-use manifests::decision::Placement;
+use manifests::decision::{GpuTake, Placement};
 use manifests::gpu::Gpu;
 use manifests::objects::Overcommit;
 
+use super::islands::{islands, take};
+use super::offers::{Pool, resource_of};
+use super::ports::Ports;
 use super::quantity::Rounding;
-use super::requests::{GPU_RESOURCE, Resources, effective_requests, has_ended};
-use crate::leases::names::lease_of;
-
-/// GPUs that a node may sell: all healthy, all of one model, freshly reported.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pool {
-    /// The model.
-    pub gpu: Gpu,
-    /// How many devices are healthy.
-    pub healthy: u64,
-}
+use super::record::NodeRecord;
+use super::requests::{GPU_RESOURCE, Resources, Tenant};
+use super::segments::Segments;
 
 /// What is promised to an order or lease, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,29 +36,51 @@ pub struct Promise {
 pub struct View {
     /// The nodes whose capacity is sold.
     pub nodes: Vec<Arc<core::Node>>,
-    /// All pods of all namespaces.
-    pub pods: Vec<Arc<core::Pod>>,
-    /// What each node's agent says of its GPUs, as far as it can be offered.
-    pub pools: BTreeMap<String, Pool>,
+    /// All pods of all namespaces that take something from a node.
+    pub pods: Vec<Arc<Tenant>>,
+    /// Namespace and name of those that have ended and are still there.
+    pub ended: BTreeSet<(String, String)>,
+    /// The GPUs of each node, as far as they can be offered.
+    pub pools: BTreeMap<String, Arc<[Pool]>>,
+    /// What each node's agent says.
+    pub records: BTreeMap<String, Arc<NodeRecord>>,
     /// Bytes of persistent volumes that are sold in all, by each class that is offered.
     pub storage: BTreeMap<String, u64>,
+    /// Where they are made.
+    pub segments: Segments,
     /// How many addresses are leased in all.
     pub leased_ips: u64,
+    /// Which ports of the nodes are left.
+    pub ports: Ports,
     /// How much more is sold than is kept free.
     pub overcommit: Overcommit,
 }
 
 /// What a node's pods take, by whose they are.
 #[derive(Debug, Default)]
-struct Taken {
+struct Taken<'a> {
     others: Resources,
-    leases: BTreeMap<String, Resources>,
+    leases: BTreeMap<&'a str, Resources>,
+    pods: Vec<&'a Tenant>,
 }
+
+/// What a lease was promised on a node.
+#[derive(Debug, Default)]
+struct Promised<'a> {
+    all: Resources,
+    /// GPUs of each replica, by resource name.
+    gpus: Vec<(String, u64)>,
+    /// Volumes of each replica, by class.
+    volumes: Vec<&'a BTreeMap<String, u64>>,
+}
+
+type ByLease<'a> = BTreeMap<&'a str, Promised<'a>>;
 
 /// What is free for new orders.
 pub fn free(view: &View, promises: &[Promise]) -> Capacity {
     let taken = taken(&view.pods);
-    let promised = promised(promises);
+    let promised = promised(view, promises);
+    let (no_pods, no_promises) = (Taken::default(), ByLease::default());
     let mut capacity = Capacity {
         total: Totals { storage: view.storage.clone(), ..Totals::default() },
         storage: view.storage.clone(),
@@ -75,87 +92,171 @@ pub fn free(view: &View, promises: &[Promise]) -> Capacity {
     for Promise { lease: _, placement } in promises {
         capacity.take_saturating(placement);
     }
+    capacity.node_ports = view.ports.free;
+    capacity.segments = view.segments.left();
     for node in &view.nodes {
         let name = node.name_any();
-        let mut allocatable = allocatable(node);
-        let pool = view.pools.get(&name);
-        // The kubelet hands out at most what it was announced; the agent knows which of them are well.
-        allocatable.gpus = allocatable.gpus.min(pool.map_or(0, |pool| pool.healthy));
+        let has = allocatable(node);
+        let taken = taken.get(name.as_str()).unwrap_or(&no_pods);
+        let promised = promised.get(name.as_str()).unwrap_or(&no_promises);
+        let mut held = taken.others.clone();
+        held_by_leases(taken, promised).values().for_each(|lease| held.add(lease));
+        let mut left = has.clone();
+        left.subtract(&held);
 
-        let mut left = allocatable;
-        if let Some(Taken { others, .. }) = taken.get(name.as_str()) {
-            left = left.saturating_sub(*others);
+        let segments = view.segments.of_node(node.labels());
+        for (lease, promised) in promised {
+            let bound = taken.leases.get(lease).map_or(0, |lease| lease.pods);
+            take_volumes(&mut capacity.segments, &segments, &promised.volumes, bound);
         }
-        for (_, resources) in held_by_leases(taken.get(name.as_str()), promised.get(name.as_str())) {
-            left = left.saturating_sub(resources);
-        }
-        let gpus = pool.map(|pool| (pool.gpu.clone(), left.gpus)).into_iter().collect();
-        let node = bidengine::Node {
+        let mut offered = bidengine::Node {
             schedulable: takes_pods(node),
             user_namespaces: has_user_namespaces(node),
             arch: architecture(node),
             cpu_milli: left.cpu_milli,
             memory_bytes: left.memory_bytes,
             ephemeral_bytes: left.ephemeral_bytes,
-            gpus,
+            pods: left.pods,
+            segments,
             ..bidengine::Node::default()
         };
-        if node.schedulable {
-            let total = &mut capacity.total;
-            total.cpu_milli = total.cpu_milli.saturating_add(allocatable.cpu_milli);
-            total.memory_bytes = total.memory_bytes.saturating_add(allocatable.memory_bytes);
-            total.ephemeral_bytes = total.ephemeral_bytes.saturating_add(allocatable.ephemeral_bytes);
-            if let Some(pool) = pool {
-                let gpus = total.gpus.entry(pool.gpu.clone()).or_default();
-                *gpus = gpus.saturating_add(allocatable.gpus);
+        let pools = view.pools.get(&name).map(|pools| &**pools).unwrap_or_default();
+        for pool in pools {
+            let is_only_one = pools.len() == 1;
+            // The kubelet hands out at most what it was announced; the agent knows which of them are well.
+            let there = has.gpus(&pool.resource).min(pool.healthy());
+            let mut free = there.saturating_sub(held.gpus(&pool.resource));
+            let record = view.records.get(&name);
+            let unseen = record.map(|record| unseen(record, pool, taken, promised)).unwrap_or_default();
+            let is_over = |namespace: &str, name: &str| {
+                // The sets are of texts of their own; there are few pods that have ended.
+                view.ended.contains(&(namespace.to_owned(), name.to_owned()))
+            };
+            if let Some(mut islands) = record.and_then(|record| islands(pool, record, is_over, &unseen)) {
+                let in_islands = islands.iter().fold(0, |sum: u64, free| sum.saturating_add(*free));
+                // Of two counts that do not agree the smaller one holds.
+                free = free.min(in_islands);
+                take(&mut islands, in_islands.saturating_sub(free));
+                offered.islands.insert(pool.gpu.clone(), islands);
+            }
+            if !is_only_one || !pool.is_behind_its_own_name() {
+                offered.gpu_resources.insert(pool.gpu.clone(), pool.resource.clone());
+            }
+            offered.gpus.insert(pool.gpu.clone(), free);
+            if offered.schedulable {
+                let gpus = capacity.total.gpus.entry(pool.gpu.clone()).or_default();
+                *gpus = gpus.saturating_add(there);
             }
         }
-        capacity.nodes.insert(name, node);
+        if offered.schedulable {
+            let total = &mut capacity.total;
+            total.cpu_milli = total.cpu_milli.saturating_add(has.cpu_milli);
+            total.memory_bytes = total.memory_bytes.saturating_add(has.memory_bytes);
+            total.ephemeral_bytes = total.ephemeral_bytes.saturating_add(has.ephemeral_bytes);
+        }
+        capacity.nodes.insert(name, offered);
     }
     capacity
 }
 
 /// What each lease has on a node: the larger of what its pods take and what it was promised.
-fn held_by_leases(
-    taken: Option<&Taken>,
-    promised: Option<&BTreeMap<&str, Resources>>,
-) -> BTreeMap<String, Resources> {
-    let mut held = taken.map(|taken| taken.leases.clone()).unwrap_or_default();
-    for (lease, resources) in promised.into_iter().flatten() {
-        let running = held.entry((*lease).to_owned()).or_default();
-        *running = running.max(*resources);
+fn held_by_leases<'a>(taken: &Taken<'a>, promised: &ByLease<'a>) -> BTreeMap<&'a str, Resources> {
+    let mut held = taken.leases.clone();
+    for (lease, promised) in promised {
+        held.entry(lease).or_default().raise_to(&promised.all);
     }
     held
 }
 
-fn taken(pods: &[Arc<core::Pod>]) -> BTreeMap<&str, Taken> {
-    let mut nodes: BTreeMap<&str, Taken> = BTreeMap::new();
-    for pod in pods.iter().filter(|pod| !has_ended(pod)) {
-        let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) else { continue };
-        let taken = nodes.entry(node).or_default();
-        let held = match lease_of(&**pod) {
-            Some(lease) => taken.leases.entry(lease.to_owned()).or_default(),
+/// The GPUs of a pool that are taken without the kubelet having told of it: of replicas that are promised and not there, and
+/// of pods that were just bound.
+fn unseen(record: &NodeRecord, pool: &Pool, taken: &Taken<'_>, promised: &ByLease<'_>) -> Vec<u64> {
+    let told: BTreeSet<(&str, &str)> = record
+        .allocations
+        .iter()
+        .flatten()
+        .filter(|held| held.resource == pool.resource)
+        .map(|held| (held.namespace.as_str(), held.pod.as_str()))
+        .collect();
+    let just_bound = taken
+        .pods
+        .iter()
+        .filter(|pod| !told.contains(&(pod.namespace.as_str(), pod.name.as_str())))
+        .map(|pod| pod.takes.gpus(&pool.resource));
+    let mut unseen: Vec<u64> = just_bound.filter(|count| *count > 0).collect();
+    for (lease, promised) in promised {
+        let running = taken.leases.get(lease).map_or(0, |lease| lease.gpus(&pool.resource));
+        let mut missing = promised.all.gpus(&pool.resource).saturating_sub(running);
+        for (_, count) in promised.gpus.iter().filter(|(resource, _)| *resource == pool.resource) {
+            let count = missing.min(*count);
+            unseen.extend((count > 0).then_some(count));
+            missing -= count;
+        }
+    }
+    unseen
+}
+
+/// Takes the volumes of replicas that have no pod yet: what a pod has is in the drivers' own count, or soon will be.
+fn take_volumes(
+    left: &mut BTreeMap<String, u64>,
+    places: &BTreeMap<String, String>,
+    replicas: &[&BTreeMap<String, u64>],
+    bound: u64,
+) {
+    let bound = usize::try_from(bound).unwrap_or(usize::MAX);
+    // Which replicas the pods are is not known: those with the least are taken for them.
+    let mut replicas = replicas.to_vec();
+    replicas.sort_by_key(|volumes| volumes.values().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes)));
+    for (class, bytes) in replicas.into_iter().skip(bound).flatten() {
+        if let Some(left) = places.get(class).and_then(|place| left.get_mut(place)) {
+            *left = left.saturating_sub(*bytes);
+        }
+    }
+}
+
+fn taken(pods: &[Arc<Tenant>]) -> BTreeMap<&str, Taken<'_>> {
+    let mut nodes: BTreeMap<&str, Taken<'_>> = BTreeMap::new();
+    for pod in pods {
+        let taken = nodes.entry(&pod.node).or_default();
+        let held = match &pod.lease {
+            Some(lease) => taken.leases.entry(lease).or_default(),
             None => &mut taken.others,
         };
-        *held = held.saturating_add(effective_requests(pod));
+        held.add(&pod.takes);
+        if !pod.takes.gpus.is_empty() {
+            taken.pods.push(pod);
+        }
     }
     nodes
 }
 
-fn promised(promises: &[Promise]) -> BTreeMap<&str, BTreeMap<&str, Resources>> {
-    let mut nodes: BTreeMap<&str, BTreeMap<&str, Resources>> = BTreeMap::new();
+fn promised<'a>(view: &View, promises: &'a [Promise]) -> BTreeMap<&'a str, ByLease<'a>> {
+    let mut nodes: BTreeMap<&str, ByLease<'_>> = BTreeMap::new();
     for Promise { lease, placement } in promises {
         for replica in &placement.replicas {
-            let held = nodes.entry(replica.node.as_str()).or_default().entry(lease).or_default();
-            *held = held.saturating_add(Resources {
+            let held = nodes.entry(&replica.node).or_default().entry(lease).or_default();
+            let gpu = replica.takes.gpu.as_ref().filter(|gpu| gpu.count > 0);
+            let gpu = gpu.map(|gpu| (resource_of_take(view, &replica.node, gpu), gpu.count));
+            held.all.add(&Resources {
                 cpu_milli: replica.takes.cpu_milli,
                 memory_bytes: replica.takes.memory_bytes,
                 ephemeral_bytes: replica.takes.ephemeral_bytes,
-                gpus: replica.takes.gpu.as_ref().map_or(0, |gpu| gpu.count),
+                pods: 1,
+                gpus: gpu.iter().cloned().collect(),
             });
+            held.gpus.extend(gpu);
+            held.volumes.push(&replica.takes.volumes);
         }
     }
     nodes
+}
+
+/// The resource by which a promised pool is handed out on its node: as it is now, and where it is gone as its name implies.
+fn resource_of_take(view: &View, node: &str, take: &GpuTake) -> String {
+    let Ok(gpu) = take.pool.parse::<Gpu>() else { return GPU_RESOURCE.to_owned() };
+    let pools = view.pools.get(node).map(|pools| &**pools).unwrap_or_default();
+    let pool = pools.iter().find(|pool| pool.gpu == gpu);
+    pool.map_or_else(|| resource_of(&gpu), |pool| pool.resource.clone())
 }
 
 fn allocatable(node: &core::Node) -> Resources {
@@ -233,13 +334,14 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::inventory::requests::effective_requests;
 
     fn node(name: &str, changes: Value) -> Arc<core::Node> {
         let mut node = json!({
             "metadata": {"name": name},
             "spec": {},
             "status": {
-                "allocatable": {"cpu": "4", "memory": "8Gi", "ephemeral-storage": "100Gi", GPU_RESOURCE: "4"},
+                "allocatable": {"cpu": "4", "memory": "8Gi", "ephemeral-storage": "100Gi", "pods": "110", GPU_RESOURCE: "4"},
                 "conditions": [{"type": "Ready", "status": "True"}],
                 "nodeInfo": {
                     "architecture": "arm64", "bootID": "", "containerRuntimeVersion": "", "kernelVersion": "",
@@ -276,6 +378,11 @@ mod tests {
         Arc::new(serde_json::from_value(pod).expect("a pod"))
     }
 
+    /// What `free` reads of pods.
+    fn seen(pods: &[Arc<core::Pod>]) -> Vec<Arc<Tenant>> {
+        pods.iter().filter_map(|pod| Tenant::of(pod)).map(Arc::new).collect()
+    }
+
     fn promise(oseq: u16, node: &str, cpu_milli: u64, gpus: u64, replicas: usize) -> Promise {
         let gpu =
             (gpus > 0).then(|| GpuTake { pool: "h100-80Gi-sxm".to_owned(), count: gpus, resource: None });
@@ -291,9 +398,14 @@ mod tests {
         "h100-80Gi-sxm".parse().expect("a pool")
     }
 
+    fn pool(healthy: u64) -> Pool {
+        let uuids = (0..healthy).map(|number| format!("GPU-{number}")).collect();
+        Pool { gpu: h100(), resource: GPU_RESOURCE.to_owned(), uuids }
+    }
+
     fn view(pods: Vec<Arc<core::Pod>>, healthy: u64) -> View {
-        let pools = BTreeMap::from([("n1".to_owned(), Pool { gpu: h100(), healthy })]);
-        View { nodes: vec![node("n1", json!({}))], pods, pools, ..View::default() }
+        let pools = BTreeMap::from([("n1".to_owned(), Arc::from([pool(healthy)]))]);
+        View { nodes: vec![node("n1", json!({}))], pods: seen(&pods), pools, ..View::default() }
     }
 
     fn left(view: &View, promises: &[Promise]) -> (u64, u64, u64) {

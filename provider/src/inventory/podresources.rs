@@ -11,8 +11,8 @@ use anyhow::{Context, anyhow};
 use serde::{Deserialize, Serialize};
 use tonic::transport::Endpoint;
 
-use v1::ListPodResourcesRequest;
 use v1::pod_resources_lister_client::PodResourcesListerClient;
+use v1::{AllocatableResourcesRequest, ContainerDevices, ListPodResourcesRequest};
 
 #[expect(
     unreachable_pub,
@@ -41,8 +41,31 @@ pub struct Allocation {
     pub uuids: Vec<String>,
 }
 
+/// The devices that are announced under one resource name, whoever holds them.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Announced {
+    /// The resource as containers ask for it, such as `nvidia.com/gpu` or `nvidia.com/mig-1g.10gb`.
+    pub resource: String,
+    /// The devices that the plugin finds well, in order.
+    pub uuids: Vec<String>,
+    /// Whether several containers are given one of them: a GPU cut into time slices.
+    pub shared: bool,
+}
+
+/// What the kubelet tells of GPUs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Which containers hold which devices.
+    pub allocations: Vec<Allocation>,
+    /// Under which names devices are announced, by name; `None` when this kubelet does not tell.
+    pub announced: Option<Vec<Announced>>,
+}
+
 /// Only resources of this vendor are GPUs.
-const VENDOR: &str = "nvidia.com/";
+pub(super) const VENDOR: &str = "nvidia.com/";
+
+/// The name under which the vendor's plugin announces time slices, where it is told to rename them.
+const SHARED: &str = ".shared";
 
 /// The kubelet of a busy node tells of hundreds of pods.
 const LARGEST_ANSWER: usize = 16 << 20;
@@ -50,11 +73,12 @@ const LARGEST_ANSWER: usize = 16 << 20;
 /// The kubelet takes a hundred calls a second and answers from memory.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Asks the kubelet behind this socket for every container that holds a GPU, in a fixed order.
+/// Asks the kubelet behind this socket for every container that holds a GPU, and for every GPU that it has to give, in a fixed
+/// order.
 ///
 /// # Errors
 /// The socket cannot be connected to, or the kubelet does not answer within five seconds or with an error.
-pub async fn list(socket: &Path) -> anyhow::Result<Vec<Allocation>> {
+pub async fn ask(socket: &Path) -> anyhow::Result<Told> {
     let asked = || format!("failed to ask the kubelet at {} which pods hold GPUs", socket.display());
     let path =
         socket.to_str().with_context(|| format!("the socket's path {} is not a text", socket.display()))?;
@@ -85,12 +109,41 @@ pub async fn list(socket: &Path) -> anyhow::Result<Vec<Allocation>> {
         uuids.dedup();
         Allocation { namespace, pod, container, resource, uuids }
     });
-    Ok(allocations.collect())
+    // Kubelets before 1.23 do not know the question, and later ones can be told not to answer it.
+    let announced = kubelet.get_allocatable_resources(AllocatableResourcesRequest {}).await.ok();
+    let announced = announced.map(|answer| announced_by_name(answer.into_inner().devices));
+    Ok(Told { allocations: allocations.collect(), announced })
 }
+
+/// The kubelet lists a resource once for every device, or for every NUMA node.
+fn announced_by_name(devices: Vec<ContainerDevices>) -> Vec<Announced> {
+    let mut names: BTreeMap<String, Announced> = BTreeMap::new();
+    for ContainerDevices { resource_name: resource, device_ids, topology: _ } in devices {
+        if !resource.starts_with(VENDOR) {
+            continue;
+        }
+        let known = names.entry(resource).or_insert_with_key(|resource| Announced {
+            resource: resource.clone(),
+            uuids: Vec::new(),
+            shared: resource.ends_with(SHARED),
+        });
+        known.shared |= device_ids.iter().any(|id| id.contains(SHARE));
+        known.uuids.extend(device_ids.iter().map(|id| device(id)));
+    }
+    let mut announced: Vec<Announced> = names.into_values().collect();
+    for known in &mut announced {
+        known.uuids.sort_unstable();
+        known.uuids.dedup();
+    }
+    announced
+}
+
+/// What stands between a device and the number of a share of it.
+const SHARE: &str = "::";
 
 /// A plugin that lets containers share a GPU announces it as `UUID::0`, `UUID::1` and so on.
 fn device(id: &str) -> String {
-    id.split_once("::").map_or(id, |(uuid, _)| uuid).to_owned()
+    id.split_once(SHARE).map_or(id, |(uuid, _)| uuid).to_owned()
 }
 
 #[cfg(test)]
@@ -102,7 +155,8 @@ pub(super) mod tests {
     use v1::pod_resources_lister_server::{PodResourcesLister, PodResourcesListerServer};
     use v1::*;
 
-    struct Kubelet(Vec<PodResources>);
+    /// A kubelet with these pods, and what it announces; one without that does not know the question.
+    struct Kubelet(Vec<PodResources>, Option<Vec<ContainerDevices>>);
 
     #[tonic::async_trait]
     impl PodResourcesLister for Kubelet {
@@ -117,7 +171,8 @@ pub(super) mod tests {
             &self,
             _: Request<AllocatableResourcesRequest>,
         ) -> Result<Response<AllocatableResourcesResponse>, Status> {
-            Err(Status::unimplemented("nobody asks"))
+            let devices = self.1.clone().ok_or_else(|| Status::unimplemented("an old kubelet"))?;
+            Ok(Response::new(AllocatableResourcesResponse { devices, ..Default::default() }))
         }
 
         async fn get(
@@ -129,22 +184,56 @@ pub(super) mod tests {
     }
 
     /// Plays a kubelet with these pods until the handle is used.
-    pub(crate) fn serve(socket: &Path, pods: Vec<PodResources>) -> AbortHandle {
+    pub(crate) fn serve(
+        socket: &Path,
+        pods: Vec<PodResources>,
+        announced: Option<Vec<ContainerDevices>>,
+    ) -> AbortHandle {
         let listener = UnixListener::bind(socket).expect("the folder is the test's own");
         let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
         let server = tonic::transport::Server::builder()
-            .add_service(PodResourcesListerServer::new(Kubelet(pods)))
+            .add_service(PodResourcesListerServer::new(Kubelet(pods, announced)))
             .serve_with_incoming(incoming);
         tokio::spawn(server).abort_handle()
     }
 
-    async fn ask(pods: Vec<PodResources>) -> Vec<Allocation> {
+    async fn told(pods: Vec<PodResources>, announced: Option<Vec<ContainerDevices>>) -> Told {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let socket = folder.path().join("kubelet.sock");
-        let kubelet = serve(&socket, pods);
-        let answer = list(&socket).await.expect("the kubelet answers");
+        let kubelet = serve(&socket, pods, announced);
+        let answer = super::ask(&socket).await.expect("the kubelet answers");
         kubelet.abort();
         answer
+    }
+
+    async fn ask(pods: Vec<PodResources>) -> Vec<Allocation> {
+        told(pods, None).await.allocations
+    }
+
+    #[tokio::test]
+    async fn devices_are_told_under_the_name_that_they_are_announced_by() {
+        let gpu = "nvidia.com/gpu";
+        let announced = vec![
+            devices("nvidia.com/mig-1g.10gb", &["MIG-b"]),
+            devices(gpu, &["GPU-c"]),
+            devices("example.com/nic", &["nic-0"]),
+            devices(gpu, &["GPU-a"]),
+            devices("nvidia.com/a100", &["GPU-d::0", "GPU-d::1"]),
+            devices("nvidia.com/gpu.shared", &["GPU-e"]),
+        ];
+        let answer = told(Vec::new(), Some(announced)).await.announced.expect("this kubelet tells");
+        let answer: Vec<(&str, String, bool)> = answer
+            .iter()
+            .map(|known| (known.resource.as_str(), known.uuids.join(" "), known.shared))
+            .collect();
+        let expected = [
+            ("nvidia.com/a100", "GPU-d", true),
+            (gpu, "GPU-a GPU-c", false),
+            ("nvidia.com/gpu.shared", "GPU-e", true),
+            ("nvidia.com/mig-1g.10gb", "MIG-b", false),
+        ];
+        assert_eq!(answer, expected.map(|(name, uuids, shared)| (name, uuids.to_owned(), shared)));
+        assert_eq!(told(Vec::new(), None).await.announced, None, "which is not that there are none");
     }
 
     pub(crate) fn devices(resource: &str, ids: &[&str]) -> ContainerDevices {
@@ -215,7 +304,8 @@ pub(super) mod tests {
 
     #[tokio::test]
     async fn kubelet_that_is_not_there_is_an_error_that_names_the_socket() {
-        let error = list(Path::new("/nowhere/kubelet.sock")).await.expect_err("there is no such socket");
+        let error =
+            super::ask(Path::new("/nowhere/kubelet.sock")).await.expect_err("there is no such socket");
         let sentence = "failed to ask the kubelet at /nowhere/kubelet.sock which pods hold GPUs: No such file or directory";
         assert!(format!("{error:#}").starts_with(sentence), "{error:#}");
     }

@@ -11,13 +11,15 @@ use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 
+use super::podresources::VENDOR;
 use super::quantity::{Rounding, units};
+use crate::leases::names::lease_of;
 
 /// The resource name under which a device plugin offers whole NVIDIA GPUs.
 pub const GPU_RESOURCE: &str = "nvidia.com/gpu";
 
 /// An amount of everything that we count on a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Resources {
     /// Thousandths of a core.
     pub cpu_milli: u64,
@@ -25,48 +27,61 @@ pub struct Resources {
     pub memory_bytes: u64,
     /// Bytes of node-local storage.
     pub ephemeral_bytes: u64,
-    /// Whole GPUs.
-    pub gpus: u64,
+    /// Pods.
+    pub pods: u64,
+    /// GPUs and slices of them, by the resource name under which they are handed out; what is not there is none.
+    pub gpus: BTreeMap<String, u64>,
 }
 
 impl Resources {
     /// Reads a Kubernetes resource list. A quantity that cannot be read, or is beyond 64 bits, counts as `unreadable`.
     pub(super) fn read(list: &BTreeMap<String, Quantity>, rounding: Rounding, unreadable: u64) -> Self {
-        let read = |name: &str, per_one| {
-            list.get(name).map_or(0, |quantity| units(&quantity.0, per_one, rounding).unwrap_or(unreadable))
-        };
+        let count =
+            |quantity: &Quantity, per_one| units(&quantity.0, per_one, rounding).unwrap_or(unreadable);
+        let read = |name: &str, per_one| list.get(name).map_or(0, |quantity| count(quantity, per_one));
+        let gpus = list.iter().filter(|(name, _)| name.starts_with(VENDOR));
         Self {
             cpu_milli: read("cpu", 1000),
             memory_bytes: read("memory", 1),
             ephemeral_bytes: read("ephemeral-storage", 1),
-            gpus: read(GPU_RESOURCE, 1),
+            pods: read("pods", 1),
+            gpus: gpus
+                .map(|(name, quantity)| (name.clone(), count(quantity, 1)))
+                .filter(|(_, n)| *n > 0)
+                .collect(),
         }
     }
 
-    /// Both together; stops at the largest number rather than wrap.
+    /// How many GPUs or slices there are under a resource name.
     #[must_use]
-    pub fn saturating_add(self, other: Self) -> Self {
-        self.zip(other, u64::saturating_add)
+    pub fn gpus(&self, resource: &str) -> u64 {
+        self.gpus.get(resource).copied().unwrap_or(0)
     }
 
-    /// What is left after `other` is taken away; stops at nothing rather than wrap.
-    #[must_use]
-    pub fn saturating_sub(self, other: Self) -> Self {
-        self.zip(other, u64::saturating_sub)
+    /// Adds another; stops at the largest number rather than wrap.
+    pub fn add(&mut self, other: &Self) {
+        self.merge(other, u64::saturating_add);
     }
 
-    /// The larger of each.
-    #[must_use]
-    pub fn max(self, other: Self) -> Self {
-        self.zip(other, u64::max)
+    /// Takes another away; stops at nothing rather than wrap.
+    pub fn subtract(&mut self, other: &Self) {
+        self.merge(other, u64::saturating_sub);
     }
 
-    fn zip(self, other: Self, combine: impl Fn(u64, u64) -> u64) -> Self {
-        Self {
-            cpu_milli: combine(self.cpu_milli, other.cpu_milli),
-            memory_bytes: combine(self.memory_bytes, other.memory_bytes),
-            ephemeral_bytes: combine(self.ephemeral_bytes, other.ephemeral_bytes),
-            gpus: combine(self.gpus, other.gpus),
+    /// Keeps the larger of each.
+    pub fn raise_to(&mut self, other: &Self) {
+        self.merge(other, u64::max);
+    }
+
+    fn merge(&mut self, other: &Self, combine: impl Fn(u64, u64) -> u64) {
+        let Self { cpu_milli, memory_bytes, ephemeral_bytes, pods, gpus } = other;
+        self.cpu_milli = combine(self.cpu_milli, *cpu_milli);
+        self.memory_bytes = combine(self.memory_bytes, *memory_bytes);
+        self.ephemeral_bytes = combine(self.ephemeral_bytes, *ephemeral_bytes);
+        self.pods = combine(self.pods, *pods);
+        for (name, count) in gpus {
+            let mine = self.gpus.entry(name.clone()).or_default();
+            *mine = combine(*mine, *count);
         }
     }
 }
@@ -79,25 +94,25 @@ pub fn has_ended(pod: &Pod) -> bool {
 
 /// What the pod takes while it is on its node. A request that cannot be read takes everything.
 pub fn effective_requests(pod: &Pod) -> Resources {
-    let Some(spec) = &pod.spec else { return Resources::default() };
+    let Some(spec) = &pod.spec else { return Resources { pods: 1, ..Resources::default() } };
 
-    let mut steady = Resources::default();
+    let mut total = Resources::default();
     for container in &spec.containers {
-        steady = steady.saturating_add(container_requests(pod, container));
+        total.add(&container_requests(pod, container));
     }
     let mut sidecars = Resources::default();
     let mut start = Resources::default();
     for container in spec.init_containers.iter().flatten() {
-        let requests = container_requests(pod, container);
+        let mut beside = container_requests(pod, container);
+        beside.add(&sidecars);
         if container.restart_policy.as_deref() == Some("Always") {
-            sidecars = sidecars.saturating_add(requests);
-            start = start.max(sidecars);
-        } else {
-            start = start.max(sidecars.saturating_add(requests));
+            sidecars = beside.clone();
         }
+        start.raise_to(&beside);
     }
+    total.add(&sidecars);
+    total.raise_to(&start);
 
-    let mut total = start.max(steady.saturating_add(sidecars));
     if let Some(list) = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref()) {
         let whole = taken(list);
         if list.contains_key("cpu") {
@@ -107,21 +122,25 @@ pub fn effective_requests(pod: &Pod) -> Resources {
             total.memory_bytes = whole.memory_bytes;
         }
     }
-    spec.overhead.as_ref().map_or(total, |overhead| total.saturating_add(taken(overhead)))
+    if let Some(overhead) = &spec.overhead {
+        total.add(&taken(overhead));
+    }
+    total.pods = 1;
+    total
 }
 
 fn container_requests(pod: &Pod, container: &Container) -> Resources {
-    let asked = container.resources.as_ref().map(requests_or_limits).unwrap_or_default();
+    let mut asked = container.resources.as_ref().map(requests_or_limits).unwrap_or_default();
     let status = pod.status.as_ref();
     let statuses = status.and_then(|status| status.container_statuses.as_ref()).into_iter().flatten();
     let init = status.and_then(|status| status.init_container_statuses.as_ref()).into_iter().flatten();
-    let Some(status) = statuses.chain(init).find(|status| status.name == container.name) else {
-        return asked;
-    };
-
-    let allocated = status.allocated_resources.as_ref().map(taken).unwrap_or_default();
-    let in_force = status.resources.as_ref().and_then(|resources| resources.requests.as_ref());
-    asked.max(allocated).max(in_force.map(taken).unwrap_or_default())
+    if let Some(status) = statuses.chain(init).find(|status| status.name == container.name) {
+        let in_force = status.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+        for list in status.allocated_resources.iter().chain(in_force) {
+            asked.raise_to(&taken(list));
+        }
+    }
+    asked
 }
 
 /// The API server fills a missing request in from the limit; one that was read before that counts the same.
@@ -138,6 +157,37 @@ fn taken(list: &BTreeMap<String, Quantity>) -> Resources {
 /// Names a pod for a sentence: namespace and name.
 pub fn pod_name(pod: &Pod) -> String {
     format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any())
+}
+
+/// A pod that takes something from a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenant {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The node that it is bound to.
+    pub node: String,
+    /// The short name of the lease that it belongs to; `None` for everybody else's.
+    pub lease: Option<String>,
+    /// What it takes there.
+    pub takes: Resources,
+}
+
+impl Tenant {
+    /// What is counted of a pod; `None` when it is bound to no node or has ended. One that is being deleted takes what it took
+    /// until it is gone.
+    #[must_use]
+    pub fn of(pod: &Pod) -> Option<Self> {
+        let node = pod.spec.as_ref()?.node_name.clone()?;
+        (!has_ended(pod)).then(|| Self {
+            namespace: pod.namespace().unwrap_or_default(),
+            name: pod.name_any(),
+            node,
+            lease: lease_of(pod).map(str::to_owned),
+            takes: effective_requests(pod),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -245,6 +295,6 @@ mod tests {
     #[test]
     fn gpus_are_counted_from_limits_as_well() {
         let pod = pod(&json!({"containers": [{"name": "a", "resources": {"limits": {GPU_RESOURCE: "2"}}}]}));
-        assert_eq!(effective_requests(&pod).gpus, 2);
+        assert_eq!(effective_requests(&pod).gpus(GPU_RESOURCE), 2);
     }
 }

@@ -454,7 +454,7 @@ impl Reconcile {
     async fn note_devices(&mut self) -> anyhow::Result<u64> {
         let now = self.clock.now();
         let holdings = self.inventory.holdings(now)?;
-        let mut reserved: HashMap<(String, String), String> = HashMap::new();
+        let mut reserved: HashMap<(String, String), BTreeSet<String>> = HashMap::new();
         let mut changed = 0;
         for row in self.store.leases_in_hand(self.provider).await? {
             let id = row.lease.id;
@@ -462,7 +462,7 @@ impl Reconcile {
             if let Some(reservation) = self.store.reservation(id).await? {
                 for replica in reservation.placement.replicas {
                     if let Some(gpu) = replica.takes.gpu {
-                        reserved.insert((name.clone(), replica.node), gpu.pool);
+                        reserved.entry((name.clone(), replica.node)).or_default().insert(gpu.pool);
                     }
                 }
             }
@@ -473,8 +473,9 @@ impl Reconcile {
             let held: Vec<_> = held.map(|held| (held.node, held.pod, held.container, held.uuid)).collect();
             changed += self.store.adopt_gpus(id, &held, now).await?;
         }
-        let incidents =
-            holdings.incidents(|lease, node| reserved.get(&(lease.to_owned(), node.to_owned())).cloned());
+        let incidents = holdings.incidents(|lease, node| {
+            reserved.get(&(lease.to_owned(), node.to_owned())).cloned().unwrap_or_default()
+        });
         for incident in incidents.difference(&self.memory.incidents) {
             tracing::error!(code = incident.code(), "{incident}");
             self.observe.incident(incident.code());

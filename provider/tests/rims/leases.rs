@@ -147,7 +147,7 @@ fn node() -> Value {
         "metadata": {"labels": {}},
         "spec": {},
         "status": {
-            "allocatable": {"cpu": "4", "memory": "8Gi", "ephemeral-storage": "100Gi", "nvidia.com/gpu": "4"},
+            "allocatable": {"cpu": "4", "memory": "8Gi", "ephemeral-storage": "100Gi", "pods": "110", "nvidia.com/gpu": "4"},
             "conditions": [{"type": "Ready", "status": "True"}],
         },
     })

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
+use crate::decision::GpuTake;
 use crate::gpu::{Gpu, NODE_LABEL};
 use crate::manifest::Service;
 use crate::objects::amounts::GPU_RESOURCE;
@@ -15,8 +16,8 @@ use crate::objects::{Frame, RenderError, labels, unsupported};
 /// The nodes of a service.
 #[derive(Debug)]
 pub(super) struct Nodes<'a> {
-    /// By name, each with the pool of GPUs there that was promised.
-    by_name: BTreeMap<&'a str, Option<&'a str>>,
+    /// By name, each with the GPUs there that were promised.
+    by_name: BTreeMap<&'a str, Option<&'a GpuTake>>,
     /// The resource by which they hand out GPUs.
     pub(super) gpu_resource: String,
 }
@@ -27,24 +28,31 @@ pub(super) fn nodes<'a>(frame: &Frame<'a>, service: &Service) -> Result<Nodes<'a
     let mut by_name = BTreeMap::new();
     for replica in &frame.lease.placement.replicas {
         if replica.unit == service.resources.id {
-            let pool = replica.takes.gpu.as_ref().map(|take| take.pool.as_str());
-            by_name.insert(replica.node.as_str(), pool.filter(|_| wants_gpus));
+            by_name.insert(replica.node.as_str(), replica.takes.gpu.as_ref().filter(|_| wants_gpus));
         }
     }
     if by_name.is_empty() && service.count > 0 {
         return Err(RenderError::NotPlaced { service: service.name.clone() });
     }
     let mut gpu_resource = None;
-    for (node, pool) in by_name.iter().filter(|_| wants_gpus) {
-        let no_gpu = || RenderError::NoGpu { service: service.name.clone(), node: (*node).to_owned() };
-        let gpu: Gpu = pool.and_then(|pool| pool.parse().ok()).ok_or_else(no_gpu)?;
-        let resource =
-            gpu.mig_profile().map_or(GPU_RESOURCE.to_owned(), |profile| format!("nvidia.com/mig-{profile}"));
+    for (node, take) in by_name.iter().filter(|_| wants_gpus) {
+        let resource = take.and_then(resource_of);
+        let resource = resource
+            .ok_or_else(|| RenderError::NoGpu { service: service.name.clone(), node: (*node).to_owned() })?;
         if *gpu_resource.get_or_insert_with(|| resource.clone()) != resource {
-            return Err(unsupported(service, "its replicas were promised whole GPUs and slices of GPUs"));
+            let what = "its replicas were promised GPUs that are handed out under several names";
+            return Err(unsupported(service, what));
         }
     }
     Ok(Nodes { by_name, gpu_resource: gpu_resource.unwrap_or_else(|| GPU_RESOURCE.to_owned()) })
+}
+
+/// The resource by which pods ask for what was promised; `None` when that is no pool.
+fn resource_of(take: &GpuTake) -> Option<String> {
+    let gpu: Gpu = take.pool.parse().ok()?;
+    let implied =
+        || gpu.mig_profile().map_or(GPU_RESOURCE.to_owned(), |profile| format!("nvidia.com/mig-{profile}"));
+    Some(take.resource.clone().unwrap_or_else(implied))
 }
 
 impl Nodes<'_> {
@@ -55,11 +63,12 @@ impl Nodes<'_> {
 
     /// The pool of GPUs that the replicas have, `None` without GPUs.
     pub(super) fn pool(&self) -> Option<&str> {
-        self.by_name.values().copied().flatten().next()
+        self.by_name.values().copied().flatten().next().map(|take| take.pool.as_str())
     }
 
-    /// Requires one of the nodes, with the GPUs that were promised there. The API takes one name a term, and terms are
-    /// alternatives.
+    /// Requires one of the nodes, with the GPUs that were promised there: those that have a resource name of their own are
+    /// asked for by it, the others by the node's label, which tells of its only pool. The API takes one name a term, and terms
+    /// are alternatives.
     pub(super) fn affinity(&self) -> Option<Affinity> {
         let one_of = |key: &str, value: &str| {
             vec![NodeSelectorRequirement {
@@ -71,9 +80,11 @@ impl Nodes<'_> {
         let terms: Vec<NodeSelectorTerm> = self
             .by_name
             .iter()
-            .map(|(node, pool)| NodeSelectorTerm {
+            .map(|(node, take)| NodeSelectorTerm {
                 match_fields: Some(one_of("metadata.name", node)),
-                match_expressions: pool.map(|pool| one_of(NODE_LABEL, pool)),
+                match_expressions: take
+                    .filter(|take| take.resource.is_none())
+                    .map(|take| one_of(NODE_LABEL, &take.pool)),
             })
             .collect();
         (!terms.is_empty()).then(|| Affinity {

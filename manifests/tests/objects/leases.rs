@@ -246,6 +246,17 @@ fn gpus_come_from_the_promised_pool_and_slices_by_their_own_resource() {
     let group = group("gpu");
     let mut lease = stage::lease(stage::LEASE, &group);
     for replica in &mut lease.placement.replicas {
+        let take = replica.takes.gpu.as_mut().expect("GPUs were promised");
+        take.resource = Some("nvidia.com/h100".to_owned());
+    }
+    let objects = render(&group, &lease, &settings()).expect("a name of its own");
+    let text = bytes(&objects);
+    assert!(
+        text.contains(r#""nvidia.com/h100":"1""#) && text.contains(r#""requests.nvidia.com/h100""#),
+        "{text}"
+    );
+    assert!(!text.contains("nvidia.com/gpu") && !text.contains("berth.dev/gpu"), "the name is exact: {text}");
+    for replica in &mut lease.placement.replicas {
         replica.takes.gpu = None;
     }
     let error = render(&group, &lease, &settings()).expect_err("no GPU was promised");

@@ -92,7 +92,11 @@ pub fn free(view: &View, promises: &[Promise]) -> Capacity {
     for Promise { lease: _, placement } in promises {
         capacity.take_saturating(placement);
     }
-    capacity.node_ports = view.ports.free;
+    // Ports that are promised and that no Service has yet.
+    let waiting = promises.iter().map(|Promise { lease, placement }| {
+        placement.node_ports.saturating_sub(view.ports.leases.get(lease).copied().unwrap_or(0))
+    });
+    capacity.node_ports = waiting.fold(view.ports.free, u64::saturating_sub);
     capacity.segments = view.segments.left();
     for node in &view.nodes {
         let name = node.name_any();
@@ -251,8 +255,12 @@ fn promised<'a>(view: &View, promises: &'a [Promise]) -> BTreeMap<&'a str, ByLea
     nodes
 }
 
-/// The resource by which a promised pool is handed out on its node: as it is now, and where it is gone as its name implies.
+/// The resource by which a promised pool is handed out on its node: as it was promised, or as it is now, and where it is gone
+/// as its name implies.
 fn resource_of_take(view: &View, node: &str, take: &GpuTake) -> String {
+    if let Some(resource) = &take.resource {
+        return resource.clone();
+    }
     let Ok(gpu) = take.pool.parse::<Gpu>() else { return GPU_RESOURCE.to_owned() };
     let pools = view.pools.get(node).map(|pools| &**pools).unwrap_or_default();
     let pool = pools.iter().find(|pool| pool.gpu == gpu);
@@ -379,8 +387,8 @@ mod tests {
     }
 
     /// What `free` reads of pods.
-    fn seen(pods: &[Arc<core::Pod>]) -> Vec<Arc<Tenant>> {
-        pods.iter().filter_map(|pod| Tenant::of(pod)).map(Arc::new).collect()
+    fn seen(pods: Vec<Arc<core::Pod>>) -> Vec<Arc<Tenant>> {
+        pods.into_iter().filter_map(|pod| Tenant::of(&pod)).map(Arc::new).collect()
     }
 
     fn promise(oseq: u16, node: &str, cpu_milli: u64, gpus: u64, replicas: usize) -> Promise {
@@ -405,7 +413,7 @@ mod tests {
 
     fn view(pods: Vec<Arc<core::Pod>>, healthy: u64) -> View {
         let pools = BTreeMap::from([("n1".to_owned(), Arc::from([pool(healthy)]))]);
-        View { nodes: vec![node("n1", json!({}))], pods: seen(&pods), pools, ..View::default() }
+        View { nodes: vec![node("n1", json!({}))], pods: seen(pods), pools, ..View::default() }
     }
 
     fn left(view: &View, promises: &[Promise]) -> (u64, u64, u64) {
@@ -492,6 +500,293 @@ mod tests {
             };
             prop_assert_eq!(cpu, expected(4_000, |(_, cpu, _)| *cpu));
             prop_assert_eq!(gpus, expected(healthy.min(4), |(_, _, gpus)| *gpus));
+        }
+    }
+
+    /// A record of a node whose kubelet gave these devices to these pods.
+    fn record(islands: &Value, held: &[(&str, &str, &[&str])]) -> Arc<NodeRecord> {
+        let allocations: Vec<Value> = held
+            .iter()
+            .map(|(pod, resource, uuids)| {
+                json!({"namespace": "", "pod": pod, "container": "c", "resource": resource, "uuids": uuids})
+            })
+            .collect();
+        let record = json!({
+            "version": 1, "node": "n1", "observed_at": 0, "period_s": 10, "devices": [], "allocations": allocations,
+            "driver": {"state": "absent", "reason": ""}, "problems": [], "topology": {"islands": islands, "pcie": []},
+        });
+        Arc::new(serde_json::from_value(record).expect("a record"))
+    }
+
+    #[test]
+    fn islands_hold_what_is_free_of_them() {
+        let two = json!([["GPU-0", "GPU-1"], ["GPU-2", "GPU-3"]]);
+        let left = |pods: Vec<Arc<core::Pod>>, held: &[(&str, &str, &[&str])], promises: &[Promise]| {
+            let records = BTreeMap::from([("n1".to_owned(), record(&two, held))]);
+            let capacity = free(&View { records, ..view(pods, 4) }, promises);
+            let node = &capacity.nodes["n1"];
+            (node.gpus[&h100()], node.islands[&h100()].clone())
+        };
+        assert_eq!(left(vec![], &[], &[]), (4, vec![2, 2]));
+        let one = || pod("a", "n1", "1", 1, Some(1), "Running");
+        let held: &[(&str, &str, &[&str])] = &[("a", GPU_RESOURCE, &["GPU-0"])];
+        assert_eq!(left(vec![one()], held, &[]), (3, vec![2, 1]));
+        assert_eq!(
+            left(vec![one()], held, &[promise(1, "n1", 1, 1, 2)]),
+            (2, vec![2, 0]),
+            "one is still to come"
+        );
+        assert_eq!(
+            left(vec![one()], held, &[promise(2, "n1", 1, 2, 1)]),
+            (1, vec![1, 0]),
+            "in the island that holds it"
+        );
+        assert_eq!(left(vec![one()], &[], &[]), (3, vec![2, 1]), "bound, and the kubelet has not told yet");
+        assert_eq!(left(vec![], held, &[]), (3, vec![2, 1]), "the kubelet tells of a pod that we do not see");
+    }
+
+    #[test]
+    fn each_model_of_a_node_is_counted_by_its_own_resource() {
+        let small: Gpu = "h100.mig-1g.10gb-10Gi-sxm".parse().expect("a pool");
+        let slices = Pool {
+            gpu: small.clone(),
+            resource: "nvidia.com/mig-1g.10gb".to_owned(),
+            uuids: ["MIG-0", "MIG-1", "MIG-2"].map(str::to_owned).into(),
+        };
+        let mut view = view(vec![pod("a", "n1", "1", 1, None, "Running")], 2);
+        let announced = json!({"status": {"allocatable": {"nvidia.com/mig-1g.10gb": "3"}}});
+        view.nodes = vec![node("n1", announced)];
+        view.pools.insert("n1".to_owned(), [pool(2), slices].into());
+        let mut promised = promise(1, "n1", 1, 2, 1);
+        let take = promised.placement.replicas[0].takes.gpu.as_mut().expect("GPUs");
+        take.pool = small.to_string();
+        let capacity = free(&view, std::slice::from_ref(&promised));
+        let node = &capacity.nodes["n1"];
+        assert_eq!((node.gpus[&h100()], node.gpus[&small]), (1, 1));
+        assert_eq!((capacity.total.gpus[&h100()], capacity.total.gpus[&small]), (2, 3));
+        let names: Vec<&str> = node.gpu_resources.values().map(String::as_str).collect();
+        assert_eq!(names, [GPU_RESOURCE, "nvidia.com/mig-1g.10gb"], "the node's label cannot name both");
+        let take = promised.placement.replicas[0].takes.gpu.as_mut().expect("GPUs");
+        take.resource = Some(GPU_RESOURCE.to_owned());
+        let node = &free(&view, &[promised]).nodes["n1"];
+        assert_eq!((node.gpus[&h100()], node.gpus[&small]), (0, 3), "as it was promised");
+        view.pools.insert("n1".to_owned(), [pool(2)].into());
+        assert!(free(&view, &[]).nodes["n1"].gpu_resources.is_empty(), "one pool behind its own name");
+        let single = Pool {
+            resource: GPU_RESOURCE.to_owned(),
+            gpu: small.clone(),
+            uuids: ["MIG-0".to_owned()].into(),
+        };
+        view.pools.insert("n1".to_owned(), [single].into());
+        assert_eq!(free(&view, &[]).nodes["n1"].gpu_resources[&small], GPU_RESOURCE);
+    }
+
+    #[test]
+    fn a_card_that_nobody_knows_is_sold_when_it_has_a_price() {
+        let unknown: Gpu = "unknown-10de3fff-96Gi".parse().expect("a pool");
+        let mut view = view(vec![], 2);
+        let pool = Pool { gpu: unknown.clone(), ..pool(2) };
+        view.pools.insert("n1".to_owned(), [pool].into());
+        let capacity = free(&view, &[]);
+        assert_eq!(capacity.nodes["n1"].gpus[&unknown], 2);
+        let priced = |models: &str| -> bool {
+            let tariff: bidengine::Tariff = serde_yaml::from_str(&format!(
+                "{{cpuThread: '1', memoryGiB: '1', ephemeralGiB: '1', endpoint: '1', gpu: [{models}]}}"
+            ))
+            .expect("a tariff");
+            tariff.gpu_price(&unknown).is_some()
+        };
+        assert!(!priced("{model: '*', monthly: '1'}"), "nobody knows what it would be sold for");
+        assert!(!priced("{model: h100, monthly: '1'}"));
+        assert!(priced("{model: unknown-10de3fff, monthly: '1'}"));
+    }
+
+    #[test]
+    fn pods_ports_and_places_of_volumes_are_counted() {
+        let place = json!({
+            "metadata": {"name": "rack", "namespace": "kube-system"}, "storageClassName": "local", "nodeTopology": {},
+            "capacity": "100",
+        });
+        let sold = super::super::storage::Sold { name: "local".to_owned(), limit_bytes: 0, id_mapped: true };
+        let place = Arc::new(serde_json::from_value(place).expect("a place"));
+        let segments = Segments::of(&BTreeMap::from([("beta3".to_owned(), sold)]), &[place]);
+        let ports = Ports { free: 10, leases: BTreeMap::from([("lease1".to_owned(), 2)]) };
+        let mut promised = promise(1, "n1", 1, 0, 2);
+        promised.placement.node_ports = 3;
+        for replica in &mut promised.placement.replicas {
+            replica.takes.volumes = BTreeMap::from([("beta3".to_owned(), 30)]);
+        }
+        let left = |pods: Vec<Arc<core::Pod>>| {
+            let (segments, ports) = (segments.clone(), ports.clone());
+            let capacity = free(&View { segments, ports, ..view(pods, 0) }, std::slice::from_ref(&promised));
+            let node = &capacity.nodes["n1"];
+            assert_eq!(node.segments["beta3"], "kube-system/rack");
+            (node.pods, capacity.node_ports, capacity.segments["kube-system/rack"])
+        };
+        assert_eq!(left(vec![]), (108, 9, 40), "one port has no Service yet, and neither volume is made");
+        let own = || pod("a", "n1", "1", 0, Some(1), "Running");
+        let other = pod("b", "n1", "1", 0, None, "Pending");
+        assert_eq!(
+            left(vec![own(), other]),
+            (107, 9, 70),
+            "the driver counts the volume of the pod that is there"
+        );
+        assert_eq!(left(vec![own(), own(), own()]), (107, 9, 100));
+    }
+
+    /// A pod of any kind, written as the API server would.
+    fn any_pod() -> impl Strategy<Value = Value> {
+        let requests = || (0u64..3_000, 0u64..4, 0u64..4);
+        let container = |(cpu, gib, gpus): (u64, u64, u64)| {
+            json!({"name": "c", "resources": {
+                "requests": {"cpu": format!("{cpu}m"), "memory": format!("{gib}Gi")}, "limits": {GPU_RESOURCE: gpus.to_string()},
+            }})
+        };
+        let init = (requests(), any::<bool>()).prop_map(move |(of, sidecar)| {
+            let mut container = container(of);
+            if sidecar {
+                container["restartPolicy"] = json!("Always");
+            }
+            container
+        });
+        let containers = prop::collection::vec(requests().prop_map(container), 0..3);
+        let phases = prop::sample::select(vec!["Pending", "Running", "Succeeded", "Failed", "Unknown"]);
+        let place = (0u8..2, 0u8..3, prop::option::of(0u8..3), prop::option::of(1u16..4), any::<bool>());
+        let parts =
+            (place, containers, prop::collection::vec(init, 0..3), prop::option::of(0u64..500), phases);
+        parts.prop_map(|((namespace, name, node, lease, ending), containers, init, overhead, phase)| {
+            let mut pod = json!({
+                "metadata": {"name": format!("p{name}"), "namespace": format!("ns{namespace}"), "labels": {}},
+                "spec": {"containers": containers, "initContainers": init},
+                "status": {"phase": phase},
+            });
+            if let Some(node) = node {
+                pod["spec"]["nodeName"] = json!(format!("n{node}"));
+            }
+            if let Some(lease) = lease {
+                pod["metadata"]["labels"][labels::LEASE] = json!(format!("lease{lease}"));
+            }
+            if let Some(overhead) = overhead {
+                pod["spec"]["overhead"] = json!({"cpu": format!("{overhead}m")});
+            }
+            if ending {
+                pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            }
+            pod
+        })
+    }
+
+    /// What happens in a cluster, one thing after the other.
+    #[derive(Debug, Clone)]
+    enum Event {
+        Appears(Value),
+        Vanishes(usize),
+        Ends(usize),
+        Promised(u16, u8, u64, u64, usize),
+        NodeChanges(u8, bool, u64),
+        Told(u8, Vec<(u8, Vec<u8>)>),
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        let held = prop::collection::vec((0u8..3, prop::collection::vec(0u8..6, 0..4)), 0..3);
+        prop_oneof![
+            4 => any_pod().prop_map(Event::Appears),
+            1 => (0usize..8).prop_map(Event::Vanishes),
+            1 => (0usize..8).prop_map(Event::Ends),
+            2 => (1u16..4, 0u8..3, 0u64..3_000, 0u64..4, 0usize..3)
+                .prop_map(|(lease, node, cpu, gpus, replicas)| Event::Promised(lease, node, cpu, gpus, replicas)),
+            1 => (0u8..2, any::<bool>(), 0u64..7).prop_map(|(node, is_there, well)| Event::NodeChanges(node, is_there, well)),
+            1 => (0u8..2, held).prop_map(|(node, held)| Event::Told(node, held)),
+        ]
+    }
+
+    /// The cluster after some events.
+    #[derive(Debug, Default, Clone)]
+    struct Cluster {
+        pods: Vec<Value>,
+        promises: Vec<Promise>,
+        nodes: BTreeMap<u8, u64>,
+        records: BTreeMap<u8, Arc<NodeRecord>>,
+    }
+
+    impl Cluster {
+        fn happens(&mut self, event: Event) {
+            match event {
+                Event::Appears(pod) => self.pods.push(pod),
+                Event::Vanishes(at) if at < self.pods.len() => drop(self.pods.remove(at)),
+                Event::Ends(at) if at < self.pods.len() => self.pods[at]["status"]["phase"] = json!("Failed"),
+                Event::Vanishes(_) | Event::Ends(_) => {}
+                Event::Promised(lease, node, cpu, gpus, replicas) => {
+                    self.promises.push(promise(lease, &format!("n{node}"), cpu, gpus, replicas));
+                }
+                Event::NodeChanges(node, true, well) => drop(self.nodes.insert(node, well)),
+                Event::NodeChanges(node, false, _) => drop(self.nodes.remove(&node)),
+                Event::Told(node, held) => {
+                    let uuids = |held: &[u8]| held.iter().map(|n| format!("GPU-{n}")).collect::<Vec<_>>();
+                    let told: Vec<(String, Vec<String>)> =
+                        held.iter().map(|(pod, held)| (format!("p{pod}"), uuids(held))).collect();
+                    let mut record =
+                        (*record(&json!([["GPU-0", "GPU-1"], ["GPU-2", "GPU-3", "GPU-4"]]), &[])).clone();
+                    record.allocations = Some(
+                        told.into_iter()
+                            .map(|(pod, uuids)| crate::inventory::podresources::Allocation {
+                                namespace: "ns0".to_owned(),
+                                pod,
+                                container: "c".to_owned(),
+                                resource: GPU_RESOURCE.to_owned(),
+                                uuids,
+                            })
+                            .collect(),
+                    );
+                    self.records.insert(node, Arc::new(record));
+                }
+            }
+        }
+
+        fn free(&self) -> Capacity {
+            let pods: Vec<Arc<core::Pod>> = self
+                .pods
+                .iter()
+                .map(|pod| Arc::new(serde_json::from_value(pod.clone()).expect("a pod")))
+                .collect();
+            let name = |node: &u8| format!("n{node}");
+            let view = View {
+                nodes: self.nodes.keys().map(|at| node(&name(at), json!({}))).collect(),
+                pods: seen(pods),
+                pools: self.nodes.iter().map(|(at, well)| (name(at), Arc::from([pool(*well)]))).collect(),
+                records: self.records.iter().map(|(at, record)| (name(at), Arc::clone(record))).collect(),
+                ..View::default()
+            };
+            free(&view, &self.promises)
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+        /// Whatever happened, nothing is free that is not there, islands hold exactly what is free, and what takes something
+        /// never makes more of anything.
+        #[test]
+        fn free_is_between_nothing_and_all_for_any_history(events in prop::collection::vec(event(), 0..24)) {
+            let mut cluster = Cluster::default();
+            for event in events {
+                let before = cluster.free();
+                let takes = matches!(event, Event::Appears(_) | Event::Promised(..));
+                cluster.happens(event);
+                let after = cluster.free();
+                for (name, node) in &after.nodes {
+                    let there = cluster.nodes[&name[1..].parse::<u8>().expect("a node of ours")].min(4);
+                    let gpus = node.gpus[&h100()];
+                    prop_assert!(node.cpu_milli <= 4_000 && node.memory_bytes <= 8 << 30 && node.pods <= 110);
+                    prop_assert!(node.ephemeral_bytes <= 100 << 30 && gpus <= there, "{gpus} of {there}");
+                    if let Some(islands) = node.islands.get(&h100()) {
+                        prop_assert_eq!(islands.iter().sum::<u64>(), gpus);
+                    }
+                    let Some(was) = before.nodes.get(name).filter(|_| takes) else { continue };
+                    prop_assert!(node.cpu_milli <= was.cpu_milli && node.memory_bytes <= was.memory_bytes);
+                    prop_assert!(node.pods <= was.pods && gpus <= was.gpus[&h100()]);
+                }
+            }
         }
     }
 

@@ -255,7 +255,10 @@ fn gpus_come_from_the_promised_pool_and_slices_by_their_own_resource() {
         text.contains(r#""nvidia.com/h100":"1""#) && text.contains(r#""requests.nvidia.com/h100""#),
         "{text}"
     );
-    assert!(!text.contains("nvidia.com/gpu") && !text.contains("berth.dev/gpu"), "the name is exact: {text}");
+    assert!(
+        !text.contains(r#""nvidia.com/gpu":"1""#) && !text.contains("berth.dev/gpu"),
+        "the name is exact"
+    );
     for replica in &mut lease.placement.replicas {
         replica.takes.gpu = None;
     }

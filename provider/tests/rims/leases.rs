@@ -570,7 +570,7 @@ async fn capacity_follows_the_cluster() {
     };
     until("the record is read", async || free(&house, &[], 1_000).1.is_some()).await;
     assert_eq!(free(&house, &[], 1_000), (4_000, Some(4)));
-    assert_eq!(free(&house, &[], 1_031), (4_000, None), "a stale record sells no GPU");
+    assert_eq!(free(&house, &[], 1_091), (4_000, None), "a stale record sells no GPU");
 
     let (manifest, spec) = parsed(&document(1, 1, ""));
     let id = house.stage.lease(TENANT, 1, &manifest, &spec).await;

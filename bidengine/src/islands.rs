@@ -36,24 +36,35 @@ pub(crate) fn of<'a>(node: &'a Node, pool: &Gpu, free: &'a u64) -> Cow<'a, [u64]
 /// No node has more devices, slices of cards counted.
 const MOST_ALONE: usize = 1024;
 
-/// Takes GPUs for one replica, as far as there are any, and says whether they come from several islands.
-pub(crate) fn take(islands: &mut [u64], count: u64) -> bool {
+/// What taking GPUs for one replica did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// They come from several islands.
+    pub(crate) torn: bool,
+    /// How many are left in the last island that they come from.
+    pub(crate) beside: u64,
+}
+
+/// Takes GPUs for one replica, as far as there are any.
+pub(crate) fn take(islands: &mut [u64], count: u64) -> Taken {
     if let Some(island) = islands.iter_mut().filter(|island| **island >= count).min() {
         *island -= count;
-        return false;
+        return Taken { torn: false, beside: *island };
     }
     let mut missing = count;
+    let mut beside = 0;
     while missing > 0 {
         let Some(largest) = islands.iter_mut().max().filter(|largest| **largest > 0) else { break };
         let taken = missing.min(*largest);
         *largest -= taken;
         missing -= taken;
+        beside = *largest;
     }
-    true
+    Taken { torn: true, beside }
 }
 
-/// What free GPUs are worth as they lie: how many of them each of the usual asks could have, added up. A hole of eight is
-/// worth more than eight holes of one.
+/// What free GPUs are worth as they lie: how many of them each of the usual asks could have, added up. An island of eight is
+/// worth more than eight islands of one.
 pub(crate) fn worth(islands: &[u64]) -> u64 {
     islands.iter().map(|island| ASKS.iter().map(|ask| island - island % ask).sum::<u64>()).sum()
 }
@@ -66,13 +77,13 @@ mod tests {
 
     #[test]
     fn gpus_come_from_the_smallest_island_that_holds_them_and_from_several_only_where_none_does() {
-        for (mut islands, count, left, spans) in [
-            (vec![8, 3, 4], 3, vec![8, 0, 4], false),
-            (vec![8, 3, 4], 4, vec![8, 3, 0], false),
-            (vec![4, 4], 6, vec![2, 0], true),
-            (vec![1, 1], 3, vec![0, 0], true),
+        for (mut islands, count, left, torn, beside) in [
+            (vec![8, 3, 4], 3, vec![8, 0, 4], false, 0),
+            (vec![8, 3, 6], 4, vec![8, 3, 2], false, 2),
+            (vec![4, 4], 6, vec![2, 0], true, 2),
+            (vec![1, 1], 3, vec![0, 0], true, 0),
         ] {
-            assert_eq!(take(&mut islands, count), spans);
+            assert_eq!(take(&mut islands, count), Taken { torn, beside });
             assert_eq!(islands, left);
         }
     }

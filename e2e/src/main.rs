@@ -262,7 +262,10 @@ fn bench_all(name: Option<&str>) -> Result<ExitCode> {
     if name.is_none_or(|name| name == measure::MANIFESTS) {
         measure::manifests()?;
     }
-    if name == Some(measure::MANIFESTS) {
+    if name.is_none_or(|name| name == measure::BIDENGINE) {
+        measure::bidengine()?;
+    }
+    if matches!(name, Some(measure::MANIFESTS | measure::BIDENGINE)) {
         return Ok(ExitCode::SUCCESS);
     }
     let within =

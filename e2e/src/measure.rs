@@ -2,6 +2,7 @@
 //! fails but what has a target (the costs of the contracts); a duration is only worth something beside another one of the
 //! same run.
 
+mod bidengine;
 mod chain;
 pub mod gas;
 mod lease;
@@ -18,6 +19,7 @@ use crate::progress::{human, say};
 use crate::report::table;
 use crate::{kubectl, visitor, wait, workspace};
 
+pub use self::bidengine::bidengine;
 pub use self::chain::chain;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -62,6 +64,9 @@ const MEASURES: [Measure; 4] = [
 /// What is measured without a bench: the pure crate of documents, by its own measuring program.
 pub const MANIFESTS: &str = "manifests";
 
+/// What is measured without a bench: the pure crate of decisions, by its own measuring program.
+pub const BIDENGINE: &str = "bidengine";
+
 /// What is counted without a bench: the gas of the contracts' calls.
 pub const CONTRACTS: &str = "contracts";
 
@@ -69,7 +74,7 @@ pub const CONTRACTS: &str = "contracts";
 pub const CHAIN: &str = "chain";
 
 /// What needs no bench.
-const ALONE: [&str; 3] = [MANIFESTS, CONTRACTS, CHAIN];
+const ALONE: [&str; 4] = [MANIFESTS, BIDENGINE, CONTRACTS, CHAIN];
 
 /// Refuses a name that nothing is called.
 ///
@@ -228,6 +233,7 @@ mod tests {
         assert!(error.contains("pod_to_ready"), "{error}");
         assert!(ensure_known(None).is_ok());
         assert!(ensure_known(Some(MANIFESTS)).is_ok());
+        assert!(ensure_known(Some(BIDENGINE)).is_ok());
         assert!(ensure_known(Some(CONTRACTS)).is_ok());
     }
 }

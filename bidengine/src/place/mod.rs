@@ -4,10 +4,9 @@
 //!
 //! 1. *The cheapest pool.* All replicas of a unit get GPUs of one model that pods ask for by one name; of the models that would
 //!    do, the group gets the cheapest ones that fit.
-//! 2. *Big holes stay whole.* GPUs are taken where the least worth is lost. What free GPUs are worth is how many of them each of
-//!    the asks for one, two, four and eight could have, added up, NVLink island by island: so a lone card goes before half of a
-//!    pair, and a machine of eight is broken last. A replica's GPUs come from one island unless no node has an island that
-//!    holds them. Replicas without GPUs stay off nodes that have GPUs to sell while others have room.
+//! 2. *Big holes stay whole.* A replica's GPUs come from one NVLink island, unless no node has one that holds them; of the
+//!    islands that do, from the one in which the fewest are left beside it. So a machine of eight that is wholly free is broken
+//!    last. Replicas without GPUs stay off nodes that have GPUs to sell while others have room.
 //! 3. *No choice is left to the scheduler.* The cluster's scheduler is told the nodes of a unit, not how many replicas go to each.
 //!    So all replicas go to one node, or the same number to each of several, or to each of several nodes all that it holds,
 //!    whichever loses the least by 2; of equals, to the fewest nodes. Only where nothing of this fits do replicas go one by one.
@@ -183,17 +182,17 @@ impl Unit<'_> {
     }
 }
 
-/// How far an attempt got: which unit found no node for which replica, and what was left then.
-struct Stuck<'a> {
-    index: usize,
+/// How far an attempt got: which unit found no node, and for which replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Got {
+    unit: usize,
     placed: u32,
-    room: Room<'a>,
 }
 
-impl Stuck<'_> {
-    fn progress(&self) -> (usize, u32) {
-        (self.index, self.placed)
-    }
+/// The end of an attempt, and what was left then.
+struct Stuck<'a> {
+    got: Got,
+    room: Room<'a>,
 }
 
 /// Places what has no node yet, with the first choice of pools that fits.
@@ -207,36 +206,35 @@ fn place_units(units: &[Unit<'_>], room: &Room<'_>) -> Result<Vec<Replica>, Reas
     let mut furthest: Option<Stuck<'_>> = None;
     for pools in cheapest_first(&offers, most) {
         for tidily in ways {
-            match attempt(units, &pools, *tidily, room.clone()) {
+            let mut room = room.clone();
+            match attempt(units, &pools, *tidily, &mut room) {
                 Ok(replicas) => return Ok(replicas),
-                Err(stuck) if furthest.as_ref().is_none_or(|before| before.progress() < stuck.progress()) => {
-                    furthest = Some(stuck);
+                Err(got) if furthest.as_ref().is_none_or(|before| before.got < got) => {
+                    furthest = Some(Stuck { got, room });
                 }
                 Err(_) => {}
             }
         }
     }
-    let stuck = furthest.expect("there is a choice of pools, if only of none for units without GPUs");
-    Err(why_not(&units[stuck.index], &stuck.room, stuck.placed))
+    let Stuck { got, room } =
+        furthest.expect("there is a choice of pools, if only of none for units without GPUs");
+    Err(why_not(&units[got.unit], &room, got.placed))
 }
 
-fn attempt<'a>(
+fn attempt(
     units: &[Unit<'_>],
     pools: &[Option<usize>],
     tidily: bool,
-    mut room: Room<'a>,
-) -> Result<Vec<Replica>, Stuck<'a>> {
+    room: &mut Room<'_>,
+) -> Result<Vec<Replica>, Got> {
     let mut replicas = Vec::new();
     for (index, (unit, pool)) in units.iter().zip(pools).enumerate() {
         let ask = unit.ask(*pool);
         let chosen = match tidily || unit.apart {
-            true => unambiguously_if_possible(&ask, &mut room),
-            false => one_by_one(&ask, &mut room),
+            true => unambiguously_if_possible(&ask, room),
+            false => one_by_one(&ask, room),
         };
-        let chosen = match chosen {
-            Ok(chosen) => chosen,
-            Err(placed) => return Err(Stuck { index, placed, room }),
-        };
+        let chosen = chosen.map_err(|placed| Got { unit: index, placed })?;
         let mut takes = unit.demand.takes(room.overcommit);
         takes.gpu = pool.map(|pool| GpuTake {
             pool: room.pools[pool].gpu.to_string(),

@@ -81,12 +81,11 @@ fn offers_to_the_moved(
     let had = stays.iter().chain(moves).find_map(|replica| replica.takes.gpu.as_ref());
     let same = had.and_then(|had| {
         let gpu: Gpu = had.pool.parse().ok()?;
-        let is_it = |pool: &Pool<'_>| *pool.gpu == gpu && pool.resource == had.resource.as_deref();
-        room.pools.iter().position(is_it)
+        room.pools.iter().position(|pool| pool.is_of(&gpu, had.resource.as_deref()))
     });
     let same = same.map(|pool| Offer { pool: Some(pool), cost: 0 });
     if let (Some(first), Some(had)) = (stays.first(), had) {
-        let holds = |pool: &Pool<'_>| pool.holders.iter().any(|holder| holder.free() >= demand.gpus);
+        let holds = |pool: &Pool<'_>| pool.holders.iter().any(|holder| holder.free >= demand.gpus);
         return match same.filter(|same| same.pool.is_some_and(|at| holds(&room.pools[at]))) {
             Some(same) => Ok(vec![same]),
             None => Err(Reason::ResourcesGpuModel {

@@ -11,7 +11,7 @@ use manifests::gpu::Gpu;
 use manifests::objects::Overcommit;
 
 use crate::capacity::{Capacity, Node};
-use crate::islands;
+use crate::islands::{self, Taken};
 use crate::tariff::Reserve;
 
 /// The nodes that take pods, and what is left on them.
@@ -19,6 +19,8 @@ use crate::tariff::Reserve;
 pub(super) struct Room<'a> {
     pub(super) slots: Vec<Slot<'a>>,
     pub(super) pools: Vec<Pool<'a>>,
+    /// How free GPUs lie where some were taken, by pool and holder; elsewhere the node tells.
+    islands: BTreeMap<(usize, usize), Vec<u64>>,
     places: Places<'a>,
     pub(super) overcommit: Overcommit,
     /// What replicas without GPUs leave alone.
@@ -44,20 +46,22 @@ pub(super) struct Pool<'a> {
     pub(super) gpu: &'a Gpu,
     /// The name, where the model does not imply it.
     pub(super) resource: Option<&'a str>,
-    pub(super) holders: Vec<Holder<'a>>,
+    pub(super) holders: Vec<Holder>,
 }
 
-/// A node that has GPUs of a pool, and how the free ones lie.
-#[derive(Clone)]
-pub(super) struct Holder<'a> {
-    pub(super) slot: usize,
-    pub(super) islands: Cow<'a, [u64]>,
-}
-
-impl Holder<'_> {
-    pub(super) fn free(&self) -> u64 {
-        self.islands.iter().fold(0, |sum, island| sum.saturating_add(*island))
+impl Pool<'_> {
+    pub(super) fn is_of(&self, gpu: &Gpu, resource: Option<&str>) -> bool {
+        // Numbers tell most pools apart without a look at the names.
+        self.gpu.ram_gib() == gpu.ram_gib() && self.gpu == gpu && self.resource == resource
     }
+}
+
+/// A node that has GPUs of a pool.
+#[derive(Clone, Copy)]
+pub(super) struct Holder {
+    pub(super) slot: usize,
+    /// How many of them are free.
+    pub(super) free: u64,
 }
 
 /// A node on which replicas of a unit could run, and how many.
@@ -85,9 +89,10 @@ pub(super) struct Need<'d> {
 pub(super) struct Loss {
     /// Replicas whose GPUs come from several islands.
     pub(super) torn: u64,
-    /// What the node's holes were worth and are not any more; without GPUs, how many GPUs lose their processors.
-    pub(super) worth: u64,
-    /// GPUs that are left beside it.
+    /// GPUs that are left in the islands that are broken up, summed over the replicas; without GPUs, those of the node, whose
+    /// processors are taken.
+    pub(super) beside: u64,
+    /// GPUs that are left on the node.
     gpus: u64,
     /// Processor and memory that are left, in sixteenths of a core and of 4 GiB a core, so that neither outweighs the other
     /// on ordinary nodes.
@@ -106,9 +111,9 @@ impl<'a> Room<'a> {
             let mut gpus = 0u64;
             for (gpu, free) in &node.gpus {
                 gpus = gpus.saturating_add(*free);
-                let holder = Holder { slot: slots.len(), islands: islands::of(node, gpu, free) };
+                let holder = Holder { slot: slots.len(), free: *free };
                 let resource = node.gpu_resources.get(gpu).map(String::as_str);
-                match pools.iter_mut().find(|pool| pool.gpu == gpu && pool.resource == resource) {
+                match pools.iter_mut().find(|pool| pool.is_of(gpu, resource)) {
                     Some(pool) => pool.holders.push(holder),
                     None => pools.push(Pool { gpu, resource, holders: vec![holder] }),
                 }
@@ -123,8 +128,18 @@ impl<'a> Room<'a> {
                 gpus,
             });
         }
-        let segments = capacity.segments.iter().map(|(place, left)| (place.as_str(), *left));
-        Self { slots, pools, places: Places(segments.collect()), overcommit: capacity.overcommit, reserve }
+        let places = Places { free: &capacity.segments, taken: BTreeMap::new() };
+        Self { slots, pools, islands: BTreeMap::new(), places, overcommit: capacity.overcommit, reserve }
+    }
+
+    /// How the free GPUs of a holder lie.
+    fn islands(&self, pool: usize, holder: usize) -> Cow<'_, [u64]> {
+        if let Some(islands) = self.islands.get(&(pool, holder)) {
+            return Cow::Borrowed(islands);
+        }
+        let Pool { gpu, resource: _, holders } = &self.pools[pool];
+        let Holder { slot, free } = &holders[holder];
+        islands::of(self.slots[*slot].node, gpu, free)
     }
 
     /// The nodes that hold at least one replica; `most` is how many are of interest.
@@ -137,7 +152,7 @@ impl<'a> Room<'a> {
             None => (0..self.slots.len()).filter_map(|slot| seat(slot, None, 0)).collect(),
             Some(pool) => {
                 let holders = self.pools[pool].holders.iter().enumerate();
-                holders.filter_map(|(at, holder)| seat(holder.slot, Some(at), holder.free())).collect()
+                holders.filter_map(|(at, holder)| seat(holder.slot, Some(at), holder.free)).collect()
             }
         }
     }
@@ -188,20 +203,22 @@ impl<'a> Room<'a> {
         let memory = left(slot.memory_bytes, need.takes.memory_bytes) / MEMORY_STEP;
         let rest = cpu.saturating_add(memory);
         let (Some(pool), Some(holder)) = (need.pool, seat.holder) else {
-            return Loss { torn: 0, worth: slot.gpus, gpus: slot.gpus, rest };
+            return Loss { torn: 0, beside: slot.gpus, gpus: slot.gpus, rest };
         };
-        let before = &self.pools[pool].holders[holder].islands;
-        let (torn, after) = match before.as_ref() {
-            // Most nodes are one island.
-            [all] => (0, islands::worth(&[left(*all, need.gpus)])),
-            several => {
-                let mut several = several.to_vec();
-                let torn = (0..times).filter(|_| islands::take(&mut several, need.gpus)).count();
-                (u64::try_from(torn).unwrap_or(u64::MAX), islands::worth(&several))
+        let mut loss = Loss { torn: 0, beside: 0, gpus: left(slot.gpus, need.gpus), rest };
+        let mut take = |islands: &mut [u64]| {
+            for _ in 0..times {
+                let Taken { torn, beside } = islands::take(islands, need.gpus);
+                loss.torn += u64::from(torn);
+                loss.beside = loss.beside.saturating_add(beside);
             }
         };
-        let worth = islands::worth(before).saturating_sub(after);
-        Loss { torn, worth, gpus: left(slot.gpus, need.gpus), rest }
+        match self.islands(pool, holder).as_ref() {
+            // Most nodes are one island.
+            [all] => take(&mut [*all]),
+            several => take(&mut several.to_vec()),
+        }
+        loss
     }
 
     /// Puts so many replicas on the node.
@@ -220,10 +237,12 @@ impl<'a> Room<'a> {
             self.places.take(slot.node, volumes, times);
         }
         if let (Some(pool), Some(holder)) = (need.pool, seat.holder) {
-            let islands = self.pools[pool].holders[holder].islands.to_mut();
+            let mut islands = self.islands(pool, holder).into_owned();
             for _ in 0..times {
-                islands::take(islands, need.gpus);
+                islands::take(&mut islands, need.gpus);
             }
+            self.islands.insert((pool, holder), islands);
+            take(&mut self.pools[pool].holders[holder].free, need.gpus);
         }
     }
 
@@ -245,7 +264,11 @@ impl Slot<'_> {
 
 /// What is left in each place where volumes are made.
 #[derive(Clone)]
-pub(super) struct Places<'a>(BTreeMap<&'a str, u64>);
+pub(super) struct Places<'a> {
+    free: &'a BTreeMap<String, u64>,
+    /// Only what was taken from is written down.
+    taken: BTreeMap<&'a str, u64>,
+}
 
 impl<'a> Places<'a> {
     /// How many replicas with these volumes the places of a node hold. A place that nobody knows holds nothing.
@@ -260,8 +283,8 @@ impl<'a> Places<'a> {
     /// Takes the volumes of so many replicas from the places of a node.
     pub(super) fn take(&mut self, node: &'a Node, volumes: &BTreeMap<String, u64>, times: u32) {
         for (place, each) in needed_of(node, volumes) {
-            let left = self.left(place);
-            self.0.insert(place, left.saturating_sub(each.saturating_mul(u64::from(times))));
+            let taken = self.taken.entry(place).or_default();
+            *taken = taken.saturating_add(each.saturating_mul(u64::from(times)));
         }
     }
 
@@ -271,7 +294,8 @@ impl<'a> Places<'a> {
     }
 
     fn left(&self, place: &str) -> u64 {
-        self.0.get(place).copied().unwrap_or(0)
+        let taken = self.taken.get(place).copied().unwrap_or(0);
+        self.free.get(place).copied().unwrap_or(0).saturating_sub(taken)
     }
 }
 

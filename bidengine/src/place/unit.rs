@@ -68,14 +68,14 @@ pub(super) fn one_by_one(ask: &Ask<'_>, room: &mut Room<'_>) -> Result<Chosen, u
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Cost {
     torn: u64,
-    worth: u64,
+    beside: u64,
     nodes: u32,
 }
 
 /// The cheapest choice of nodes that leaves the scheduler no choice of its own: the same number of replicas on each, or all
 /// that each can hold.
 fn unambiguously(ask: &Ask<'_>, seats: &[Seat], room: &Room<'_>) -> Option<Chosen> {
-    const NOTHING_LOST: Cost = Cost { torn: 0, worth: 0, nodes: 1 };
+    const NOTHING_LOST: Cost = Cost { torn: 0, beside: 0, nodes: 1 };
     let mut best: Option<(Cost, Chosen)> = None;
     let cheaper = |choice: Option<(Cost, Chosen)>, best: Option<(Cost, Chosen)>| match (choice, best) {
         (Some(choice), Some(best)) => Some(if choice.0 < best.0 { choice } else { best }),
@@ -160,7 +160,7 @@ struct Choice<'r, 'a> {
 impl<'r, 'a> Choice<'r, 'a> {
     fn new(ask: &'r Ask<'_>, room: &'r Room<'a>) -> Self {
         let nodes = u32::try_from(ask.standing.len()).unwrap_or(u32::MAX);
-        let cost = Cost { torn: 0, worth: 0, nodes };
+        let cost = Cost { torn: 0, beside: 0, nodes };
         Self { need: &ask.need, room, places: room.places(), cost, chosen: Vec::new() }
     }
 
@@ -175,7 +175,7 @@ impl<'r, 'a> Choice<'r, 'a> {
         }
         let loss = self.room.loss(self.need, seat, times);
         self.cost.torn = self.cost.torn.saturating_add(loss.torn);
-        self.cost.worth = self.cost.worth.saturating_add(loss.worth);
+        self.cost.beside = self.cost.beside.saturating_add(loss.beside);
         self.chosen.push((seat, times));
         true
     }

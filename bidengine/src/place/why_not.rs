@@ -74,7 +74,7 @@ fn most_gpus(unit: &Unit<'_>, room: &Room<'_>) -> Vec<u64> {
     let mut most = vec![0; room.slots.len()];
     for pool in unit.offers.iter().filter_map(|offer| offer.pool) {
         for holder in &room.pools[pool].holders {
-            most[holder.slot] = holder.free().max(most[holder.slot]);
+            most[holder.slot] = holder.free.max(most[holder.slot]);
         }
     }
     most

@@ -131,7 +131,7 @@ pub(crate) struct Ledger {
     pub(crate) free: Capacity,
     pub(crate) held: BTreeMap<u64, Placement>,
     /// Which orders have something on a node.
-    on: BTreeMap<String, BTreeSet<u64>>,
+    pub(crate) on: BTreeMap<String, BTreeSet<u64>>,
 }
 
 impl Ledger {
@@ -174,10 +174,8 @@ impl Ledger {
 
     /// What is left on a node, from what it has and what is promised there. A node that is cordoned stays so.
     fn count_again(&mut self, name: &str) {
-        let (storage, segments) = (self.empty.storage.clone(), self.empty.segments.clone());
-        let node = self.empty.nodes[name].clone();
-        let nodes = BTreeMap::from([(name.to_owned(), node)]);
-        let mut alone = Capacity { nodes, storage, segments, ..Capacity::default() };
+        let nodes = BTreeMap::from([(name.to_owned(), self.empty.nodes[name].clone())]);
+        let mut alone = Capacity { nodes, ..Capacity::default() };
         for order in self.on.get(name).into_iter().flatten() {
             let here = self.held[order].replicas.iter().filter(|replica| replica.node == name);
             alone.take_saturating(&Placement { replicas: here.cloned().collect(), ..Placement::default() });

@@ -27,7 +27,7 @@ use tracing::{debug, info, warn};
 use self::auction::{Step, most_below, step};
 use self::fate::{Fate, Release, fate};
 use self::record::Record;
-use self::replace::{Watch, new_places};
+use self::replace::{Watch, anywhere, new_places};
 use crate::clock::Clock;
 use crate::config::Bids;
 use crate::failpoint::{self, Point};
@@ -106,6 +106,7 @@ impl<S: CapacitySource> Turn for Bidder<S> {
     async fn turn(&mut self) -> anyhow::Result<Report> {
         let Some(cursor) = self.store.cursor().await? else { return Ok(Report::default()) };
         let (mut changed, contested) = self.settle_reservations(&cursor).await?;
+        changed += self.hold_again(&cursor).await?;
         changed += self.replace().await?;
         let mut due = None;
         // While the chain is not followed, or being caught up with, what looks open may be long over.
@@ -251,6 +252,43 @@ impl<S: CapacitySource> Bidder<S> {
         }
         self.metrics.without_place(homeless);
         Ok(moved)
+    }
+
+    /// Promises again what was released for a bid that stands again after a reorganisation: whatever of it is accepted binds us.
+    /// Where there is no room any more it is told; if the bid is accepted all the same, its lease comes first.
+    async fn hold_again(&mut self, cursor: &BlockRef) -> anyhow::Result<u64> {
+        let (provider, now) = (self.settings.provider, self.clock.now());
+        let standing = self.store.released_but_standing(provider, cursor.timestamp).await?;
+        let (mut changed, mut crowded) = (0, BTreeSet::new());
+        for (reservation, OrderRow { order, .. }, bid) in standing {
+            let id = order.id;
+            let lowest = self.store.lowest_of_others(id, provider).await?;
+            if order.award.is_some() && lowest.is_some_and(|other| other.bid.rate < bid.bid.rate) {
+                continue;
+            }
+            let Promised { rows, last } = self.store.promised().await?;
+            let Some(mut free) = self.source.free(&rows) else { return Ok(changed) };
+            let placement = match free.take(&reservation.placement) {
+                Ok(()) => Ok(reservation.placement),
+                Err(_) => anywhere(&order, &free, &self.settings.tariff),
+            };
+            match placement {
+                Ok(placement) if self.store.hold_again(id, &placement, last, now).await? => {
+                    info!(order = %id, "our bid stands again after a reorganisation; its capacity is held again");
+                    changed += 1;
+                }
+                // Another made a promise meanwhile; the next turn decides by it.
+                Ok(_) => {}
+                Err(why) => {
+                    debug!(order = %id, why, "there is no room for a bid that stands again");
+                    crowded.insert(id);
+                }
+            }
+        }
+        for order in self.watch.crowded(crowded) {
+            warn!(%order, "our bid stands again after a reorganisation, and there is no room for it any more: if it wins, the cluster has to grow");
+        }
+        Ok(changed)
     }
 
     /// Bids lower where an order goes to its lowest bid, another's is lower than ours, and it still pays. One revision is on

@@ -55,6 +55,7 @@ struct Inner {
     expired: IntCounter,
     moved: IntCounter,
     without_place: IntGauge,
+    decision_bytes: IntGauge,
     transactions: IntCounterVec,
     held_back: IntCounterVec,
     fees: IntCounter,
@@ -174,6 +175,10 @@ impl Metrics {
             without_place: make.gauge(
                 "berth_reservations_without_place",
                 "Reservations of which a node is lost or has no room, and that fit nowhere else.",
+            )?,
+            decision_bytes: make.gauge(
+                "berth_decision_inputs_bytes",
+                "What is stored for explaining and repeating decisions, compressed.",
             )?,
             transactions: make.counters(
                 "berth_tx_total",
@@ -355,6 +360,7 @@ impl Metrics {
                 .count();
             inner.health.with_label_values(&[health]).set(gauge(count));
         }
+        inner.decision_bytes.set(gauge(store.decision_bytes().await?));
         inner.intents.reset();
         for (kind, state, count) in store.count_intents().await? {
             inner.intents.with_label_values(&[&kind, &state]).set(gauge(count));

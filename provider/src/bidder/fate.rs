@@ -17,7 +17,7 @@ pub(super) enum Fate {
     Keep,
     /// The lease has it.
     Lease,
-    /// The lease is gone after a reorg, the bid still stands.
+    /// The lease is gone after a reorg, the order is open again.
     Hold,
     /// The bid was mined and is not on chain: it is said again.
     SayAgain,
@@ -71,10 +71,12 @@ pub(super) fn fate(standing: &Standing, provider: Address, cursor: &BlockRef, no
     if order.order.expires_at < cursor.timestamp {
         return release("expired", "the order expired");
     }
+    if reservation.state == ReservationState::Leased {
+        return Fate::Hold;
+    }
     match bid {
         Some(bid) if bid.state == BidState::Withdrawn => release("expired", "the bid was taken back"),
         Some(bid) if bid.bid.expires_at < cursor.timestamp => release("expired", "the bid expired"),
-        Some(_) if reservation.state == ReservationState::Leased => Fate::Hold,
         Some(_) => Fate::Keep,
         None => match said.as_ref().map(|said| (&said.state, said.updated_at)) {
             Some((IntentState::Pending, _)) => Fate::Keep,

@@ -15,6 +15,8 @@ use crate::leases::places::{Trouble, Troubles};
 pub(super) struct Watch {
     since: BTreeMap<(OrderId, String), u64>,
     told: BTreeMap<OrderId, String>,
+    /// Orders whose bid stands again without room.
+    crowded: BTreeSet<OrderId>,
 }
 
 impl Watch {
@@ -48,6 +50,13 @@ impl Watch {
         self.told.remove(&order);
     }
 
+    /// Notes which orders' bids stand again without room; gives those that did not before.
+    pub(super) fn crowded(&mut self, orders: BTreeSet<OrderId>) -> BTreeSet<OrderId> {
+        let new = orders.difference(&self.crowded).copied().collect();
+        self.crowded = orders;
+        new
+    }
+
     /// Whether this is news of the order.
     pub(super) fn is_news(&mut self, order: OrderId, words: &str) -> bool {
         self.told.insert(order, words.to_owned()).is_none_or(|before| before != words)
@@ -65,6 +74,12 @@ pub(super) fn new_places(
 ) -> Result<Placement, String> {
     let spec = OrderSpec::from_bytes(&order.spec).map_err(|error| error.to_string())?;
     bidengine::move_off(&spec, before, lost, capacity, tariff).map_err(|reason| reason.to_string())
+}
+
+/// Places for the whole of an order, or why there are none.
+pub(super) fn anywhere(order: &Order, capacity: &Capacity, tariff: &Tariff) -> Result<Placement, String> {
+    let spec = OrderSpec::from_bytes(&order.spec).map_err(|error| error.to_string())?;
+    bidengine::place(&spec, capacity, tariff).map_err(|reason| reason.to_string())
 }
 
 #[cfg(test)]

@@ -287,13 +287,4 @@ impl Inventory {
     pub fn answering(&self) -> Result<BTreeMap<String, bool>, Blind> {
         Ok(self.nodes.all()?.iter().map(|node| (node.name_any(), is_ready(node))).collect())
     }
-
-    /// The nodes that do not report well. Nodes outside the selection are not among them.
-    ///
-    /// # Errors
-    /// [`Blind`] when nodes cannot be seen.
-    pub fn lost_nodes(&self) -> Result<BTreeSet<String>, Blind> {
-        let nodes: Vec<Arc<Node>> = self.nodes.all()?;
-        Ok(nodes.iter().filter(|node| !is_ready(node)).map(|node| node.name_any()).collect())
-    }
 }

@@ -7,7 +7,7 @@ use manifests::manifest::Group;
 use manifests::objects::ServedHost;
 use market::api::{PortStatus, ServiceStatus};
 
-use super::health::{Service, Verdict, judge, pod_status, ready_replicas};
+use super::health::{Service, Verdict, is_ready, judge, node, pod_status, ready_replicas};
 use super::pods::Source;
 use super::workloads::{Seen, Workloads};
 use crate::inventory::Inventory;
@@ -29,10 +29,11 @@ impl Sight {
     /// # Errors
     /// [`Blind`] when some part of the cluster cannot be seen.
     pub(super) fn take(inventory: &Inventory, workloads: &Workloads, now: u64) -> Result<Self, Blind> {
+        let pods = inventory.pods_by_lease()?;
         Ok(Self {
-            pods: inventory.pods_by_lease()?,
+            lost_nodes: lost(&inventory.answering()?, pods.values().flatten().map(|source| &*source.pod)),
+            pods,
             workloads: workloads.seen()?,
-            lost_nodes: inventory.lost_nodes()?,
             gpus: inventory.holdings(now)?.by_pod(),
         })
     }
@@ -90,4 +91,13 @@ impl Sight {
         let staying = all.iter().copied().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect();
         (all, staying)
     }
+}
+
+/// The nodes that do not answer, and those that are gone: nobody knows them, and a pod on one is not ready. On a node that was
+/// only taken out of what is sold, pods go on being ready.
+fn lost<'a>(answering: &BTreeMap<String, bool>, pods: impl Iterator<Item = &'a Pod>) -> BTreeSet<String> {
+    let silent = answering.iter().filter(|(_, answers)| !**answers).map(|(name, _)| name.clone());
+    let gone = pods.filter(|pod| !is_ready(pod)).map(node);
+    let gone = gone.filter(|name| !name.is_empty() && !answering.contains_key(*name)).map(str::to_owned);
+    silent.chain(gone).collect()
 }

@@ -131,6 +131,22 @@ impl Store {
         .transpose()
     }
 
+    /// Bytes that the inputs of all decisions take, parts counted once.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn decision_bytes(&self) -> anyhow::Result<u64> {
+        let row = sqlx::query(
+            "select cast(coalesce((select sum(length(body)) from decision_parts), 0) \
+             + coalesce((select sum(length(rest)) from decisions), 0) \
+             + coalesce((select sum(length(inputs)) from decisions), 0) as bigint) as n",
+        )
+        .fetch_one(&self.reader)
+        .await
+        .context("failed to read how much decisions take")?;
+        number(&row, "n")
+    }
+
     /// How many decisions there are, by outcome and reason code (empty for a bid).
     ///
     /// # Errors
@@ -201,4 +217,127 @@ fn read(row: &AnyRow) -> anyhow::Result<DecisionRow> {
         decision: json(row, "decision")?,
         inputs: read_inputs(row)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use manifests::decision::Reason;
+    use manifests::order::Address;
+    use serde_json::json;
+
+    use super::super::inputs::Part;
+    use super::*;
+
+    fn order(dseq: u64) -> OrderId {
+        OrderId { tenant: Address([1; 20]), dseq, gseq: 1, oseq: 1 }
+    }
+
+    fn declined(dseq: u64, decided_at: u64, rules: &str) -> NewDecision {
+        let part = |content| Part::new(&content).expect("written");
+        let (rules, base) = (part(json!({"tariff": rules})), part(json!({"nodes": {"a": {"cpu": 1}}})));
+        NewDecision {
+            order: order(dseq),
+            spec_hash: Hash([7; 32]),
+            decided_at,
+            decision: Decision::Decline { reason: Reason::Maintenance },
+            inputs: NewInputs::new(rules, base, &json!({"now": dseq})).expect("written"),
+            intent: None,
+        }
+    }
+
+    async fn parts(store: &Store) -> i64 {
+        sqlx::query_scalar("select count(*) from decision_parts")
+            .fetch_one(&store.reader)
+            .await
+            .expect("read")
+    }
+
+    #[tokio::test]
+    async fn what_decisions_share_is_stored_once_and_forgotten_with_the_last_of_them() {
+        let store = Store::fresh().await.expect("opens");
+        let decisions = [declined(1, 100, "old"), declined(2, 200, "old"), declined(3, 300, "new")];
+        store.put_decisions(&decisions, 0).await.expect("stored");
+        assert_eq!(parts(&store).await, 3, "two rules and one base");
+        assert_eq!(store.forget_decisions(150, 10).await.expect("forgotten"), 1);
+        assert_eq!(parts(&store).await, 3, "the second has the same rules");
+        let row = store.decision(order(2)).await.expect("read").expect("kept");
+        let inputs: serde_json::Value = serde_json::from_str(&row.inputs).expect("json");
+        assert_eq!(inputs, json!({"tariff": "old", "capacity": {"nodes": {"a": {"cpu": 1}}}, "now": 2}));
+        assert_eq!(
+            store.forget_decisions(u64::MAX >> 1, 1).await.expect("forgotten"),
+            1,
+            "so many at a time"
+        );
+        assert_eq!(parts(&store).await, 2);
+        assert_eq!(store.forget_decisions(u64::MAX >> 1, 10).await.expect("forgotten"), 1);
+        assert_eq!(parts(&store).await, 0);
+        assert!(store.decision(order(3)).await.expect("read").is_none());
+        // What was forgotten is stored again when it is needed again.
+        store.put_decisions(&[declined(4, 400, "new")], 0).await.expect("stored");
+        assert!(store.decision(order(4)).await.expect("read").is_some());
+    }
+
+    #[tokio::test]
+    async fn decisions_of_open_orders_and_of_what_is_reserved_are_kept() {
+        let store = Store::fresh().await.expect("opens");
+        let bid = NewDecision {
+            decision: Decision::Bid {
+                rate: manifests::money::Rate::ZERO,
+                floor: manifests::money::Rate::ZERO,
+                expires_at: 0,
+                items: vec![],
+                placement: manifests::decision::Placement::default(),
+                warnings: vec![],
+            },
+            ..declined(2, 100, "")
+        };
+        store.put_decisions(&[declined(1, 100, ""), bid], 0).await.expect("stored");
+        let sql = "insert into orders (id, account, spec_hash, state, expires_at, created_block, body) \
+                   values ($1, '', '', 'open', 0, 0, '{}')";
+        sqlx::query(sql).bind(order(1).to_string()).execute(&store.writer).await.expect("stored");
+        assert_eq!(store.forget_decisions(1000, 10).await.expect("forgotten"), 0);
+        store.release_reservation(order(2), "over", false, 5).await.expect("released");
+        assert_eq!(store.forget_decisions(1000, 10).await.expect("forgotten"), 1);
+        assert!(store.decision(order(1)).await.expect("read").is_some(), "it would be decided again");
+    }
+
+    #[tokio::test]
+    async fn a_decision_from_before_inputs_had_parts_is_read_as_it_was() {
+        let store = Store::fresh().await.expect("opens");
+        sqlx::query(
+            "insert into decisions (order_id, spec_hash, decided_at, outcome, reason, decision, inputs) \
+             values ($1, $2, 5, 'decline', 'maintenance', $3, '{\"as\":\"it was\"}')",
+        )
+        .bind(order(1).to_string())
+        .bind(Hash([7; 32]).to_string())
+        .bind(to_json(&Decision::Decline { reason: Reason::Maintenance }).expect("json"))
+        .execute(&store.writer)
+        .await
+        .expect("stored");
+        let row = store.decision(order(1)).await.expect("read").expect("there");
+        assert_eq!(row.inputs, "{\"as\":\"it was\"}");
+    }
+
+    #[tokio::test]
+    async fn decisions_of_which_one_is_outdated_are_all_made_again() {
+        let store = Store::fresh().await.expect("opens");
+        let bid = |dseq| NewDecision {
+            decision: Decision::Bid {
+                rate: manifests::money::Rate::ZERO,
+                floor: manifests::money::Rate::ZERO,
+                expires_at: 0,
+                items: vec![],
+                placement: manifests::decision::Placement::default(),
+                warnings: vec![],
+            },
+            ..declined(dseq, 100, "")
+        };
+        let puts = store.put_decisions(&[bid(1), declined(2, 100, ""), bid(3)], 0).await.expect("stored");
+        assert_eq!(puts, [Put::Stored; 3], "each of them knows those before it");
+        let puts = store.put_decisions(&[declined(4, 100, ""), bid(5)], 0).await.expect("stored");
+        assert_eq!(puts, [Put::Outdated; 2]);
+        assert!(store.decision(order(4)).await.expect("read").is_none());
+        let puts = store.put_decisions(&[declined(2, 100, ""), bid(5)], 2).await.expect("stored");
+        assert_eq!(puts, [Put::Known, Put::Stored]);
+    }
 }

@@ -169,6 +169,67 @@ impl Store {
         .collect()
     }
 
+    /// Orders whose time is not over at `now` (unix seconds of chain time), for which a bid of this provider stands although what
+    /// was promised for it was released: a reorganisation took back what had ended it.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn released_but_standing(
+        &self,
+        provider: Address,
+        now: u64,
+    ) -> anyhow::Result<Vec<(ReservationRow, OrderRow, BidRow)>> {
+        let ids = sqlx::query(
+            "select reservations.order_id from reservations \
+             join orders on orders.id = reservations.order_id and orders.spec_hash = reservations.spec_hash \
+             join bids on bids.order_id = reservations.order_id \
+             where reservations.state = 'released' and orders.state = 'open' and orders.expires_at >= $2 \
+             and bids.provider = $1 and bids.state = 'open' and bids.expires_at >= $2 order by reservations.order_id",
+        )
+        .bind(provider.to_string())
+        .bind(sql(now)?)
+        .fetch_all(&self.reader)
+        .await
+        .context("failed to look for bids without a reservation")?;
+        let mut found = Vec::new();
+        for row in &ids {
+            let id: OrderId = text(row, "order_id")?;
+            // What changed in between is another turn's.
+            if let (Some(reservation), Some(order), Some(bid)) =
+                (self.reservation(id).await?, self.order(id).await?, self.bid(id, provider).await?)
+            {
+                found.push((reservation, order, bid));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Promises for an order whose bid stands again what was released. Returns whether it did: not if it is promised already, nor
+    /// if more was promised after `last`, by which the placement was chosen.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn hold_again(
+        &self,
+        order: OrderId,
+        placement: &Placement,
+        last: u64,
+        now: u64,
+    ) -> anyhow::Result<bool> {
+        let held = sqlx::query(
+            "update reservations set state = 'held', placement = $2, promise = $3 + 1, updated_at = $4, \
+             released_because = null where order_id = $1 and state = 'released' \
+             and $3 = (select coalesce(max(promise), 0) from reservations)",
+        )
+        .bind(order.to_string())
+        .bind(to_json(placement)?)
+        .bind(sql(last)?)
+        .bind(sql(now)?)
+        .execute(&self.writer)
+        .await;
+        is_made(held).with_context(|| format!("failed to reserve again for order {order}"))
+    }
+
     /// Everything that is promised at the moment: held and leased, oldest first.
     ///
     /// # Errors

@@ -48,13 +48,13 @@ pub(crate) struct House {
     pub(crate) stage: Stage,
     pub(crate) api: Apiserver,
     pub(crate) reconcile: Reconcile,
-    inventory: Inventory,
+    pub(crate) inventory: Inventory,
     heard: Arc<Heard>,
-    clock: Clock,
+    pub(crate) clock: Clock,
 }
 
 impl House {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::furnished(Stage::new().await).await
     }
 
@@ -98,18 +98,18 @@ impl House {
         house
     }
 
-    async fn turn(&mut self) -> u64 {
+    pub(crate) async fn turn(&mut self) -> u64 {
         self.reconcile.turn().await.expect("a turn").changed
     }
 
-    async fn status(&self, id: LeaseId) -> (LeaseStatus, Shown) {
+    pub(crate) async fn status(&self, id: LeaseId) -> (LeaseStatus, Shown) {
         let status = self.stage.store.lease_status(id).await.expect("read").expect("looked at");
         let shown = Shown::read(&status.body).expect("ours");
         (status, shown)
     }
 
     /// A running pod of the lease, as the cluster's own controllers would make it.
-    fn run_pod(&self, id: LeaseId, name: &str, ready: bool) {
+    pub(crate) fn run_pod(&self, id: LeaseId, name: &str, ready: bool) {
         let (short, namespace) = (named(id).short_id(), named(id).namespace());
         let of_kind = |plural: &str| format!("/apis/apps/v1/namespaces/{namespace}/{plural}/web");
         let controllers = ["deployments", "statefulsets"].map(of_kind);
@@ -142,7 +142,7 @@ impl House {
     }
 }
 
-fn node() -> Value {
+pub(crate) fn node() -> Value {
     json!({
         "metadata": {"labels": {}},
         "spec": {},
@@ -225,7 +225,7 @@ async fn a_lease_is_ready_when_its_pods_are_and_tells_how_it_is_reached() {
 }
 
 /// Takes turns until the lease is seen to be of this health.
-async fn becomes(house: &mut House, id: LeaseId, health: Health) {
+pub(crate) async fn becomes(house: &mut House, id: LeaseId, health: Health) {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     loop {
         house.turn().await;

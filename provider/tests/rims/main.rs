@@ -4,6 +4,7 @@
 mod apiserver;
 mod gateway;
 mod leases;
+mod moves;
 mod outage;
 mod quote;
 mod stage;

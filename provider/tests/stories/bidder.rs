@@ -339,3 +339,28 @@ async fn deciding_again_from_the_stored_inputs_gives_the_stored_decision() {
         assert_eq!(inputs.decide(), row.decision);
     }
 }
+
+#[tokio::test]
+async fn a_bid_that_stands_again_after_a_reorg_gets_its_capacity_back_if_there_is_room() {
+    let mut bench = Bench::new(4).await;
+    bench.after(vec![wants_gpus(1, 3)]).await;
+    let intent = bench.bids().await.remove(0);
+    bench.mined(&intent.id, 0, 2).await;
+    bench.after(vec![bid_of(US, 1)]).await;
+    bench.after(vec![won_by(RIVAL, 1)]).await;
+    assert_eq!(bench.free_gpus().await, 4);
+    bench.chain.drop_last(1);
+    bench.after(vec![]).await;
+    assert_eq!(bench.reservation(1).await.state, ReservationState::Held, "nobody has won yet");
+    assert_eq!(bench.free_gpus().await, 1);
+    // Another takes the room before the next reorganisation.
+    bench.after(vec![won_by(RIVAL, 1), wants_gpus(2, 4)]).await;
+    assert_eq!(bench.free_gpus().await, 0);
+    bench.chain.drop_last(1);
+    bench.chain.mine(vec![]);
+    bench.after(vec![wants_gpus(2, 4)]).await;
+    let states = (bench.reservation(1).await.state, bench.reservation(2).await.state);
+    assert!(states.0 != states.1, "one of them has the room: {states:?}");
+    bench.after(vec![]).await;
+    bench.after(vec![]).await;
+}

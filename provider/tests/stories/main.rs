@@ -9,6 +9,7 @@ mod auction;
 mod backlog;
 mod bidder;
 mod chain;
+mod crowd;
 mod follower;
 mod histories;
 mod kills;

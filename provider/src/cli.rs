@@ -54,6 +54,14 @@ enum Verb {
     /// What would be decided on an order, from files alone: needs no configuration, no cluster and no chain. Ends with 1 if it
     /// would be declined.
     Decide(operator::decide::Decide),
+    /// Sell nothing more on a node; what runs there goes on.
+    Cordon(operator::nodes::Node),
+    /// Sell a node again.
+    Uncordon(operator::nodes::Node),
+    /// Sell nothing more on a node, and have its leases moved to other nodes, as far as there is room.
+    Drain(operator::nodes::Drain),
+    /// Take no new orders for a while; leases go on.
+    Maintenance(operator::maintenance::Maintenance),
     /// What each lease earned, was paid and can still collect, in the database and on chain, and how long the gas money lasts.
     /// Ends with 1 if the two differ by a unit.
     Money {
@@ -144,6 +152,10 @@ impl Cli {
             Verb::Orders(asked) => operator::orders::verb(&Config::load(&config)?, &asked).await,
             Verb::Inventory(asked) => operator::inventory::verb(&Config::load(&config)?, &asked).await,
             Verb::Price(asked) => operator::price::verb(&Config::load(&config)?, &asked).await,
+            Verb::Cordon(asked) => operator::nodes::cordon(&Config::load(&config)?, &asked).await,
+            Verb::Uncordon(asked) => operator::nodes::uncordon(&Config::load(&config)?, &asked).await,
+            Verb::Drain(asked) => operator::nodes::drain(&Config::load(&config)?, &asked).await,
+            Verb::Maintenance(asked) => operator::maintenance::verb(&Config::load(&config)?, &asked).await,
             Verb::Decide(asked) => operator::decide::verb(&asked),
             Verb::Money { output } => {
                 let money = money::money(&Config::load(&config)?).await?;

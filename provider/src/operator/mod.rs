@@ -5,6 +5,8 @@
 pub mod asked;
 pub mod decide;
 pub mod inventory;
+pub mod maintenance;
+pub mod nodes;
 pub mod orders;
 pub mod price;
 pub mod sight;

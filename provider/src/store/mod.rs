@@ -11,6 +11,7 @@
 //! | attempts, batched | `outbox`, as the sender's journal | the same |
 //! | manifests, lease_secrets | `gateway`; `leases::reconcile` forgets them | `leases::reconcile` |
 //! | orphaned_leases | `follower`, through [`Store::advance`]; `leases::reconcile` forgets them | `leases::reconcile` |
+//! | maintenance, drained_nodes | the operators' verbs | `bidder`, `gateway` |
 //! | lease_status | `leases::reconcile` | `gateway`, `bidder` (teardown frees reservations), metrics |
 //! | gpu_allocations | `leases::reconcile` | `gateway`, metrics |
 //!
@@ -33,6 +34,7 @@ mod intents;
 mod leases;
 mod manifests;
 mod moving;
+mod operations;
 mod reservations;
 mod rows;
 mod seal;
@@ -58,6 +60,7 @@ pub use intents::{IntentHistory, IntentKind, IntentRow, IntentState, NewIntent};
 pub use leases::{Health, LeaseRow, LeaseState, LeaseStatus};
 pub use manifests::StoredManifest;
 pub use moving::{Compared, move_database};
+pub use operations::Maintenance;
 pub use reservations::{Promised, ReservationRow, ReservationState, Standing};
 pub use rows::{BidRow, BidState, OrderRow, OrderState};
 pub use seal::Sealer;

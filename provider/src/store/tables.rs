@@ -27,6 +27,8 @@ const OWN: &[&str] = &[
     "lease_status",
     "gpu_allocations",
     "orphaned_leases",
+    "maintenance",
+    "drained_nodes",
 ];
 
 /// Rows that travel in one statement: more of them cost SQLite more each.

@@ -27,7 +27,7 @@ use tracing::{debug, info, warn};
 use self::auction::{Step, most_below, step};
 use self::fate::{Fate, Release, fate};
 use self::record::Record;
-use self::replace::{Watch, anywhere, new_places};
+use self::replace::{Watch, anywhere, drain, new_places};
 use crate::clock::Clock;
 use crate::config::Bids;
 use crate::failpoint::{self, Point};
@@ -215,7 +215,8 @@ impl<S: CapacitySource> Bidder<S> {
     /// was promised is kept. Where nothing fits it is told, and tried again each turn.
     async fn replace(&mut self) -> anyhow::Result<u64> {
         let Promised { mut rows, mut last } = self.store.promised().await?;
-        let Some(troubles) = self.source.troubles(&rows) else { return Ok(0) };
+        let Some(mut troubles) = self.source.troubles(&rows) else { return Ok(0) };
+        drain(&mut troubles, &self.store.drained_nodes().await?, &rows);
         let now = self.clock.now();
         let (mut moved, mut homeless) = (0, 0);
         for (order, troubled) in self.watch.due(&troubles, now, self.settings.replace_after) {

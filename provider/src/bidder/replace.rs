@@ -9,6 +9,7 @@ use manifests::group::OrderSpec;
 use manifests::order::{Order, OrderId};
 
 use crate::leases::places::{Trouble, Troubles};
+use crate::store::ReservationRow;
 
 /// Remembers since when promises are troubled, and what was told of it. Losing it only delays a move and tells twice.
 #[derive(Debug, Default)]
@@ -34,9 +35,9 @@ impl Watch {
         self.told.retain(|order, _| troubles.contains_key(order));
         let mut due = BTreeMap::new();
         for (order, troubled) in troubles {
-            for node in troubled.keys() {
+            for (node, trouble) in troubled {
                 let since = *self.since.entry((*order, node.clone())).or_insert(now);
-                if now.saturating_sub(since) >= grace.as_secs() {
+                if *trouble == Trouble::Drained || now.saturating_sub(since) >= grace.as_secs() {
                     due.insert(*order, troubled.clone());
                 }
             }
@@ -63,6 +64,16 @@ impl Watch {
     }
 }
 
+/// Adds the nodes that the operator has emptied to what troubles promises.
+pub(super) fn drain(troubles: &mut Troubles, drained: &BTreeSet<String>, promised: &[ReservationRow]) {
+    for row in promised {
+        let nodes = row.placement.replicas.iter().map(|replica| &replica.node);
+        for node in nodes.filter(|node| drained.contains(*node)) {
+            troubles.entry(row.order).or_default().insert(node.clone(), Trouble::Drained);
+        }
+    }
+}
+
 /// The places of an order whose replicas on `lost` nodes go elsewhere, or why they cannot. `capacity` is what is free with the
 /// order's other replicas taken off.
 pub(super) fn new_places(
@@ -84,9 +95,11 @@ pub(super) fn anywhere(order: &Order, capacity: &Capacity, tariff: &Tariff) -> R
 
 #[cfg(test)]
 mod tests {
-    use manifests::order::Address;
+    use manifests::decision::{Replica, Takes};
+    use manifests::order::{Address, Hash};
 
     use super::*;
+    use crate::store::ReservationState;
 
     fn order(dseq: u64) -> OrderId {
         OrderId { tenant: Address([1; 20]), dseq, gseq: 1, oseq: 1 }
@@ -112,6 +125,27 @@ mod tests {
         watch.due(&lost(&["a"]), 1300, grace);
         watch.moved(order(1));
         assert!(watch.due(&lost(&["a"]), 1301, grace).is_empty(), "the place is new");
+    }
+
+    #[test]
+    fn a_drained_node_is_left_without_grace() {
+        let row = ReservationRow {
+            order: order(1),
+            spec_hash: Hash::default(),
+            state: ReservationState::Leased,
+            placement: Placement { replicas: vec![replica("a"), replica("b")], ..Placement::default() },
+            released_because: None,
+            updated_at: 0,
+        };
+        let mut troubles = Troubles::new();
+        drain(&mut troubles, &BTreeSet::from(["b".to_owned(), "c".to_owned()]), &[row]);
+        let expected = Troubles::from([(order(1), BTreeMap::from([("b".to_owned(), Trouble::Drained)]))]);
+        assert_eq!(troubles, expected);
+        assert_eq!(Watch::default().due(&troubles, 1000, Duration::from_secs(120)), expected);
+    }
+
+    fn replica(node: &str) -> Replica {
+        Replica { unit: 1, node: node.to_owned(), takes: Takes::default() }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What keeps replicas from running where they were promised: a node that does not answer, or a scheduler that finds no room
 //! there.
 //!
-//! A node that is cordoned or drained is not lost: what runs there goes on, and what is evicted shows as a pod without a place.
+//! A node that is cordoned is not lost: what runs there goes on, and what is evicted shows as a pod without a place. One that the
+//! operator drains through us is left at once.
 //! A node that the selection does not show any more is taken for lost only if no pod of the lease is ready on it.
 
 use std::collections::BTreeMap;
@@ -20,6 +21,8 @@ pub enum Trouble {
     Lost,
     /// The scheduler finds no room for a pod, and this node runs fewer than were promised on it.
     NoRoom(String),
+    /// The operator has it emptied.
+    Drained,
 }
 
 /// The troubled nodes of each order whose promise is troubled at the moment.

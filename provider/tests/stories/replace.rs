@@ -55,6 +55,22 @@ async fn a_lease_on_a_lost_node_gets_a_stored_new_place_after_the_grace() {
 }
 
 #[tokio::test]
+async fn a_drained_node_is_left_at_once_and_an_undrained_one_is_not() {
+    let mut bench = bench(&["n1", "n2"]).await;
+    bench.after(vec![posted(1)]).await;
+    bench.after(vec![bid_of(US, 1), won_by(US, 1)]).await;
+    let before = places(&bench, 1).await;
+    let elsewhere = if before == ["n1"] { "n2" } else { "n1" };
+    bench.store.drain(&before[0], GENESIS).await.expect("stored");
+    bench.settle().await;
+    assert_eq!(places(&bench, 1).await, [elsewhere]);
+
+    bench.store.undrain(&before[0]).await.expect("stored");
+    bench.settle().await;
+    assert_eq!(places(&bench, 1).await, [elsewhere], "it runs well where it is");
+}
+
+#[tokio::test]
 async fn a_node_that_is_back_within_the_grace_keeps_what_it_was_promised() {
     let mut bench = bench(&["n1", "n2"]).await;
     bench.after(vec![wants_gpus(1, 2)]).await;

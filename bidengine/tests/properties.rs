@@ -8,7 +8,7 @@ mod unit;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bidengine::{Capacity, Circumstances, Node, Policy, Tariff, decide};
-use manifests::decision::{Decision, Placement};
+use manifests::decision::{Decision, GpuTake, Placement, Replica, Takes};
 use manifests::gpu::{Gpu, GpuRequest};
 use manifests::group::Requirements;
 use manifests::money::Rate;
@@ -21,41 +21,115 @@ const GIB: u64 = 1 << 30;
 const POOLS: [&str; 3] = ["h100-80Gi-sxm", "l4-24Gi-pcie", "rtx4090-24Gi-pcie"];
 const MODELS: [&str; 5] = ["h100", "l4", "rtx4090", "*", "h100/interface/sxm"];
 
+const CLASS: &str = "beta2";
+const PLACES: [&str; 2] = ["rack-1", "rack-2"];
+
+fn pool(label: &str) -> Gpu {
+    label.parse().expect("a label")
+}
+
 fn node() -> impl Strategy<Value = Node> {
     let gpus = prop::collection::btree_map(prop::sample::select(&POOLS[..]), 0u64..9, 0..3);
-    (prop::bool::weighted(0.9), 0u64..40_000, 0u64..64, 0u64..64, gpus).prop_map(
-        |(schedulable, cpu_milli, memory_gib, ephemeral_gib, gpus)| Node {
+    let island = prop::option::of(1u64..5);
+    let place = prop::option::of(prop::sample::select(&PLACES[..]));
+    let pods = prop_oneof![Just(u64::MAX), 0u64..6];
+    (prop::bool::weighted(0.9), 0u64..40_000, 0u64..64, 0u64..64, (gpus, island), (pods, place)).prop_map(
+        |(schedulable, cpu_milli, memory_gib, ephemeral_gib, (gpus, island), (pods, place))| Node {
             schedulable,
             cpu_milli,
             memory_bytes: memory_gib * GIB,
             ephemeral_bytes: ephemeral_gib * GIB,
-            gpus: gpus.into_iter().map(|(pool, count)| (pool.parse().expect("a label"), count)).collect(),
+            pods,
+            segments: place.map(|place| (CLASS.to_owned(), place.to_owned())).into_iter().collect(),
+            islands: gpus
+                .iter()
+                .filter_map(|(label, count)| Some((pool(label), cut(*count, island?))))
+                .collect(),
+            gpus: gpus.into_iter().map(|(label, count)| (pool(label), count)).collect(),
             ..Node::default()
         },
     )
 }
 
+/// So many GPUs in islands of that size, and the rest in one more.
+fn cut(gpus: u64, island: u64) -> Vec<u64> {
+    let whole = (0..gpus / island).map(|_| island);
+    whole.chain(Some(gpus % island).filter(|rest| *rest > 0)).collect()
+}
+
 fn capacity() -> impl Strategy<Value = Capacity> {
-    prop::collection::vec(node(), 0..6).prop_map(|nodes| Capacity {
-        nodes: (0..).zip(nodes).map(|(index, node)| (format!("node-{index}"), node)).collect(),
+    let sold = prop_oneof![Just(None), (0u64..9).prop_map(Some)];
+    let ports = prop_oneof![Just(u64::MAX), 0u64..6];
+    let nodes = prop::collection::vec(node(), 0..6);
+    (nodes, sold, (0u64..6, 0u64..6), ports, 0u64..3).prop_map(
+        |(nodes, sold, left, node_ports, leased_ips)| {
+            let segments = [(PLACES[0], left.0), (PLACES[1], left.1)];
+            Capacity {
+                nodes: (0..).zip(nodes).map(|(index, node)| (format!("node-{index}"), node)).collect(),
+                storage: sold.map(|gib| (CLASS.to_owned(), gib * GIB)).into_iter().collect(),
+                segments: segments.map(|(place, gib)| (place.to_owned(), gib * GIB)).into(),
+                node_ports,
+                leased_ips,
+                ..Capacity::default()
+            }
+        },
+    )
+}
+
+/// A capacity in which nothing is ever missing.
+fn plenty() -> Capacity {
+    let node = |label: &str| Node {
+        schedulable: true,
+        cpu_milli: 1_000_000,
+        memory_bytes: 1 << 42,
+        ephemeral_bytes: 1 << 42,
+        gpus: BTreeMap::from([(pool(label), 100)]),
+        ..Node::default()
+    };
+    Capacity {
+        nodes: POOLS.map(|label| (label.to_owned(), node(label))).into(),
+        storage: BTreeMap::from([(CLASS.to_owned(), 1 << 42)]),
+        leased_ips: 100,
         ..Capacity::default()
-    })
+    }
 }
 
 fn unit() -> impl Strategy<Value = Unit> {
     let models = prop::collection::btree_set(prop::sample::select(&MODELS[..]), 1..3);
-    (1u32..5, 10u64..12_000, 1u64..16, 1u64..8, 0u64..4, prop_oneof![Just(0u64), 0u64..6], models, 0usize..3)
-        .prop_map(|(count, cpu_milli, memory_gib, ephemeral_gib, ram_gib, gpus, models, hosts)| Unit {
-            count,
-            cpu_milli,
-            memory_gib,
-            ephemeral_gib,
-            ram_gib,
-            gpus,
-            models: if gpus == 0 { Vec::new() } else { models.into_iter().map(str::to_owned).collect() },
-            hosts,
-            ..Unit::default()
-        })
+    let volume = prop::option::weighted(0.3, Just(CLASS.to_owned()));
+    let outside = (0usize..3, 0usize..3, 0usize..2);
+    (
+        1u32..5,
+        10u64..12_000,
+        1u64..16,
+        1u64..8,
+        0u64..4,
+        prop_oneof![Just(0u64), 0u64..6],
+        models,
+        (volume, outside),
+    )
+        .prop_map(
+            |(count, cpu_milli, memory_gib, ephemeral_gib, ram_gib, gpus, models, (persistent, outside))| {
+                Unit {
+                    count,
+                    cpu_milli,
+                    memory_gib,
+                    ephemeral_gib,
+                    ram_gib,
+                    gpus,
+                    models: if gpus == 0 {
+                        Vec::new()
+                    } else {
+                        models.into_iter().map(str::to_owned).collect()
+                    },
+                    persistent,
+                    hosts: outside.0,
+                    ports: outside.1,
+                    ips: outside.2,
+                    ..Unit::default()
+                }
+            },
+        )
 }
 
 /// Prices in thousandths of a dollar: thread, memory, storage, volumes in memory, endpoint, minimum, and one a pool.
@@ -67,8 +141,9 @@ fn tariff(prices: Prices) -> Tariff {
         "cpuThread": usd(0),
         "memoryGiB": usd(1),
         "ephemeralGiB": usd(2),
-        "storageGiB": {"ram": usd(3)},
+        "storageGiB": {"ram": usd(3), CLASS: usd(3)},
         "endpoint": usd(4),
+        "ip": usd(4),
         "minimumMonthly": usd(5),
         "gpu": [
             {"model": "h100", "monthly": usd(6)},
@@ -95,13 +170,64 @@ fn bid(units: &[Unit], capacity: &Capacity, prices: Prices) -> Option<(Rate, Pla
 /// What a placement takes of one thing, by node.
 fn taken<'a, K: Ord>(
     placement: &'a Placement,
-    what: impl Fn(&'a manifests::decision::Replica) -> Option<(K, u64)>,
+    what: impl Fn(&'a Replica) -> Option<(K, u64)>,
 ) -> BTreeMap<K, u64> {
     let mut taken = BTreeMap::new();
     for (key, amount) in placement.replicas.iter().filter_map(what) {
         *taken.entry(key).or_default() += amount;
     }
     taken
+}
+
+/// A capacity that has more of everything.
+fn grown(capacity: &Capacity, more: Vec<Node>, sold_gib: u64) -> Capacity {
+    let mut grown = capacity.clone();
+    for (index, more) in (0..).zip(more) {
+        let name = format!("node-{index}");
+        let Some(node) = grown.nodes.get_mut(&name) else {
+            grown.nodes.insert(name, more);
+            continue;
+        };
+        node.schedulable |= more.schedulable;
+        node.cpu_milli += more.cpu_milli;
+        node.memory_bytes += more.memory_bytes;
+        node.ephemeral_bytes += more.ephemeral_bytes;
+        node.pods = node.pods.saturating_add(more.pods);
+        for (pool, count) in more.gpus {
+            if let Some(islands) = node.islands.get_mut(&pool) {
+                islands.push(count);
+            }
+            *node.gpus.entry(pool).or_default() += count;
+        }
+    }
+    for bytes in grown.storage.values_mut().chain(grown.segments.values_mut()) {
+        *bytes += sold_gib * GIB;
+    }
+    grown.node_ports = grown.node_ports.saturating_add(sold_gib);
+    grown.leased_ips += sold_gib;
+    grown
+}
+
+/// A placement that nobody chose: any amounts, also of what is not there.
+fn any_placement() -> impl Strategy<Value = Placement> {
+    let amount = || prop_oneof![0u64..9, 0u64..20_000, 0u64..64 * GIB, any::<u64>()];
+    let gpu = prop::option::of((prop::sample::select(&POOLS[..]), prop_oneof![0u64..9, any::<u64>()]));
+    let volume = prop::option::of(prop_oneof![0u64..4 * GIB, any::<u64>()]);
+    let replica = (0usize..7, amount(), amount(), amount(), gpu, volume).prop_map(
+        |(node, cpu_milli, memory_bytes, ephemeral_bytes, gpu, volume)| Replica {
+            unit: 1,
+            node: format!("node-{node}"),
+            takes: Takes {
+                cpu_milli,
+                memory_bytes,
+                ephemeral_bytes,
+                gpu: gpu.map(|(pool, count)| GpuTake { pool: pool.to_owned(), count, resource: None }),
+                volumes: volume.map(|bytes| (CLASS.to_owned(), bytes)).into_iter().collect(),
+            },
+        },
+    );
+    (prop::collection::vec(replica, 0..4), 0u64..4, 0u64..4)
+        .prop_map(|(replicas, leased_ips, node_ports)| Placement { replicas, leased_ips, node_ports })
 }
 
 proptest! {
@@ -131,6 +257,24 @@ proptest! {
         for ((node, pool), count) in gpus {
             prop_assert!(count <= capacity.nodes[node].gpus[&pool.parse::<Gpu>().expect("a label")]);
         }
+        for (node, pods) in taken(&placement, |replica| Some((&replica.node, 1))) {
+            prop_assert!(pods <= capacity.nodes[node].pods);
+        }
+        let volumes = taken(&placement, |replica| Some((CLASS, *replica.takes.volumes.get(CLASS)?)));
+        for bytes in volumes.values() {
+            prop_assert!(bytes <= &capacity.storage[CLASS]);
+        }
+        let volumes = taken(&placement, |replica| {
+            let place = capacity.nodes[&replica.node].segments.get(CLASS)?;
+            Some((place, *replica.takes.volumes.get(CLASS)?))
+        });
+        for (place, bytes) in volumes {
+            prop_assert!(bytes <= capacity.segments[place]);
+        }
+        let ports: usize = units.iter().map(|unit| unit.ports).sum();
+        prop_assert_eq!(placement.node_ports, u64::try_from(ports).expect("is small"));
+        prop_assert!(placement.node_ports <= capacity.node_ports);
+        prop_assert!(placement.leased_ips <= capacity.leased_ips);
         // The checked way of taking it agrees.
         prop_assert_eq!(capacity.clone().take(&placement), Ok(()));
     }
@@ -205,23 +349,101 @@ proptest! {
     }
 
     #[test]
-    fn taking_saturates_at_nothing(
-        units in prop::collection::vec(unit(), 1..4),
+    fn what_is_taken_in_any_way_leaves_no_more_than_there_was(
+        placements in prop::collection::vec(any_placement(), 1..8),
         capacity in capacity(),
+    ) {
+        let mut left = capacity.clone();
+        for placement in &placements {
+            let before = left.clone();
+            let mut checked = left.clone();
+            left.take_saturating(placement);
+            match checked.take(placement) {
+                Ok(()) => prop_assert_eq!(&checked, &left, "what fits is the same either way"),
+                Err(_) => prop_assert_eq!(checked, before, "nothing is taken of what does not fit"),
+            }
+        }
+        for (name, node) in &left.nodes {
+            let there = &capacity.nodes[name];
+            prop_assert!(node.cpu_milli <= there.cpu_milli && node.memory_bytes <= there.memory_bytes);
+            prop_assert!(node.ephemeral_bytes <= there.ephemeral_bytes && node.pods <= there.pods);
+            for (pool, free) in &node.gpus {
+                prop_assert!(*free <= there.gpus[pool]);
+                let Some(islands) = node.islands.get(pool) else { continue };
+                prop_assert_eq!(islands.iter().sum::<u64>(), *free);
+            }
+        }
+        prop_assert!(left.segments.iter().all(|(place, bytes)| *bytes <= capacity.segments[place]));
+        prop_assert!(left.storage.iter().all(|(class, bytes)| *bytes <= capacity.storage[class]));
+        prop_assert!(left.node_ports <= capacity.node_ports && left.leased_ips <= capacity.leased_ips);
+    }
+
+    #[test]
+    fn more_capacity_never_turns_a_bid_into_a_decline_nor_makes_it_dearer(
+        unit in unit(),
+        capacity in capacity(),
+        more in prop::collection::vec(node(), 0..9),
+        sold in 0u64..4,
         prices: Prices,
     ) {
-        let Some((_, placement)) = bid(&units, &capacity, prices) else { return Ok(()) };
-        let mut checked = capacity.clone();
-        prop_assert_eq!(checked.take(&placement), Ok(()));
-        let mut saturated = capacity.clone();
-        saturated.take_saturating(&placement);
-        prop_assert_eq!(&saturated, &checked, "what fits is the same either way");
-        for _ in 0..200 {
-            saturated.take_saturating(&placement);
+        let units = [unit];
+        let grown = grown(&capacity, more, sold);
+        let Some((before, _)) = bid(&units, &capacity, prices) else { return Ok(()) };
+        let after = bid(&units, &grown, prices);
+        prop_assert!(after.is_some(), "{:?}", decision(&units, &grown, prices));
+        prop_assert!(after.is_some_and(|(after, _)| after <= before));
+    }
+
+    #[test]
+    fn who_asks_for_more_pays_no_less(
+        mut units in prop::collection::vec(unit(), 1..4),
+        scarce in capacity(),
+        which in 0usize..9,
+        prices: Prices,
+    ) {
+        // Where several units compete for little, which pools they get is a matter of packing.
+        let capacity = if units.len() > 1 { plenty() } else { scarce };
+        let before = bid(&units, &capacity, prices);
+        let unit = &mut units[0];
+        match which {
+            0 => unit.count += 1,
+            1 => unit.cpu_milli += 1,
+            2 => unit.memory_gib += 1,
+            3 => unit.ephemeral_gib += 1,
+            4 => unit.ram_gib += 1,
+            5 if unit.gpus > 0 => unit.gpus += 1,
+            6 if unit.persistent.is_none() => unit.persistent = Some(CLASS.to_owned()),
+            7 => unit.hosts += 1,
+            _ => unit.ips = 1,
         }
-        for (name, node) in &saturated.nodes {
-            prop_assert!(node.cpu_milli <= capacity.nodes[name].cpu_milli);
+        if let (Some((before, _)), Some((after, _))) = (before, bid(&units, &capacity, prices)) {
+            prop_assert!(after >= before, "{after} is below {before}");
         }
+    }
+
+    #[test]
+    fn two_groups_cost_what_they_cost_apart(
+        some in prop::collection::vec(unit(), 1..3),
+        others in prop::collection::vec(unit(), 1..3),
+        mut prices: Prices,
+    ) {
+        // A minimum is by group, and so is an address that services share.
+        prices[5] = 0;
+        let alone = |units: &[Unit]| -> Vec<Unit> {
+            units.iter().map(|unit| Unit { ips: 0, ..unit.clone() }).collect()
+        };
+        let (some, others) = (alone(&some), alone(&others));
+        let both = [some.clone(), others.clone()].concat();
+        let capacity = plenty();
+        let lines = match decision(&both, &capacity, prices) {
+            Decision::Bid { items, .. } => items.len(),
+            Decision::Decline { reason } => panic!("{reason}"),
+        };
+        let cost = |units: &[Unit]| bid(units, &capacity, prices).expect("fits").0.scaled();
+        let (apart, together) = (cost(&some) + cost(&others), cost(&both));
+        // Each line is rounded up to the smallest step once instead of twice.
+        let most = together + u128::try_from(lines).expect("is small");
+        prop_assert!((together..=most).contains(&apart), "{together} together, {apart} apart, {lines} lines");
     }
 
     #[test]

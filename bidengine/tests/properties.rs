@@ -132,6 +132,21 @@ fn unit() -> impl Strategy<Value = Unit> {
         )
 }
 
+/// A unit that is small enough to fit somewhere, most of the time.
+fn small_unit() -> impl Strategy<Value = Unit> {
+    unit().prop_map(|unit| Unit {
+        count: unit.count.min(3),
+        cpu_milli: unit.cpu_milli / 8 + 10,
+        memory_gib: 1,
+        ephemeral_gib: 1,
+        ram_gib: 0,
+        gpus: unit.gpus.min(3),
+        ports: 0,
+        ips: 0,
+        ..unit
+    })
+}
+
 /// Prices in thousandths of a dollar: thread, memory, storage, volumes in memory, endpoint, minimum, and one a pool.
 type Prices = [u32; 9];
 
@@ -380,7 +395,7 @@ proptest! {
 
     #[test]
     fn more_capacity_never_turns_a_bid_into_a_decline_nor_makes_it_dearer(
-        unit in unit(),
+        unit in prop_oneof![unit(), small_unit()],
         capacity in capacity(),
         more in prop::collection::vec(node(), 0..9),
         sold in 0u64..4,

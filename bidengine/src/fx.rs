@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::decimal::Decimal;
+use crate::decimal::{Decimal, NANO};
 
 /// A value of the tariff's currency, who told it, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,27 @@ pub struct FxRate(NonZeroU64);
 pub struct FxRateError(String);
 
 impl FxRate {
+    /// Reads a worth as sources tell it, with any number of decimals, rounded up to the billionth; `None` for what is no number
+    /// above zero.
+    #[must_use]
+    pub fn read_up(text: &str) -> Option<Self> {
+        Decimal::read_up(text).and_then(|decimal| NonZeroU64::new(decimal.nano)).map(Self)
+    }
+
+    /// A whole number of so many decimals, rounded up to the billionth; `None` beyond what can be counted and for nothing.
+    #[must_use]
+    pub fn of_scaled_up(number: u128, decimals: u8) -> Option<Self> {
+        let unit = 10u128.checked_pow(decimals.into())?;
+        let nano = number.checked_mul(u128::from(NANO))?.div_ceil(unit);
+        u64::try_from(nano).ok().and_then(NonZeroU64::new).map(Self)
+    }
+
+    /// Whether it differs from another by more than so many percent of the other.
+    #[must_use]
+    pub fn differs_by_more_than(self, percent: u32, other: Self) -> bool {
+        u128::from(self.nano().abs_diff(other.nano())) * 100 > u128::from(other.nano()) * u128::from(percent)
+    }
+
     /// Billionths of a token (dollar) for one unit of the currency.
     #[must_use]
     pub fn nano(self) -> u64 {
@@ -80,6 +101,29 @@ mod tests {
         }
         for text in ["0", "0.0", "", "-1", "1.0000000001", "1e3", "NaN"] {
             assert!(text.parse::<FxRate>().expect_err(text).to_string().contains("above zero"));
+        }
+    }
+
+    #[test]
+    fn what_sources_tell_is_rounded_up_to_the_billionth() {
+        let rate = |text: &str| text.parse::<FxRate>().expect(text);
+        assert_eq!(FxRate::read_up("1.0823456789012"), Some(rate("1.082345679")));
+        assert_eq!(
+            (FxRate::read_up("0"), FxRate::read_up("1e3"), FxRate::read_up("null")),
+            (None, None, None)
+        );
+        assert_eq!(FxRate::of_scaled_up(108_000_000, 8), Some(rate("1.08")));
+        assert_eq!(FxRate::of_scaled_up(1_080_000_000_000_000_001, 18), Some(rate("1.080000001")));
+        assert_eq!((FxRate::of_scaled_up(0, 8), FxRate::of_scaled_up(1, 77)), (None, None));
+    }
+
+    #[test]
+    fn a_difference_is_a_share_of_the_other() {
+        let rate = |text: &str| text.parse::<FxRate>().expect(text);
+        for (one, other, is_more) in
+            [("1.2", "1", false), ("1.201", "1", true), ("0.8", "1", false), ("0.79", "1", true)]
+        {
+            assert_eq!(rate(one).differs_by_more_than(20, rate(other)), is_more, "{one} and {other}");
         }
     }
 }

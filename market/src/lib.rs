@@ -15,6 +15,7 @@ pub mod client;
 mod convert;
 pub mod deploy;
 mod events;
+pub mod feed;
 mod moment;
 mod node;
 pub mod quote;

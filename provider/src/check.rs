@@ -195,12 +195,13 @@ fn nodes(inventory: &Inventory, clock: &Clock) -> anyhow::Result<String> {
 
 fn prices(config: &Config, inventory: &Inventory, clock: &Clock) -> anyhow::Result<String> {
     let offers = inventory.offers(clock.now())?;
+    let currency = config.pricing.tariff.currency().unwrap_or("USD");
     let mut told = Vec::new();
     for (node, pool) in
         offers.pools.iter().flat_map(|(node, pools)| pools.iter().map(move |pool| (node, pool)))
     {
-        match config.pricing.gpu_price(&pool.gpu) {
-            Some(price) => told.push(format!("{} on {node} at ${price} a month", pool.gpu)),
+        match config.pricing.tariff.gpu_price(&pool.gpu) {
+            Some(price) => told.push(format!("{} on {node} at {price} {currency} a month", pool.gpu)),
             None => bail!(
                 "{} on node {node} has no price, so it is never sold: add a line for it under pricing.gpu",
                 pool.gpu
@@ -221,7 +222,7 @@ fn volumes(config: &Config, inventory: &Inventory) -> anyhow::Result<String> {
     let mut told = Vec::new();
     for (word, class) in &classes.offered {
         ensure!(
-            config.pricing.sells_storage(word),
+            config.pricing.tariff.sells_storage(word),
             "volumes of class {word} have no price, so they are never sold: add {word} under pricing.storageGiB"
         );
         let grows = if class.expandable { "can grow" } else { "cannot grow" };
@@ -233,7 +234,7 @@ fn volumes(config: &Config, inventory: &Inventory) -> anyhow::Result<String> {
 fn addresses(config: &Config) -> anyhow::Result<String> {
     let Some(pool) = &config.cluster.address_pool else { return Ok("no addresses are leased".to_owned()) };
     ensure!(
-        config.pricing.leases_addresses(),
+        config.pricing.tariff.leases_addresses(),
         "leased addresses have no price, so none is ever leased: add ip under pricing"
     );
     Ok(format!("{} addresses are leased", pool.addresses))

@@ -4,6 +4,7 @@
 //! `escrow.withdrawEvery` by `BERTH_ESCROW_WITHDRAW_EVERY`. Secrets are never in here: keys and passwords are files, named by
 //! path. The shipped `berth-provider.example.yaml` shows every key.
 
+mod pricing;
 mod read;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use bidengine::{Policy, Tariff};
+use bidengine::Policy;
 use manifests::money::Amount;
 use manifests::objects::{Cidr, Overcommit};
 use manifests::order::Address;
@@ -25,6 +26,7 @@ use crate::inventory::naming::Naming;
 use crate::inventory::ports::PortRange;
 use crate::inventory::quantity::{Rounding, units};
 use crate::store::DatabaseUrl;
+pub use pricing::{FxSource, FxSources, Hook, HookProgram, Pricing, PrivateUrl};
 use read::{Problems, Section};
 pub(crate) use read::{parse_dollars, parse_duration};
 
@@ -55,10 +57,10 @@ pub struct Config {
     pub metrics: Metrics,
     /// When money is collected.
     pub escrow: Escrow,
-    /// `pricing`: what things cost, in dollars a month. Required. What has no price is not sold.
-    pub pricing: Tariff,
+    /// `pricing`: what things cost. Required. What has no price is not sold. Read again while the daemon runs.
+    pub pricing: Pricing,
     /// `policy`: whom the provider serves and what it says of itself. Default: everybody. `policy.reclaim` is set by
-    /// `bids.reclaim`.
+    /// `bids.reclaim`. Read again while the daemon runs.
     pub policy: Policy,
     /// What a bid promises besides its price.
     pub bids: Bids,
@@ -409,7 +411,7 @@ impl Config {
         let keep_decisions = decisions.duration("keep", Duration::from_secs(30 * 86_400));
         decisions.finish();
         let manifest_timeout = root.duration("manifestTimeout", Duration::from_secs(600));
-        let pricing = root.table("pricing", "a price table as in the example");
+        let pricing = Pricing::read(root);
         let policy = root.table_or_default("policy").map(|policy: Policy| {
             if policy.reclaim != 0 {
                 root.problem("policy.reclaim", "is not a key: set bids.reclaim");
@@ -417,9 +419,7 @@ impl Config {
             if policy.bid_secs != 0 {
                 root.problem("policy.bidSecs", "is not a key: set bids.validFor");
             }
-            let time = |of: fn(&Bids) -> Duration| bids.as_ref().map_or(Duration::ZERO, of).as_secs();
-            let reclaim = u32::try_from(time(|bids| bids.reclaim)).unwrap_or(u32::MAX);
-            Policy { reclaim, bid_secs: time(|bids| bids.valid_for), ..policy }
+            bids.as_ref().map_or_else(|| policy.clone(), |bids| bids.promised_by(policy.clone()))
         });
         Some(Self {
             chain: chain?,
@@ -762,6 +762,12 @@ impl Escrow {
 }
 
 impl Bids {
+    /// The policy, promising what bids promise.
+    pub(crate) fn promised_by(&self, policy: Policy) -> Policy {
+        let reclaim = u32::try_from(self.reclaim.as_secs()).unwrap_or(u32::MAX);
+        Policy { reclaim, bid_secs: self.valid_for.as_secs(), ..policy }
+    }
+
     fn read(root: &mut Section<'_>) -> Option<Self> {
         let mut bids = root.section("bids");
         let valid_for = bids.duration("validFor", Duration::from_secs(300));

@@ -10,6 +10,8 @@
 //! - [`store`] is the memory: every loop starts from its tables and can be killed at any line.
 //! - [`follower`] writes what the chain says; [`bidder`] answers open orders; [`outbox`] says to the chain what the store
 //!   holds as intents; [`quote`] says what would be bid on an order that was not posted.
+//! - [`pricing`] is what bids are priced by now: the table as it was read last, what its currency is worth, the operator's own
+//!   program.
 //! - [`inventory`] knows what the cluster has free; [`leases`] makes the cluster run what was won and bills it;
 //!   [`gateway`] serves tenants.
 //!
@@ -34,6 +36,7 @@ pub mod money;
 pub mod operator;
 pub mod outbox;
 pub mod owner;
+pub mod pricing;
 pub mod quote;
 pub mod resync;
 pub mod run;

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use bidengine::Fx;
 use manifests::decision::Decision;
 use manifests::order::{LeaseId, OrderId};
 use market::sender::{Outcome, SendError};
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
 
@@ -84,12 +85,20 @@ struct Inner {
     incidents: IntCounterVec,
     orphaned: IntGauge,
     apply_failures: IntCounter,
+    pricing_seconds: HistogramVec,
+    pricing_errors: IntCounterVec,
+    fx_rate: GaugeVec,
+    fx_age: IntGaugeVec,
+    fx_failures: IntCounterVec,
+    config_read: IntGauge,
+    config_bad: IntGauge,
 }
 
 #[derive(Debug, Default)]
 struct SeenMoney {
     funded_until: BTreeMap<LeaseId, u64>,
     gas_wei: Option<u128>,
+    fx: Option<Fx>,
 }
 
 impl Metrics {
@@ -277,6 +286,40 @@ impl Metrics {
             )?,
             apply_failures: make
                 .counter("berth_apply_failures_total", "Leases whose objects could not be applied.")?,
+            pricing_seconds: make.histograms(
+                "berth_pricing_duration_seconds",
+                "How long the operator's pricing program took, by how it is asked.",
+                &["strategy"],
+            )?,
+            pricing_errors: make.counters(
+                "berth_pricing_errors_total",
+                "Times that the operator's pricing program named no price, by why: busy, timeout, start, exit, unreachable, \
+                 status or answer.",
+                &["reason"],
+            )?,
+            fx_rate: make.decimals(
+                "berth_price_fx_rate",
+                "What one unit of the tariff's currency is worth in dollars.",
+                &["pair"],
+            )?,
+            fx_age: make.gauges(
+                "berth_price_fx_age_seconds",
+                "How long ago that was told, by who told it.",
+                &["source"],
+            )?,
+            fx_failures: make.counters(
+                "berth_price_fx_failures_total",
+                "Times that a source did not tell what the tariff's currency is worth.",
+                &["source"],
+            )?,
+            config_read: make.gauge(
+                "berth_config_reload_success_timestamp_seconds",
+                "Unix time at which the configuration in use was read.",
+            )?,
+            config_bad: make.gauge(
+                "berth_config_reload_failed",
+                "1 while the configuration file cannot be used, and the last good one counts.",
+            )?,
             registry,
         };
         Ok(Self(Arc::new(inner)))
@@ -313,10 +356,15 @@ impl Metrics {
         let (mut revenue, mut withdrawn, mut paid_until) = (0u128, 0u128, None);
         let now = store.cursor().await?.map_or(0, |cursor| cursor.timestamp);
         let mut ledger = Ledger::default();
-        let (funded, gas_wei) = {
+        let (funded, gas_wei, fx) = {
             let seen = self.seen();
-            (seen.funded_until.clone(), seen.gas_wei)
+            (seen.funded_until.clone(), seen.gas_wei, seen.fx.clone())
         };
+        inner.fx_age.reset();
+        if let Some(Fx { source, at, .. }) = fx {
+            let age = Clock::default().now().saturating_sub(at);
+            inner.fx_age.with_label_values(&[&source]).set(gauge(age));
+        }
         let mut remaining: Option<u64> = None;
         for row in &leases {
             let index = match row.state {
@@ -366,6 +414,34 @@ impl Metrics {
             inner.intents.with_label_values(&[&kind, &state]).set(gauge(count));
         }
         Ok(())
+    }
+
+    /// Counts what came of asking the operator's pricing program.
+    pub(crate) fn priced(&self, how: &str, took: Duration, trouble: Option<&str>) {
+        self.0.pricing_seconds.with_label_values(&[how]).observe(took.as_secs_f64());
+        if let Some(trouble) = trouble {
+            self.0.pricing_errors.with_label_values(&[trouble]).inc();
+        }
+    }
+
+    /// Shows what a currency is worth, which only people look at.
+    pub(crate) fn fx(&self, currency: &str, told: &Fx) {
+        let shown = told.rate.to_string().parse().unwrap_or(f64::NAN);
+        self.0.fx_rate.reset();
+        self.0.fx_rate.with_label_values(&[&format!("{currency}/USD")]).set(shown);
+        self.seen().fx = Some(told.clone());
+    }
+
+    pub(crate) fn fx_failed(&self, source: &str) {
+        self.0.fx_failures.with_label_values(&[source]).inc();
+    }
+
+    /// The configuration was read at this unix time; `None` says that it cannot be used.
+    pub(crate) fn config_read(&self, at: Option<u64>) {
+        self.0.config_bad.set(i64::from(at.is_none()));
+        if let Some(at) = at {
+            self.0.config_read.set(gauge(at));
+        }
     }
 
     /// What the contract says of the accounts of live leases: unix seconds of chain time in which each ends.
@@ -541,6 +617,10 @@ impl Make<'_> {
 
     fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> anyhow::Result<IntGaugeVec> {
         self.register(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn decimals(&self, name: &str, help: &str, labels: &[&str]) -> anyhow::Result<GaugeVec> {
+        self.register(GaugeVec::new(Opts::new(name, help), labels))
     }
 
     fn counter(&self, name: &str, help: &str) -> anyhow::Result<IntCounter> {

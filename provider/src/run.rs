@@ -366,7 +366,7 @@ fn sender_settings(gas: config::Gas) -> market::sender::Settings {
 fn bidder_settings(config: &Config, freshness: Freshness) -> bidder::Settings {
     bidder::Settings {
         provider: config.provider,
-        tariff: config.pricing.clone(),
+        tariff: config.pricing.tariff.clone(),
         policy: config.policy.clone(),
         bids: config.bids,
         freshness,

@@ -128,7 +128,7 @@ fn the_pure_crates_do_no_io_and_read_no_clock() {
 
 #[test]
 fn each_outside_word_has_one_room_in_the_provider() {
-    let rooms: [(&str, &[&str], &str); 9] = [
+    let rooms: [(&str, &[&str], &str); 11] = [
         ("sqlx", &["store/"], "sqlx lives in store/"),
         ("axum", &["gateway/"], "axum lives in gateway/"),
         ("hyper", &["gateway/"], "hyper lives in gateway/"),
@@ -137,6 +137,8 @@ fn each_outside_word_has_one_room_in_the_provider() {
         ("kube", &["inventory/", "leases/"], "the kube client lives in inventory/ and leases/"),
         ("k8s_openapi", &["inventory/", "leases/"], "Kubernetes types live in inventory/ and leases/"),
         ("tonic", &["inventory/podresources"], "the kubelet's socket lives in inventory/podresources.rs"),
+        ("reqwest", &["pricing/"], "who tells prices is asked in pricing/"),
+        ("nix", &["pricing/hook.rs"], "programs of the operator are started and ended in pricing/hook.rs"),
         ("prometheus", &["metrics.rs", "inventory/agent/metrics.rs"], "prometheus lives in metrics.rs"),
     ];
     for (file, text) in sources(&workspace().join("provider/src")) {

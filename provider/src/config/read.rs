@@ -206,6 +206,19 @@ impl<'a> Section<'a> {
         values.into_iter().collect()
     }
 
+    /// Puts a value in place of what is written under a key.
+    pub(super) fn put(&mut self, key: &'static str, value: Value) {
+        self.entries.insert(key.into(), value);
+    }
+
+    /// Everything that nobody asked for yet, as one table; its first problem is noted.
+    pub(super) fn rest<T: DeserializeOwned>(self) -> Option<T> {
+        let Self { path, entries, problems, .. } = self;
+        serde_yaml::from_value(Value::Mapping(entries))
+            .map_err(|error| problems.note(format!("{path} cannot be used: {error}")))
+            .ok()
+    }
+
     /// Notes a problem with a value.
     pub(super) fn problem(&self, key: &str, what: &str) {
         self.problems.note(format!("{} {what}", self.place_of(key)));

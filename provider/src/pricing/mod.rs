@@ -1,0 +1,145 @@
+//! What bids are priced by now: the table and the policy as the configuration file has them, what the table's currency is
+//! worth, and what the operator's own program says.
+//!
+//! Everybody who decides takes the terms once, decides by them, and stores them with the decision: a file that changes in
+//! between changes the next decision. Nothing here is ever guessed: what is not known, or could not be asked, is said so and
+//! declines the order.
+
+pub mod fx;
+pub mod hook;
+pub mod reload;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use bidengine::{Circumstances, Fx, Policy, Quoted, Tariff};
+use manifests::order::Order;
+use tokio::sync::{Semaphore, watch};
+
+use crate::config::{self, Config};
+use crate::metrics::Metrics;
+
+/// What bids are priced by; clones share it.
+#[derive(Debug, Clone)]
+pub struct Pricing {
+    terms: watch::Sender<Arc<Terms>>,
+    fx: Arc<Mutex<Option<Fx>>>,
+    http: Arc<Mutex<Option<reqwest::Client>>>,
+    metrics: Metrics,
+}
+
+/// What the configuration file says of prices and of whom the provider serves, read at one time.
+#[derive(Debug)]
+pub struct Terms {
+    /// What things cost.
+    pub tariff: Tariff,
+    /// Whom the provider serves.
+    pub policy: Policy,
+    /// Who tells what the tariff's currency is worth.
+    pub(crate) fx: Option<config::FxSources>,
+    hook: Option<hook::Hook>,
+}
+
+impl Terms {
+    /// A table and a policy, and nobody is asked besides.
+    #[must_use]
+    pub fn new(tariff: Tariff, policy: Policy) -> Self {
+        Self { tariff, policy, fx: None, hook: None }
+    }
+
+    /// What a configuration says.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        let config::Pricing { tariff, fx, hook } = config.pricing.clone();
+        let hook = hook.map(|settings| {
+            let places = Semaphore::new(settings.parallel);
+            hook::Hook { settings, places }
+        });
+        Self { tariff, policy: config.policy.clone(), fx, hook }
+    }
+}
+
+impl Pricing {
+    /// Prices by these terms until they change.
+    #[must_use]
+    pub fn new(terms: Terms, metrics: Metrics) -> Self {
+        let (terms, _) = watch::channel(Arc::new(terms));
+        Self { terms, fx: Arc::default(), http: Arc::default(), metrics }
+    }
+
+    /// The terms of now.
+    #[must_use]
+    pub fn terms(&self) -> Arc<Terms> {
+        Arc::clone(&self.terms.borrow())
+    }
+
+    /// Prices by other terms from now on.
+    pub fn change(&self, terms: Terms) {
+        let is_other = self.terms().fx.as_ref().map(|fx| fx.currency.clone())
+            != terms.fx.as_ref().map(|fx| fx.currency.clone());
+        if is_other {
+            // The worth of another currency is no worth of this one.
+            *self.last_fx() = None;
+        }
+        self.terms.send_replace(Arc::new(terms));
+    }
+
+    /// Wakes its holder when the terms change.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Arc<Terms>> {
+        self.terms.subscribe()
+    }
+
+    /// What the tariff's currency is worth, as it was told last.
+    #[must_use]
+    pub fn fx(&self) -> Option<Fx> {
+        self.last_fx().clone()
+    }
+
+    fn last_fx(&self) -> std::sync::MutexGuard<'_, Option<Fx>> {
+        self.fx.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the operator's program asks for an order, if there is one and the order is not declined whatever its price.
+    pub async fn quoted(
+        &self,
+        terms: &Terms,
+        order: &Order,
+        circumstances: &Circumstances<'_>,
+    ) -> Option<Quoted> {
+        let hook = terms.hook.as_ref()?;
+        let question = bidengine::question(order, circumstances, hook.settings.unit).ok()?;
+        let asked = hook.ask(order, &question, || self.http()).await;
+        Some(hook::told(asked, hook.settings.unit, &self.metrics))
+    }
+
+    /// The client that everybody is asked with. It is made when it is first needed.
+    fn http(&self) -> anyhow::Result<reqwest::Client> {
+        let mut kept = self.http.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(http) = &*kept {
+            return Ok(http.clone());
+        }
+        market::tls::install_provider();
+        let http = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(5))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(reqwest::Error::without_url)
+            .context("no HTTP client could be made")?;
+        *kept = Some(http.clone());
+        Ok(http)
+    }
+}
+
+/// The body of an answer up to so many bytes; `None` if it is longer or ends in an error.
+async fn body_up_to(mut answer: reqwest::Response, most: usize) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(part) = answer.chunk().await.ok()? {
+        body.extend_from_slice(&part);
+        if body.len() > most {
+            return None;
+        }
+    }
+    Some(body)
+}

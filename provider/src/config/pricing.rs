@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use bidengine::{FxRate, PriceUnit, Tariff};
+use anyhow::{Context, bail};
+use bidengine::{Fx, FxRate, PriceUnit, Tariff};
 use manifests::order::Address;
 use serde::Deserialize;
 use serde_yaml::{Mapping, Value};
 use url::Url;
 
-use super::read::{Section, parse_duration};
+use super::read::{Problems, Section, parse_duration};
 
 /// `pricing`
 #[derive(Debug, Clone, PartialEq)]
@@ -136,6 +137,32 @@ const LONGEST_ANSWER: Duration = Duration::from_secs(10);
 const REFRESH_BETWEEN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3600)];
 
 impl Pricing {
+    /// Reads a price table, or a configuration that has one under `pricing`; the environment is not looked at.
+    ///
+    /// # Errors
+    /// One that lists everything that is wrong.
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        let written: Value = serde_yaml::from_str(text).context("it is not YAML")?;
+        let table = written.get("pricing").cloned().unwrap_or(written);
+        let text = serde_yaml::to_string(&Mapping::from_iter([("pricing".into(), table)]))?;
+        let (problems, env) = (Problems::default(), |_: &str| None);
+        let pricing = Self::read(&mut Section::root(&text, &env, &problems)?);
+        match (problems.into_sentences(), pricing) {
+            (sentences, Some(pricing)) if sentences.is_empty() => Ok(pricing),
+            (sentences, _) => bail!("{}", sentences.join("; ")),
+        }
+    }
+
+    /// What the table's currency is worth as far as the file itself says.
+    #[must_use]
+    pub fn written_fx(&self, now: u64) -> Option<Fx> {
+        let sources = &self.fx.as_ref()?.sources;
+        sources.iter().find_map(|source| match source {
+            FxSource::Static(rate) => Some(Fx { rate: *rate, source: "static".to_owned(), at: now }),
+            FxSource::Http { .. } | FxSource::ChainOracle(_) => None,
+        })
+    }
+
     pub(super) fn read(root: &mut Section<'_>) -> Option<Self> {
         let Some(mut pricing) = root.section_if_there("pricing") else {
             root.problem("pricing", "is missing: write a price table as in the example");

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use bidengine::{Capacity, Circumstances, Policy, Tariff};
+use bidengine::{Capacity, Circumstances, Policy};
 use clap::Args;
 use manifests::decision::Decision;
 use manifests::order::Address;
@@ -15,6 +15,7 @@ use serde_yaml::Value;
 use super::asked::{self, Asked};
 use crate::cli::{Format, say};
 use crate::clock::Clock;
+use crate::config::Pricing;
 use crate::explain::tell_decision;
 
 /// `decide`
@@ -61,11 +62,13 @@ pub(super) struct Decided {
 /// A file cannot be read, or is not what it should be.
 pub fn verb(asked: &Decide) -> anyhow::Result<ExitCode> {
     let capacity: Capacity = part(&asked.inventory, None)?;
-    let tariff: Tariff = part(&asked.tariff, Some("pricing"))?;
+    let pricing = prices(&asked.tariff)?;
     let policy: Policy =
         asked.policy.as_deref().map_or(Ok(Policy::default()), |path| part(path, Some("policy")))?;
     let now = asked.at.unwrap_or_else(|| Clock::default().now());
-    let circumstances = Circumstances::new(&capacity, &tariff, &policy, now);
+    let fx = pricing.written_fx(now);
+    let circumstances =
+        Circumstances { fx: fx.as_ref(), ..Circumstances::new(&capacity, &pricing.tariff, &policy, now) };
     let groups = asked::read(&asked.order, asked.tenant, now)?;
     let decided: Vec<Decided> = groups.into_iter().map(|group| decide(group, &circumstances)).collect();
     print(&decided, asked.output)?;
@@ -92,6 +95,12 @@ pub(super) fn print(decided: &[Decided], output: Format) -> anyhow::Result<()> {
         say(text.trim_end());
     }
     Ok(())
+}
+
+/// A price table, or a configuration file that has one.
+fn prices(path: &Path) -> anyhow::Result<Pricing> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+    Pricing::parse(&text).with_context(|| format!("{} cannot be used", path.display()))
 }
 
 /// A file that is the thing itself, or has it under `key`.

@@ -15,6 +15,7 @@ use super::sight::Sight;
 use crate::cli::{Format, say};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::pricing::Pricing;
 
 /// `price`
 #[derive(Debug, Args)]
@@ -43,16 +44,18 @@ pub async fn verb(config: &Config, asked: &Price) -> anyhow::Result<ExitCode> {
         Some(path) => part(path, None)?,
         None => Sight::open(config).await?.free().await?,
     };
-    let circumstances = Circumstances::new(&capacity, &config.pricing, &config.policy, now);
+    let pricing = Pricing::look(config).await?;
+    let (terms, fx) = (pricing.terms(), pricing.fx());
+    let circumstances =
+        Circumstances { fx: fx.as_ref(), ..Circumstances::new(&capacity, &terms.tariff, &terms.policy, now) };
     let limits: Vec<Rate> = groups.iter().map(|group| group.order.max_rate).collect();
-    let decided: Vec<Decided> = groups
-        .into_iter()
-        .map(|mut group| {
-            // The price is told whatever the document pays.
-            group.order.max_rate = Rate::MAX;
-            decide(group, &circumstances)
-        })
-        .collect();
+    let mut decided: Vec<Decided> = Vec::new();
+    for mut group in groups {
+        let quoted = pricing.quoted(&terms, &group.order, &circumstances).await;
+        // The price is told whatever the document pays.
+        group.order.max_rate = Rate::MAX;
+        decided.push(decide(group, &Circumstances { quoted: quoted.as_ref(), ..circumstances }));
+    }
     print(&decided, asked.output)?;
     if asked.output == Format::Text {
         for (group, limit) in decided.iter().zip(limits) {

@@ -17,8 +17,10 @@ use bidengine::{Circumstances, Fx, Policy, Quoted, Tariff};
 use manifests::order::Order;
 use tokio::sync::{Semaphore, watch};
 
+use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::metrics::Metrics;
+use crate::task::Turn;
 
 /// What bids are priced by; clones share it.
 #[derive(Debug, Clone)]
@@ -66,6 +68,22 @@ impl Pricing {
     pub fn new(terms: Terms, metrics: Metrics) -> Self {
         let (terms, _) = watch::channel(Arc::new(terms));
         Self { terms, fx: Arc::default(), http: Arc::default(), metrics }
+    }
+
+    /// Prices by a configuration as it is, with the worth of its currency asked for once: for verbs that do not run on.
+    ///
+    /// # Errors
+    /// When the chain is to be asked and cannot be reached.
+    pub async fn look(config: &Config) -> anyhow::Result<Self> {
+        let pricing = Self::new(Terms::of(config), Metrics::new()?);
+        let sources = config.pricing.fx.iter().flat_map(|fx| &fx.sources);
+        let chain = match sources.into_iter().any(|source| matches!(source, config::FxSource::ChainOracle(_)))
+        {
+            true => Some(crate::run::reach_chain(config).await?),
+            false => None,
+        };
+        fx::Feed::new(pricing.clone(), chain, Clock::default()).turn().await?;
+        Ok(pricing)
     }
 
     /// The terms of now.

@@ -117,7 +117,7 @@ pub use decide::{Circumstances, Inputs, decide};
 pub use decimal::{Decimal, NotADecimal};
 pub use fragmentation::{Fragmentation, GpuHoles, Holes};
 pub use fx::{Fx, FxRate, FxRateError};
-pub use images::{ImageRefused, Images};
+pub use images::{ImagePattern, ImageRefused, Images};
 pub use place::{move_off, place};
 pub use policy::{Caps, Floors, Policy};
 pub use question::{Question, question};

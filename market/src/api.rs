@@ -100,6 +100,28 @@ pub struct GatewayStatus {
     pub chain_id: u64,
     /// The version of the provider's software.
     pub version: String,
+    /// Which images it runs, so that a tenant knows before it orders.
+    #[serde(default, skip_serializing_if = "ImagePolicy::is_any")]
+    pub images: ImagePolicy,
+}
+
+/// Which container images a provider runs, by patterns of registry and repository such as `ghcr.io/example/*`. A manifest with
+/// another image is refused with the reason `image_refused`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImagePolicy {
+    /// Only these; every image when empty.
+    pub allow: Vec<String>,
+    /// Never these.
+    pub deny: Vec<String>,
+}
+
+impl ImagePolicy {
+    /// Whether every image is run.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A nonce to sign one request with.

@@ -111,7 +111,7 @@ impl Cli {
         match verb {
             Verb::Run => {
                 telemetry::start()?;
-                run::run(Config::load(&config)?).await
+                run::run(Config::load(&config)?, config).await
             }
             Verb::Agent(args) => {
                 telemetry::start()?;

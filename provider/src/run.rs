@@ -3,6 +3,7 @@
 //! One replica runs at a time: nothing here elects a leader, and two daemons on one key would spoil each other's
 //! transactions.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +44,9 @@ use crate::leases::workloads::Workloads;
 use crate::lifecycle::{Lifecycle, Stop};
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
+use crate::pricing::fx::Feed;
+use crate::pricing::reload::Reload;
+use crate::pricing::{Pricing, Terms};
 use crate::quote::Quoter;
 use crate::store::{Identity, Sealer, Store};
 use crate::sweep::{self, Sweep};
@@ -54,11 +58,14 @@ const PERIOD: Duration = Duration::from_secs(5);
 /// How often the sweep looks whether it is due.
 const SELDOM: Duration = Duration::from_secs(30);
 
-/// Runs the daemon until it is told to stop.
+/// How seldom the worth of a currency is asked for at most; the configuration says how often.
+const LONGEST_REFRESH: Duration = Duration::from_secs(3600);
+
+/// Runs the daemon until it is told to stop. Prices and policy are read again from `file` when it changes.
 ///
 /// # Errors
 /// When something it needs cannot be had at the start: one sentence that names it and the remedy.
-pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
+pub async fn run(config: Config, file: PathBuf) -> anyhow::Result<ExitCode> {
     failpoint::check()?;
     let (lifecycle, clock, metrics) = (Lifecycle::new(), Clock::default(), Metrics::new()?);
     let key = GatewayKey::load_or_create(&config.gateway.tls_dir)?;
@@ -79,6 +86,26 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         to_reconcile.nudge();
     });
     loops.keep("inventory", keep);
+    let pricing = Pricing::new(Terms::of(&config), metrics.clone());
+    let mut feed = Feed::new(pricing.clone(), Some(chain.clone()), clock.clone());
+    // Before the first order is answered: what is decided without a worth stays declined.
+    feed.turn().await?;
+    let asks = Nudge::default();
+    let nudges = vec![asks.clone(), bidder.clone()];
+    loops.start(
+        Reload::new(
+            file,
+            |name| std::env::var(name).ok(),
+            config.bids,
+            pricing.clone(),
+            feed.clone(),
+            nudges,
+            clock.clone(),
+        )?,
+        PERIOD,
+        Nudge::default(),
+    );
+    loops.start(feed, LONGEST_REFRESH, asks);
     let leased_from = Cluster::new(cluster_settings(&config), inventory.clone());
     let to_reconcile = reconcile.clone();
     let (workloads, keep) = Workloads::start(&cluster, move || to_reconcile.nudge());
@@ -176,6 +203,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
 
     let gateway = Gateway {
         store: store.clone(),
+        pricing,
         clock: clock.clone(),
         identity: identity(&config),
         cluster: leased_from,

@@ -35,6 +35,7 @@ use crate::clock::Clock;
 use crate::leases::cluster::Cluster;
 use crate::leases::pods::LeaseLogs;
 use crate::lifecycle::Stop;
+use crate::pricing::Pricing;
 use crate::quote::Quoter;
 use crate::store::{Identity, LeaseRow, LeaseState, Store};
 use crate::task::Nudge;
@@ -49,6 +50,8 @@ pub struct Gateway {
     pub identity: Identity,
     /// What the cluster is like: a manifest that cannot be rendered for it is refused.
     pub cluster: Cluster,
+    /// Says which images are run.
+    pub pricing: Pricing,
     /// Says what would be bid.
     pub quoter: Quoter,
     /// Signs quotes; the key of its certificate.

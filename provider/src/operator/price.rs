@@ -15,7 +15,7 @@ use super::sight::Sight;
 use crate::cli::{Format, say};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::pricing::Pricing;
+use crate::pricing::{Now, Pricing};
 
 /// `price`
 #[derive(Debug, Args)]
@@ -45,7 +45,7 @@ pub async fn verb(config: &Config, asked: &Price) -> anyhow::Result<ExitCode> {
         None => Sight::open(config).await?.free().await?,
     };
     let pricing = Pricing::look(config).await?;
-    let (terms, fx) = (pricing.terms(), pricing.fx());
+    let Now { terms, fx } = pricing.now();
     let circumstances =
         Circumstances { fx: fx.as_ref(), ..Circumstances::new(&capacity, &terms.tariff, &terms.policy, now) };
     let limits: Vec<Rate> = groups.iter().map(|group| group.order.max_rate).collect();

@@ -10,13 +10,13 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use tracing::{debug, warn};
 
-use super::{Pricing, body_up_to};
+use super::{Now, Pricing, Terms, body_up_to};
 use crate::clock::Clock;
 use crate::config::{FxSource, FxSources};
 use crate::task::{Report, Turn};
 
 /// The loop that asks. It does nothing while the tariff is in dollars.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Feed {
     pricing: Pricing,
     chain: Option<Chain>,
@@ -56,6 +56,11 @@ impl Feed {
         };
         // A source whose clock is ahead tells no worth of the future.
         Ok(Fx { rate, source: name(source), at: at.min(now) })
+    }
+
+    /// What the currency of other terms is worth, before anything is priced by them.
+    pub(super) async fn first(&self, terms: &Terms) -> Option<Fx> {
+        self.told(terms.fx.as_ref()?, None).await
     }
 
     /// What counts from now on; `None` when nobody told anything that can be believed.
@@ -109,14 +114,13 @@ impl Turn for Feed {
     const NAME: &'static str = "fx";
 
     async fn turn(&mut self) -> anyhow::Result<Report> {
-        let terms = self.pricing.terms();
+        let Now { terms, fx: last } = self.pricing.now();
         let Some(fx) = &terms.fx else { return Ok(Report::default()) };
         let due = Some(fx.refresh);
-        let last = self.pricing.fx();
         let Some(told) = self.told(fx, last.as_ref()).await else { return Ok(Report { changed: 0, due }) };
         self.pricing.metrics.fx(&fx.currency, &told);
         let changed = u64::from(last.as_ref().map(|last| last.rate) != Some(told.rate));
-        *self.pricing.last_fx() = Some(told);
+        self.pricing.keep(&fx.currency, &told);
         Ok(Report { changed, due })
     }
 }

@@ -9,13 +9,13 @@ pub mod fx;
 pub mod hook;
 pub mod reload;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
 use bidengine::{Circumstances, Fx, Policy, Quoted, Tariff};
 use manifests::order::Order;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -25,10 +25,18 @@ use crate::task::Turn;
 /// What bids are priced by; clones share it.
 #[derive(Debug, Clone)]
 pub struct Pricing {
-    terms: watch::Sender<Arc<Terms>>,
-    fx: Arc<Mutex<Option<Fx>>>,
+    now: Arc<Mutex<Now>>,
     http: Arc<Mutex<Option<reqwest::Client>>>,
     metrics: Metrics,
+}
+
+/// What bids are priced by at one moment; decide by one of these from beginning to end.
+#[derive(Debug, Clone)]
+pub struct Now {
+    /// What the configuration file says.
+    pub terms: Arc<Terms>,
+    /// What the tariff's currency is worth, as it was told last.
+    pub fx: Option<Fx>,
 }
 
 /// What the configuration file says of prices and of whom the provider serves, read at one time.
@@ -50,6 +58,12 @@ impl Terms {
         Self { tariff, policy, fx: None, hook: None }
     }
 
+    /// The currency of the table, when it is not the dollar.
+    #[must_use]
+    pub fn currency(&self) -> Option<&str> {
+        self.tariff.currency()
+    }
+
     /// What a configuration says.
     #[must_use]
     pub fn of(config: &Config) -> Self {
@@ -66,8 +80,8 @@ impl Pricing {
     /// Prices by these terms until they change.
     #[must_use]
     pub fn new(terms: Terms, metrics: Metrics) -> Self {
-        let (terms, _) = watch::channel(Arc::new(terms));
-        Self { terms, fx: Arc::default(), http: Arc::default(), metrics }
+        let now = Now { terms: Arc::new(terms), fx: None };
+        Self { now: Arc::new(Mutex::new(now)), http: Arc::default(), metrics }
     }
 
     /// Prices by a configuration as it is, with the worth of its currency asked for once: for verbs that do not run on.
@@ -86,37 +100,37 @@ impl Pricing {
         Ok(pricing)
     }
 
-    /// The terms of now.
+    /// What counts now.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.held().clone()
+    }
+
+    /// What the configuration file says now.
     #[must_use]
     pub fn terms(&self) -> Arc<Terms> {
-        Arc::clone(&self.terms.borrow())
+        self.now().terms
     }
 
-    /// Prices by other terms from now on.
-    pub fn change(&self, terms: Terms) {
-        let is_other = self.terms().fx.as_ref().map(|fx| fx.currency.clone())
-            != terms.fx.as_ref().map(|fx| fx.currency.clone());
-        if is_other {
-            // The worth of another currency is no worth of this one.
-            *self.last_fx() = None;
+    /// Prices by other terms from now on, and by this worth of their currency where it is another than before.
+    pub fn change(&self, terms: Terms, fx: Option<Fx>) {
+        let mut now = self.held();
+        if terms.currency() != now.terms.currency() {
+            now.fx = fx;
         }
-        self.terms.send_replace(Arc::new(terms));
+        now.terms = Arc::new(terms);
     }
 
-    /// Wakes its holder when the terms change.
-    #[must_use]
-    pub fn changes(&self) -> watch::Receiver<Arc<Terms>> {
-        self.terms.subscribe()
+    /// Keeps a worth that was told for a currency, unless prices are in another by now.
+    fn keep(&self, currency: &str, told: &Fx) {
+        let mut now = self.held();
+        if now.terms.currency() == Some(currency) {
+            now.fx = Some(told.clone());
+        }
     }
 
-    /// What the tariff's currency is worth, as it was told last.
-    #[must_use]
-    pub fn fx(&self) -> Option<Fx> {
-        self.last_fx().clone()
-    }
-
-    fn last_fx(&self) -> std::sync::MutexGuard<'_, Option<Fx>> {
-        self.fx.lock().unwrap_or_else(PoisonError::into_inner)
+    fn held(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the operator's program asks for an order, if there is one and the order is not declined whatever its price.

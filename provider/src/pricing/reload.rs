@@ -9,6 +9,7 @@ use anyhow::Context;
 use serde_yaml::{Mapping, Value};
 use tracing::{error, info, warn};
 
+use super::fx::Feed;
 use super::{Pricing, Terms};
 use crate::clock::Clock;
 use crate::config::{Bids, Config};
@@ -29,6 +30,7 @@ pub struct Reload {
     /// What a bid promises, as the daemon was started with.
     bids: Bids,
     pricing: Pricing,
+    feed: Feed,
     /// Woken when the terms changed.
     nudges: Vec<Nudge>,
     clock: Clock,
@@ -47,16 +49,17 @@ impl Reload {
         environment: Environment,
         bids: Bids,
         pricing: Pricing,
+        feed: Feed,
         nudges: Vec<Nudge>,
         clock: Clock,
     ) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("failed to read the configuration {}", path.display()))?;
         pricing.metrics.config_read(Some(clock.now()));
-        Ok(Self { path, environment, seen: text.clone(), good: text, bids, pricing, nudges, clock })
+        Ok(Self { path, environment, seen: text.clone(), good: text, bids, pricing, feed, nudges, clock })
     }
 
-    fn take(&mut self, text: String) {
+    async fn take(&mut self, text: String) {
         match Config::parse(&text, self.environment) {
             Err(problem) => {
                 error!(
@@ -72,7 +75,10 @@ impl Reload {
                 }
                 config.policy = self.bids.promised_by(config.policy);
                 info!(file = %self.path.display(), "prices and policy were read again");
-                self.pricing.change(Terms::of(&config));
+                let terms = Terms::of(&config);
+                let is_other = terms.currency() != self.pricing.terms().currency();
+                let fx = if is_other { self.feed.first(&terms).await } else { None };
+                self.pricing.change(terms, fx);
                 self.pricing.metrics.config_read(Some(self.clock.now()));
                 self.nudges.iter().for_each(Nudge::nudge);
                 self.good = text;
@@ -92,7 +98,7 @@ impl Turn for Reload {
             return Ok(Report::default());
         }
         self.seen.clone_from(&text);
-        self.take(text);
+        self.take(text).await;
         Ok(Report::changed(1))
     }
 }

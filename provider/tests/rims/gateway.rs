@@ -9,11 +9,13 @@ use crate::stage::{
     API_SERVERS, IDENTITY, NODE, PROVIDER, Stage, answers_at, cluster, document, named, parsed, sold,
     storage_class, storage_class_path,
 };
+use crate::support::bidder_settings;
 use crate::wait::until;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
+use bidengine::Policy;
 use futures::StreamExt;
 use manifests::manifest::Manifest;
 use manifests::order::{Address, LeaseId};
@@ -32,6 +34,8 @@ use provider::inventory::Inventory;
 use provider::leases::cluster::Cluster;
 use provider::leases::pods::LeaseLogs;
 use provider::lifecycle::Lifecycle;
+use provider::metrics::Metrics;
+use provider::pricing::{Pricing, Terms};
 use provider::task::Nudge;
 use serde_json::json;
 use tokio::sync::Mutex;
@@ -67,6 +71,7 @@ pub(crate) struct House {
     pub(crate) key: GatewayKey,
     heard: Arc<Heard>,
     lifecycle: Lifecycle,
+    pub(crate) pricing: Pricing,
     router: Router,
 }
 
@@ -84,11 +89,14 @@ impl House {
         let cluster = Cluster::new(cluster(), inventory.clone());
         let folder = tempfile::tempdir().expect("a temporary folder");
         let key = GatewayKey::load_or_create(folder.path()).expect("made");
+        let terms = Terms::new(bidder_settings().tariff, Policy::default());
+        let pricing = Pricing::new(terms, Metrics::new().expect("metrics"));
         let gateway = Gateway {
             store: stage.store.clone(),
             clock: clock.clone(),
             identity: IDENTITY,
             cluster: cluster.clone(),
+            pricing: pricing.clone(),
             quoter: crate::quote::quoter(&stage.store, &clock),
             key: key.clone(),
             reconcile: nudge.clone(),
@@ -100,7 +108,7 @@ impl House {
             claims: Mutex::default(),
         };
         let router = router(Arc::new(gateway));
-        Self { stage, api, cluster, nudge, clock, key, heard, lifecycle, router }
+        Self { stage, api, cluster, nudge, clock, key, heard, lifecycle, pricing, router }
     }
 
     /// Serves over TLS on loopback, and gives the tenants' client for it.

@@ -30,6 +30,7 @@ pub(in crate::gateway) async fn put(
     })?;
     is_the_one_on_chain(&gateway, id, &manifest).await?;
     let group = is_what_was_ordered(&gateway, id, &manifest).await?;
+    images_are_run(&gateway, group)?;
 
     let cluster = gateway.cluster.settings().map_err(|problem| {
         let message = format!(
@@ -79,6 +80,21 @@ async fn is_what_was_ordered<'m>(
     check::check(group, &spec)
         .map_err(|mismatch| Refused::new(ErrorKind::ManifestRefused, mismatch.to_string()))?;
     Ok(group)
+}
+
+/// Whether the provider's policy runs every image of the group, those of init containers too.
+fn images_are_run(gateway: &Gateway, group: &Group) -> Result<(), Refused> {
+    let images = &gateway.pricing.terms().policy.images;
+    for service in &group.services {
+        let init = service.x_berth.iter().flat_map(|extension| &extension.init_containers);
+        for image in init.map(|init| &init.image).chain([&service.image]) {
+            images.admit(image).map_err(|refused| {
+                let message = format!("service {}: {refused}", service.name);
+                Refused::new(ErrorKind::ManifestRefused, message).because("image_refused")
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// What this provider cannot run faithfully is refused now, not found out later.

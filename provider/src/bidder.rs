@@ -12,12 +12,13 @@ pub mod cluster;
 mod fate;
 mod record;
 mod replace;
+mod tally;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Context;
-use bidengine::{Books, Capacity, Circumstances, Policy, Tariff, decide};
+use bidengine::{Books, Capacity, Circumstances, decide};
 use manifests::decision::Decision;
 use manifests::money::Rate;
 use manifests::order::{Address, BlockRef, Order};
@@ -28,12 +29,14 @@ use self::auction::{Step, most_below, step};
 use self::fate::{Fate, Release, fate};
 use self::record::Record;
 use self::replace::{Watch, anywhere, drain, new_places};
+use self::tally::Tally;
 use crate::clock::Clock;
 use crate::config::Bids;
 use crate::failpoint::{self, Point};
 use crate::freshness::Freshness;
 use crate::leases::places::Troubles;
 use crate::metrics::Metrics;
+use crate::pricing::{Now, Pricing, Terms};
 use crate::store::{
     BidState, IntentKind, IntentState, NewDecision, NewIntent, OrderRow, OrderState, Promised, Put,
     ReservationRow, ReservationState, Standing, Store,
@@ -62,10 +65,8 @@ pub trait CapacitySource: Send + Sync {
 pub struct Settings {
     /// For whom it bids.
     pub provider: Address,
-    /// What things cost.
-    pub tariff: Tariff,
-    /// Whom it serves.
-    pub policy: Policy,
+    /// What things cost now, and whom it serves.
+    pub pricing: Pricing,
     /// What a bid promises besides its price.
     pub bids: Bids,
     /// Says when what the chain told is too old to bid on.
@@ -199,7 +200,7 @@ impl<S: CapacitySource> Bidder<S> {
     /// Stores the wish to bid this for an order that was decided before.
     async fn say(&self, order: &Order, rate: Rate, cursor: &BlockRef) -> anyhow::Result<u64> {
         let times = self.store.intents_of(Some(order.id), IntentKind::Bid).await?.count;
-        let expires_at = self.settings.policy.bid_expires_at(order, self.chain_now(cursor));
+        let expires_at = self.settings.pricing.terms().policy.bid_expires_at(order, self.chain_now(cursor));
         let intent = self.bid(order, rate, expires_at, times);
         let stored = self.store.put_intent(&intent, self.clock.now()).await?;
         self.wakes.outbox.nudge();
@@ -230,7 +231,7 @@ impl<S: CapacitySource> Bidder<S> {
             rows[index].placement = before;
             let Some(free) = free else { return Ok(moved) };
             let before = &rows[index].placement;
-            match new_places(&terms, before, &lost, &free, &self.settings.tariff) {
+            match new_places(&terms, before, &lost, &free, &self.settings.pricing.terms().tariff) {
                 Ok(placement) => {
                     if !self.store.move_reservation(order, &placement, last, now).await? {
                         debug!(%order, "more was promised meanwhile; new places are sought again");
@@ -355,6 +356,8 @@ impl<S: CapacitySource> Bidder<S> {
         let Promised { rows, last } = self.store.promised().await?;
         let mut free = self.source.free(&rows);
         let said = self.store.count_bids(orders.iter().map(|row| row.order.id)).await?;
+        let mut tally = Tally::of(&rows, &self.store.promised_rates().await?);
+        let pricing = self.settings.pricing.now();
         let mut decisions = Vec::new();
         for OrderRow { order, .. } in orders {
             let is_over = order.expires_at <= now || order.award.is_some_and(|end| end < now);
@@ -366,8 +369,10 @@ impl<S: CapacitySource> Bidder<S> {
                 None => continue,
             };
             let times = said.get(&order.id).copied().unwrap_or(0);
-            let decision = self.answer(&order, capacity, now, times).await?;
-            if let (Decision::Bid { placement, .. }, Some(free)) = (&decision.decision, &mut free) {
+            let books = tally.books(order.id.tenant, pricing.means);
+            let decision = self.answer(&order, capacity, &pricing, &books, now, times).await?;
+            if let (Decision::Bid { placement, rate, .. }, Some(free)) = (&decision.decision, &mut free) {
+                tally.bid(order.id.tenant, *rate);
                 let id = order.id;
                 free.take(placement)
                     .with_context(|| format!("the placement of order {id} takes what is not there"))?;
@@ -413,13 +418,18 @@ impl<S: CapacitySource> Bidder<S> {
         &mut self,
         order: &Order,
         capacity: &Capacity,
+        pricing: &Now,
+        books: &Books,
         now: u64,
         times: u64,
     ) -> anyhow::Result<NewDecision> {
-        let Settings { tariff, policy, provider, .. } = &self.settings;
-        let books = Books::default();
+        let Settings { provider, .. } = &self.settings;
+        let Now { terms, fx, means: _ } = pricing;
+        let Terms { tariff, policy, .. } = &**terms;
         let circumstances =
-            Circumstances { capacity, tariff, policy, now, books: &books, fx: None, quoted: None };
+            Circumstances { books, fx: fx.as_ref(), ..Circumstances::new(capacity, tariff, policy, now) };
+        let quoted = self.settings.pricing.quoted(terms, order, &circumstances).await;
+        let circumstances = Circumstances { quoted: quoted.as_ref(), ..circumstances };
         let mut order = order.clone();
         let mut decision = decide(&order, &circumstances);
         let mut said = None;

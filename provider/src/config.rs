@@ -801,6 +801,78 @@ mod tests {
         assert_eq!(config.escrow.withdraw_above, Amount(10_000_000));
     }
 
+    /// Keys that are commented out, without a default.
+    const CHOICES: [&str; 8] =
+        ["reserve", "costShare", "cost", "minimumMargin", "caps", "maxOpenBids", "floors", "images"];
+
+    #[test]
+    fn what_the_example_offers_besides_the_defaults_is_read_too() {
+        let mut text = EXAMPLE.replacen("# costShare", "# no share", 1);
+        for key in ["curves", "rules", "fx", "hook"].iter().chain(&CHOICES) {
+            let Some(at) = text.find(&format!("  # {key}:")) else { continue };
+            let (before, after) = text.split_at(at);
+            let mut lines = after.lines();
+            let first = lines.next().expect("there").replacen("# ", "", 1);
+            let within: Vec<&str> = lines.clone().take_while(|line| line.starts_with("  #   ")).collect();
+            let rest: Vec<&str> = lines.skip(within.len()).collect();
+            let within: String =
+                within.iter().map(|line| format!("{}\n", line.replacen("# ", "", 1))).collect();
+            text = format!("{before}{first}\n{within}{}\n", rest.join("\n"));
+        }
+        let config = Config::parse(&text, none).expect("every choice is read");
+        assert_ne!(config.pricing.tariff, Config::parse(EXAMPLE, none).expect("good").pricing.tariff);
+        let fx = config.pricing.fx.expect("sources");
+        assert_eq!((fx.currency.as_str(), fx.sources.len(), fx.max_change_percent), ("EUR", 3, 20));
+        assert_eq!((fx.refresh, fx.max_staleness), (Duration::from_secs(60), Duration::from_secs(900)));
+        assert!(matches!(&fx.sources[0], FxSource::Http { time_pointer: Some(_), .. }));
+        let hook = config.pricing.hook.expect("a program");
+        assert_eq!((hook.timeout, hook.parallel), (Duration::from_secs(2), 8));
+        let HookProgram::Exec { arguments, env, .. } = hook.program else { panic!("{hook:?}") };
+        assert_eq!((arguments.len(), env["PRICE_TARGET_CPU"].as_str()), (1, "1.60"));
+        let policy = config.policy;
+        assert_eq!((policy.caps.leases, policy.max_open_bids), (Some(20), Some(200)));
+        assert!(policy.floors.gas.is_some() && policy.floors.bond.is_some() && policy.caps.monthly.is_some());
+        assert!(policy.images.admit("quay.io/x/y").is_err() && policy.images.admit("nginx").is_ok());
+    }
+
+    #[test]
+    fn who_is_asked_for_prices_is_told_exactly_or_refused_and_credentials_are_never_shown() {
+        let with = |more: &str| {
+            Config::parse(&EXAMPLE.replacen("\npricing:\n", &format!("\npricing:\n  {more}\n"), 1), none)
+        };
+        let secret =
+            "hook: {url: 'https://user:hunter2@prices.example/path-hunter2?key=hunter2', timeout: 1s}";
+        let config = with(secret).expect("good");
+        assert!(!format!("{config:?}").contains("hunter2"), "credentials are not shown");
+        let sources = "fx: {currency: EUR, sources";
+        for (more, problem) in [
+            ("hook: {}".to_owned(), "pricing.hook.exec is missing"),
+            ("hook: {exec: [price.sh]}".to_owned(), "a path that is not absolute"),
+            ("hook: {exec: [/p], url: 'http://h/hunter2'}".to_owned(), "leave one of the two out"),
+            ("hook: {url: 'ftp://hunter2@h'}".to_owned(), "pricing.hook.url is not a URL"),
+            ("hook: {url: 'http://h', env: {A: b}}".to_owned(), "env is for exec alone"),
+            ("hook: {exec: [/p], timeout: 1h}".to_owned(), "pricing.hook.timeout is not between"),
+            ("hook: {exec: [/p], parallel: 0}".to_owned(), "pricing.hook.parallel is not between"),
+            ("hook: {exec: [/p], unit: uakt}".to_owned(), "neither uactPerBlock nor usdPerMonth"),
+            (format!("{sources}: []}}"), "sources is empty"),
+            (
+                format!("{sources}: [{{static: '1', chainOracle: {{}}}}]}}"),
+                "pricing.fx.sources cannot be used",
+            ),
+            (format!("{sources}: [{{}}]}}"), "not one of static, http or chainOracle"),
+            (format!("{sources}: [{{http: {{url: 'hunter2', pointer: /a}}}}]}}"), "no URL with http"),
+            (format!("{sources}: [{{http: {{url: 'http://h', pointer: a}}}}]}}"), "begin with a slash"),
+            (format!("{sources}: [{{static: '0'}}]}}"), "above zero"),
+            (format!("{sources}: [{{static: '1'}}], refresh: 30m}}"), "shorter than refresh"),
+            (format!("{sources}: [{{static: '1'}}], onStale: guess}}"), "guess"),
+            ("fx: {currency: euro, sources: [{static: '1'}]}".to_owned(), "three capital letters"),
+            ("minimumMargin: '0.1'".to_owned(), "write cost or costShare"),
+        ] {
+            let told = format!("{:#}", with(&more).expect_err(&more));
+            assert!(told.contains(problem) && !told.contains("hunter2"), "{problem} is not in: {told}");
+        }
+    }
+
     /// Every key that is commented out in the example is a key, with its default.
     #[test]
     fn what_the_example_comments_out_is_the_default() {
@@ -823,6 +895,7 @@ mod tests {
                         .iter()
                         .any(|key| line.contains(key))
             })
+            .filter(|line| !CHOICES.iter().any(|key| line.trim_start().starts_with(&format!("# {key}:"))))
             .filter(|line| !line.contains("untimeClass:") && !line.contains("portHost:"))
             .filter(|line| {
                 !line.contains("addressPool:") && !line.contains("ws: ") && !line.contains("dailyBudget:")

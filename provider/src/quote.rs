@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use crate::bidder::{CapacitySource, Settings, seconds};
 use crate::clock::Clock;
 use crate::config::Bids;
+use crate::pricing::Now;
 use crate::store::{Identity, Store};
 
 /// How many quotes are made at once: strangers may ask, and the cluster is looked at anew for each.
@@ -78,8 +79,14 @@ impl Quoter {
         // As the bidder counts: chain time, which may be ahead of our clock.
         let now = now.max(cursor.timestamp);
         let order = order(asked, now);
-        let Settings { tariff, policy, bids, .. } = &self.settings;
-        let decision = decide(&order, &Circumstances::new(&capacity, tariff, policy, now));
+        let Settings { pricing, bids, .. } = &self.settings;
+        let Now { terms, fx, means: _ } = pricing.now();
+        let circumstances = Circumstances {
+            fx: fx.as_ref(),
+            ..Circumstances::new(&capacity, &terms.tariff, &terms.policy, now)
+        };
+        let quoted = pricing.quoted(&terms, &order, &circumstances).await;
+        let decision = decide(&order, &Circumstances { quoted: quoted.as_ref(), ..circumstances });
         let Identity { chain_id, market, provider } = self.identity;
         Ok(Quote {
             provider,

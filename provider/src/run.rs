@@ -46,7 +46,7 @@ use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::pricing::fx::Feed;
 use crate::pricing::reload::Reload;
-use crate::pricing::{Pricing, Terms};
+use crate::pricing::{Pricing, Terms, means};
 use crate::quote::Quoter;
 use crate::store::{Identity, Sealer, Store};
 use crate::sweep::{self, Sweep};
@@ -88,8 +88,11 @@ pub async fn run(config: Config, file: PathBuf) -> anyhow::Result<ExitCode> {
     loops.keep("inventory", keep);
     let pricing = Pricing::new(Terms::of(&config), metrics.clone());
     let mut feed = Feed::new(pricing.clone(), Some(chain.clone()), clock.clone());
+    let mut means = means::Watch::new(chain.clone(), signer.address(), config.provider, pricing.clone());
     // Before the first order is answered: what is decided without a worth stays declined.
     feed.turn().await?;
+    means.turn().await?;
+    loops.start(means, SELDOM, Nudge::default());
     let asks = Nudge::default();
     let nudges = vec![asks.clone(), bidder.clone()];
     loops.start(
@@ -149,7 +152,7 @@ pub async fn run(config: Config, file: PathBuf) -> anyhow::Result<ExitCode> {
         Bidder::new(
             store.clone(),
             capacity.clone(),
-            bidder_settings(&config, freshness.clone()),
+            bidder_settings(&config, pricing.clone(), freshness.clone()),
             clock.clone(),
             Wakes { outbox: outbox.clone(), leases: reconcile.clone() },
             metrics.clone(),
@@ -203,14 +206,14 @@ pub async fn run(config: Config, file: PathBuf) -> anyhow::Result<ExitCode> {
 
     let gateway = Gateway {
         store: store.clone(),
-        pricing,
+        pricing: pricing.clone(),
         clock: clock.clone(),
         identity: identity(&config),
         cluster: leased_from,
         quoter: Quoter::new(
             store.clone(),
             capacity,
-            bidder_settings(&config, freshness.clone()),
+            bidder_settings(&config, pricing.clone(), freshness.clone()),
             identity(&config),
             clock.clone(),
         ),
@@ -391,11 +394,10 @@ fn sender_settings(gas: config::Gas) -> market::sender::Settings {
     market::sender::Settings { reserve_closes: gas.reserve_closes, ..Default::default() }
 }
 
-fn bidder_settings(config: &Config, freshness: Freshness) -> bidder::Settings {
+fn bidder_settings(config: &Config, pricing: Pricing, freshness: Freshness) -> bidder::Settings {
     bidder::Settings {
         provider: config.provider,
-        tariff: config.pricing.tariff.clone(),
-        policy: config.policy.clone(),
+        pricing,
         bids: config.bids,
         freshness,
         replace_after: config.cluster.replace_after,

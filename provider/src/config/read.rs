@@ -73,8 +73,11 @@ impl<'a> Section<'a> {
     /// The mapping under `key`, if there is one.
     pub(super) fn section_if_there(&mut self, key: &'static str) -> Option<Section<'a>> {
         self.known.insert(key);
-        let is_there = self.entries.get(key).is_some_and(|value| !value.is_null());
-        is_there.then(|| self.section(key))
+        if self.entries.get(key).is_none_or(Value::is_null) {
+            self.entries.remove(key);
+            return None;
+        }
+        Some(self.section(key))
     }
 
     /// A value that must be there. `form` says what it looks like.

@@ -45,7 +45,7 @@ pub async fn verb(config: &Config, asked: &Price) -> anyhow::Result<ExitCode> {
         None => Sight::open(config).await?.free().await?,
     };
     let pricing = Pricing::look(config).await?;
-    let Now { terms, fx } = pricing.now();
+    let Now { terms, fx, means: _ } = pricing.now();
     let circumstances =
         Circumstances { fx: fx.as_ref(), ..Circumstances::new(&capacity, &terms.tariff, &terms.policy, now) };
     let limits: Vec<Rate> = groups.iter().map(|group| group.order.max_rate).collect();

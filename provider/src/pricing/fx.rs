@@ -114,7 +114,7 @@ impl Turn for Feed {
     const NAME: &'static str = "fx";
 
     async fn turn(&mut self) -> anyhow::Result<Report> {
-        let Now { terms, fx: last } = self.pricing.now();
+        let Now { terms, fx: last, .. } = self.pricing.now();
         let Some(fx) = &terms.fx else { return Ok(Report::default()) };
         let due = Some(fx.refresh);
         let Some(told) = self.told(fx, last.as_ref()).await else { return Ok(Report { changed: 0, due }) };

@@ -7,7 +7,10 @@
 
 pub mod fx;
 pub mod hook;
+pub mod means;
 pub mod reload;
+
+pub use self::means::Means;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -37,6 +40,8 @@ pub struct Now {
     pub terms: Arc<Terms>,
     /// What the tariff's currency is worth, as it was told last.
     pub fx: Option<Fx>,
+    /// What the provider has, as far as its policy asks for a least of it.
+    pub means: Means,
 }
 
 /// What the configuration file says of prices and of whom the provider serves, read at one time.
@@ -80,7 +85,7 @@ impl Pricing {
     /// Prices by these terms until they change.
     #[must_use]
     pub fn new(terms: Terms, metrics: Metrics) -> Self {
-        let now = Now { terms: Arc::new(terms), fx: None };
+        let now = Now { terms: Arc::new(terms), fx: None, means: Means::default() };
         Self { now: Arc::new(Mutex::new(now)), http: Arc::default(), metrics }
     }
 
@@ -127,6 +132,11 @@ impl Pricing {
         if now.terms.currency() == Some(currency) {
             now.fx = Some(told.clone());
         }
+    }
+
+    /// Keeps what the provider has; says whether that is news.
+    fn has(&self, means: Means) -> bool {
+        std::mem::replace(&mut self.held().means, means) != means
     }
 
     fn held(&self) -> MutexGuard<'_, Now> {

@@ -35,6 +35,7 @@ mod leases;
 mod manifests;
 mod moving;
 mod operations;
+mod rates;
 mod reservations;
 mod rows;
 mod seal;

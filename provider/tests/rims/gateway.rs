@@ -34,7 +34,6 @@ use provider::inventory::Inventory;
 use provider::leases::cluster::Cluster;
 use provider::leases::pods::LeaseLogs;
 use provider::lifecycle::Lifecycle;
-use provider::metrics::Metrics;
 use provider::pricing::{Pricing, Terms};
 use provider::task::Nudge;
 use serde_json::json;
@@ -89,8 +88,7 @@ impl House {
         let cluster = Cluster::new(cluster(), inventory.clone());
         let folder = tempfile::tempdir().expect("a temporary folder");
         let key = GatewayKey::load_or_create(folder.path()).expect("made");
-        let terms = Terms::new(bidder_settings().tariff, Policy::default());
-        let pricing = Pricing::new(terms, Metrics::new().expect("metrics"));
+        let pricing = bidder_settings().pricing;
         let gateway = Gateway {
             store: stage.store.clone(),
             clock: clock.clone(),
@@ -394,6 +392,39 @@ async fn a_greedy_manifest_is_refused_by_its_unit_at_first_and_in_mid_lease() {
         let (status, _) = send_refused(&house, &client, &tenant, id, &wanted.to_json()).await;
         assert_eq!(status, 422, "{what} in mid-lease");
     }
+}
+
+#[tokio::test]
+async fn an_image_that_the_policy_does_not_run_is_refused_and_announced_before() {
+    let house = House::new().await;
+    let tenant = wallet("1");
+    let (client, _) = house.serve().await;
+    let plain = document(1, 0, "");
+    let (id, manifest) = lease(&house, &tenant, 1, &plain).await;
+    let image = manifest.0[0].services[0].image.clone();
+    let status = async || -> api::GatewayStatus {
+        let request = Request::get(api::STATUS_PATH).body(Body::empty()).expect("a request");
+        let answer = house.ask(request).await;
+        serde_json::from_slice(&to_bytes(answer.into_body(), 1 << 20).await.expect("whole"))
+            .expect("a status")
+    };
+    assert!(status().await.images.is_any());
+
+    let terms = house.pricing.terms();
+    let images: bidengine::Images =
+        serde_json::from_value(json!({"deny": [image], "allow": ["ghcr.io/example/*"]})).expect("patterns");
+    let policy = Policy { images, ..terms.policy.clone() };
+    house.pricing.change(Terms::new(terms.tariff.clone(), policy), None);
+    let said = status().await.images;
+    assert_eq!((said.deny, said.allow), (vec![image.clone()], vec!["ghcr.io/example/*".to_owned()]));
+
+    let (status, body) = send_refused(&house, &client, &tenant, id, &manifest.to_json()).await;
+    assert_eq!((status, body.kind), (422, ErrorKind::ManifestRefused));
+    assert_eq!(body.reason.as_deref(), Some("image_refused"));
+    assert!(body.message.contains(&image) && body.message.contains("service web"), "{}", body.message);
+
+    house.pricing.change(Terms::new(terms.tariff.clone(), Policy::default()), None);
+    client.send_manifest(&tenant, id, &manifest.to_json()).await.expect("every image is run again");
 }
 
 /// Two services that keep a volume each, by name and size. What is ordered for the group is the sizes in this order.

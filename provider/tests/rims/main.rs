@@ -6,6 +6,7 @@ mod gateway;
 mod leases;
 mod moves;
 mod outage;
+mod pricing;
 mod quote;
 mod stage;
 #[expect(dead_code, reason = "the stories of the loops need more of it")]

@@ -13,6 +13,8 @@ use manifests::order::{
 use provider::config::Bids;
 use provider::follower::{self, ChainSource};
 use provider::freshness::Freshness;
+use provider::metrics::Metrics;
+use provider::pricing::{Pricing, Terms};
 use provider::store::Event;
 use provider::sweep::{ContractView, Standing};
 
@@ -152,10 +154,10 @@ pub(super) fn bidder_settings() -> provider::bidder::Settings {
             gpu: [{model: h100, monthly: "1980"}]}"#,
     )
     .expect("a tariff");
+    let policy = Policy { bid_secs: 300, ..Policy::default() };
     provider::bidder::Settings {
         provider: US,
-        tariff,
-        policy: Policy { bid_secs: 300, ..Policy::default() },
+        pricing: Pricing::new(Terms::new(tariff, policy), Metrics::new().expect("metrics")),
         bids: Bids {
             valid_for: std::time::Duration::from_secs(300),
             reclaim: std::time::Duration::ZERO,

@@ -272,7 +272,7 @@ impl<S: CapacitySource> Bidder<S> {
             let Some(mut free) = self.source.free(&rows) else { return Ok(changed) };
             let placement = match free.take(&reservation.placement) {
                 Ok(()) => Ok(reservation.placement),
-                Err(_) => anywhere(&order, &free, &self.settings.tariff),
+                Err(_) => anywhere(&order, &free, &self.settings.pricing.terms().tariff),
             };
             match placement {
                 Ok(placement) if self.store.hold_again(id, &placement, last, now).await? => {

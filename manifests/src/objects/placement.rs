@@ -99,9 +99,11 @@ impl Nodes<'_> {
     }
 }
 
-/// Spreads replicas over the nodes of their placement, which decides how far that goes.
+/// Spreads replicas over the nodes of their placement. The same number on each of several is binding: affinity alone would let
+/// the scheduler fill a node whose room another order was promised.
 pub(super) fn spread(frame: &Frame<'_>, service: &Service) -> Option<Vec<TopologySpreadConstraint>> {
     (service.count > 1).then(|| {
+        let when_unsatisfiable = if is_even(frame, service) { "DoNotSchedule" } else { "ScheduleAnyway" };
         vec![TopologySpreadConstraint {
             label_selector: Some(LabelSelector {
                 match_labels: Some(labels::selector(&frame.short_id, &service.name)),
@@ -109,8 +111,17 @@ pub(super) fn spread(frame: &Frame<'_>, service: &Service) -> Option<Vec<Topolog
             }),
             max_skew: 1,
             topology_key: "kubernetes.io/hostname".to_owned(),
-            when_unsatisfiable: "ScheduleAnyway".to_owned(),
+            when_unsatisfiable: when_unsatisfiable.to_owned(),
             ..TopologySpreadConstraint::default()
         }]
     })
+}
+
+/// Whether each of several nodes was promised the same number of replicas, all of this service: of a unit that services share
+/// nobody knows whose replicas go where.
+fn is_even(frame: &Frame<'_>, service: &Service) -> bool {
+    let nodes = frame.lease.placement.nodes_of(service.resources.id);
+    let mut counts = nodes.values();
+    let Some(first) = counts.next() else { return false };
+    nodes.len() > 1 && counts.all(|count| count == first) && nodes.values().sum::<u32>() == service.count
 }

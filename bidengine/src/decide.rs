@@ -141,7 +141,8 @@ pub(crate) fn place_order(order: &Order, circumstances: &Circumstances<'_>) -> R
     match order.kind {
         OrderKind::Service => {}
     }
-    if order.expires_at <= now {
+    // One that goes to its lowest bid takes bids in its award's last second, too.
+    if order.expires_at <= now || order.award.is_some_and(|end| end < now) {
         return Err(Reason::Expired);
     }
     policy.admit(order, books)?;

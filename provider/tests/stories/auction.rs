@@ -123,6 +123,8 @@ async fn a_lower_bid_is_bettered_one_revision_at_a_time_until_it_does_not_pay() 
     let reservation = bench.reservation(1).await;
     assert_eq!(reservation.state, ReservationState::Released);
     assert!(reservation.released_because.expect("told").contains("the least that it pays for"));
+    assert_eq!(bench.metric("berth_bid_revisions_total").await, "3");
+    assert_eq!(bench.metric("berth_bid_outcomes_total{outcome=\"lost\"}").await, "1");
 }
 
 #[tokio::test]
@@ -182,6 +184,19 @@ async fn an_order_on_which_another_bids_less_than_it_pays_for_is_declined_and_ex
     let row = bench.store.decision(id(1)).await.expect("read").expect("decided");
     let inputs: Inputs = serde_json::from_str(&row.inputs).expect("inputs");
     assert_eq!(inputs.decide(), row.decision);
+}
+
+#[tokio::test]
+async fn an_auction_that_is_over_is_declined_although_its_order_is_open() {
+    let mut bench = Bench::new(4).await;
+    bench
+        .after(vec![
+            Fact::OrderCreated(auction(1)),
+            Fact::OrderCreated(Order { award: Some(GENESIS), ..auction(2) }),
+        ])
+        .await;
+    assert_eq!(bench.decision(2).await, Some(Decision::Decline { reason: Reason::Expired }));
+    assert!(matches!(bench.decision(1).await, Some(Decision::Bid { .. })));
 }
 
 #[tokio::test]

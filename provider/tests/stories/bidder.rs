@@ -74,6 +74,7 @@ pub(super) struct Bench {
     pub(super) bidder: Bidder<Cluster>,
     pub(super) clock: Clock,
     pub(super) leases: Nudge,
+    pub(super) metrics: Metrics,
 }
 
 impl Bench {
@@ -87,17 +88,16 @@ impl Bench {
         let (leases, bidder_settings) = (Nudge::default(), bidder_settings());
         let wakes = Wakes { leases: leases.clone(), ..Wakes::default() };
         let source = cluster.clone();
-        let metrics = Metrics::new().expect("distinct names");
-        let bidder = Bidder::new(store.clone(), source, bidder_settings, clock.clone(), wakes, metrics);
-        Self { chain, cluster, store, follower, bidder, clock, leases }
+        let bidder =
+            Bidder::new(store.clone(), source, bidder_settings, clock.clone(), wakes, metrics.clone());
+        Self { chain, cluster, store, follower, bidder, clock, leases, metrics }
     }
 
     /// The process ends and another one starts.
     pub(super) fn restart(&mut self) {
         let (store, source, clock) = (self.store.clone(), self.cluster.clone(), self.clock.clone());
         let wakes = Wakes { leases: self.leases.clone(), ..Wakes::default() };
-        let metrics = Metrics::new().expect("distinct names");
-        self.bidder = Bidder::new(store, source, bidder_settings(), clock, wakes, metrics);
+        self.bidder = Bidder::new(store, source, bidder_settings(), clock, wakes, self.metrics.clone());
     }
 
     /// Mines a block that says this, and lets follower and bidder come to rest.
@@ -115,6 +115,13 @@ impl Bench {
             }
         }
         panic!("follower and bidder do not come to rest");
+    }
+
+    /// What operators see of a metric.
+    pub(super) async fn metric(&self, line: &str) -> String {
+        let text = self.metrics.render(&self.store, US).await.expect("rendered");
+        let found = text.lines().find_map(|told| told.strip_prefix(line)?.strip_prefix(' '));
+        found.unwrap_or_else(|| panic!("{line} is not in:\n{text}")).to_owned()
     }
 
     pub(super) async fn decision(&self, dseq: u64) -> Option<Decision> {

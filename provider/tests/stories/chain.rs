@@ -134,6 +134,10 @@ async fn post(market: &Market, dseq: u64) -> OrderId {
 }
 
 async fn post_with(market: &Market, dseq: u64, amount: Amount) -> OrderId {
+    post_for(market, dseq, amount, None).await
+}
+
+async fn post_for(market: &Market, dseq: u64, amount: Amount, award: Option<u64>) -> OrderId {
     let (account, spec) = (market.account(dseq), spec(1000, 0));
     let order = account.order(1, 1);
     mined(&market.tenant, &Call::CreateDeployment { dseq, manifest_hash: Hash([9; 32]) }).await;
@@ -141,7 +145,7 @@ async fn post_with(market: &Market, dseq: u64, amount: Amount) -> OrderId {
     mined(&market.tenant, &Call::Deposit { account, amount }).await;
     let expires_at = market.now().await + 3600;
     let max_rate = Rate::new(10_000_000_000_000).expect("small");
-    let terms = OrderTerms { class: class_hash("cpu"), max_rate, expires_at, min_reclaim: 0, award: None };
+    let terms = OrderTerms { class: class_hash("cpu"), max_rate, expires_at, min_reclaim: 0, award };
     let spec = String::from_utf8(spec).expect("JSON");
     mined(&market.tenant, &Call::CreateOrder { order, terms, spec }).await;
     order
@@ -429,4 +433,62 @@ async fn a_withdrawal_that_no_daemon_carries_out_is_told_and_stays_for_the_next(
             store.lease(leases[0]).await.expect("read").expect("won").paid_net > Amount::ZERO
         })
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_an_auction_another_is_undercut_until_it_does_not_pay_any_more() {
+    let Some(market) = Market::open().await else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let database = DatabaseUrl::fresh(folder.path()).await.expect("a database");
+    let us = market.provider.address();
+    let rival = Sender::new(market.chain.clone(), wallet(3), MemoryJournal::default(), quick());
+    let stake = Amount(200_000_000);
+    mined(&market.tenant, &Call::MintTestToken { to: rival.address(), amount: stake }).await;
+    mined(&rival, &Call::ApproveRegistry { amount: stake }).await;
+    let register = Call::Register {
+        operator: rival.address(),
+        payout: rival.address(),
+        uri: "https://127.0.0.1:1".to_owned(),
+        spki_hash: Hash::default(),
+        stake,
+    };
+    mined(&rival, &register).await;
+    let end = market.now().await + 600;
+    let order = post_for(&market, 1, Amount(20_000_000), Some(end)).await;
+
+    let mut daemon = Daemon::start(&market, &database).await;
+    daemon.until_our_bid_is_followed(order, us).await;
+    let first = daemon.store.bid(order, us).await.expect("read").expect("ours").bid.rate;
+    let bids = |share: u128| Call::PlaceBid {
+        order,
+        provider: rival.address(),
+        spec_hash: spec_hash(&spec(1000, 0)),
+        rate: Rate::new(first.scaled() * share / 100).expect("small"),
+        expires_at: end + 400,
+        reclaim: 0,
+        min_bill: 0,
+    };
+    for share in [90, 60] {
+        mined(&rival, &bids(share)).await;
+        let theirs = first.scaled() * share / 100;
+        daemon
+            .until("ours to be the lowest again", async |store| {
+                let ours = store.bid(order, us).await.expect("read").expect("ours").bid.rate;
+                ours.scaled() < theirs && ours.scaled() >= theirs * 98 / 100
+            })
+            .await;
+        // Whatever was on its way when it stopped is not said twice.
+        daemon = Daemon::start(&market, &database).await;
+    }
+    let said = daemon.store.intents_of(Some(order), IntentKind::Bid).await.expect("read");
+    assert_eq!(said.count, 3, "the first bid and two lower ones");
+    mined(&rival, &bids(50)).await;
+    daemon
+        .until("the order to be given up", async |store| {
+            let row = store.reservation(order).await.expect("read").expect("reserved");
+            row.state == ReservationState::Released
+        })
+        .await;
+    let said = daemon.store.intents_of(Some(order), IntentKind::Bid).await.expect("read");
+    assert_eq!(said.count, 3, "half the price is the least that it pays for");
 }

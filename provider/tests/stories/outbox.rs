@@ -51,6 +51,7 @@ struct Desk {
     said: Nudge,
     clock: Clock,
     chain: FakeChain,
+    metrics: Metrics,
 }
 
 impl Desk {
@@ -63,11 +64,11 @@ impl Desk {
             speaker.clone(),
             gas,
             clock.clone(),
-            metrics,
+            metrics.clone(),
             said.clone(),
             Nudge::default(),
         );
-        Self { store, speaker, outbox, said, clock, chain: FakeChain::new() }
+        Self { store, speaker, outbox, said, clock, chain: FakeChain::new(), metrics }
     }
 
     /// A block that says this is followed.
@@ -190,4 +191,29 @@ async fn bids_stop_when_a_days_gas_is_spent_and_closes_go_on() {
     assert_eq!(desk.state(IntentKind::Bid, 3).await, IntentState::Pending);
     desk.clock.set(GENESIS + 86_401);
     assert_eq!(desk.speaks().await, [["bid 3"]], "another day");
+}
+
+#[tokio::test]
+async fn bids_are_counted_by_result_and_the_first_of_an_order_is_timed_from_its_appearance() {
+    let mut desk = Desk::new(GAS, false).await;
+    let settings = follower_settings();
+    let mut follower = provider::follower::Follower::new(
+        desk.chain.clone(),
+        desk.store.clone(),
+        settings,
+        desk.metrics.clone(),
+    );
+    desk.chain.mine(vec![posted(1)]);
+    while follower.turn().await.expect("a turn").changed > 0 {}
+    desk.wish_bid(1).await;
+    desk.wish_bid(2).await;
+    desk.speaks().await;
+    let text = desk.metrics.render(&desk.store, US).await.expect("rendered");
+    for line in [
+        "berth_orders_seen_total 1",
+        "berth_bids_total{result=\"ok\"} 2",
+        "berth_bid_latency_seconds_count 1",
+    ] {
+        assert!(text.lines().any(|told| told == line), "{line} is not in:\n{text}");
+    }
 }

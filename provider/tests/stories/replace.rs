@@ -108,6 +108,7 @@ async fn what_fits_nowhere_keeps_its_place_and_is_moved_once_there_is_room() {
     after_seconds(&mut bench, 120).await;
     assert_eq!((places(&bench, 1).await, places(&bench, 2).await), before, "never more than there is");
     assert_eq!(bench.reservation(1).await.state, ReservationState::Leased, "nothing is given up for it");
+    assert_eq!(bench.metric("berth_reservations_without_place").await, "1");
     let report = bench.bidder.turn().await.expect("a turn");
     assert_eq!(report.changed, 0);
     let mut wider = nodes(&["n1", "n2", "n3"]);
@@ -115,6 +116,8 @@ async fn what_fits_nowhere_keeps_its_place_and_is_moved_once_there_is_room() {
     bench.cluster.has(Some(wider));
     bench.settle().await;
     assert_eq!(places(&bench, 1).await, ["n3"]);
+    assert_eq!(bench.metric("berth_reservations_without_place").await, "0");
+    assert_eq!(bench.metric("berth_reservations_moved_total").await, "1");
 }
 
 #[tokio::test]

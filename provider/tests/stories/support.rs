@@ -150,7 +150,7 @@ pub(super) fn follower_settings() -> follower::Settings {
 
 pub(super) fn bidder_settings() -> provider::bidder::Settings {
     let tariff: Tariff = serde_yaml::from_str(
-        r#"{cpuThread: "1.60", memoryGiB: "0.80", ephemeralGiB: "0.02", endpoint: "0.05",
+        r#"{cpuThread: "1.60", memoryGiB: "0.80", ephemeralGiB: "0.02", endpoint: "0.05", costShare: "0.5",
             gpu: [{model: h100, monthly: "1980"}]}"#,
     )
     .expect("a tariff");

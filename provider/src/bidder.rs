@@ -15,7 +15,7 @@ mod replace;
 mod tally;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bidengine::{Books, Capacity, Circumstances, decide};
@@ -45,6 +45,9 @@ use crate::task::{Nudge, Report, Turn};
 
 /// Orders that a turn answers at most: what more there are waits for the next, which settles first what was promised.
 const SLICE: u64 = 128;
+
+/// How long a turn goes on answering: the operator's own program may take its time over each price.
+const SLICE_TIME: Duration = Duration::from_secs(5);
 
 /// Old decisions that a turn forgets at most, and seconds between two looks for them.
 const FORGOTTEN_AT_ONCE: u32 = 500;
@@ -358,8 +361,13 @@ impl<S: CapacitySource> Bidder<S> {
         let said = self.store.count_bids(orders.iter().map(|row| row.order.id)).await?;
         let mut tally = Tally::of(&rows, &self.store.promised_rates().await?);
         let pricing = self.settings.pricing.now();
+        let (started, mut is_cut) = (Instant::now(), false);
         let mut decisions = Vec::new();
         for OrderRow { order, .. } in orders {
+            is_cut = started.elapsed() >= SLICE_TIME;
+            if is_cut {
+                break;
+            }
             let is_over = order.expires_at <= now || order.award.is_some_and(|end| end < now);
             let nothing = Capacity::default();
             // An order that is over needs no inventory to be declined.
@@ -380,10 +388,10 @@ impl<S: CapacitySource> Bidder<S> {
             decisions.push(decision);
         }
         failpoint::reach(Point::DecisionMade);
-        self.put(decisions, last, is_full).await
+        self.put(decisions, last, is_full || is_cut).await
     }
 
-    async fn put(&self, decisions: Vec<NewDecision>, last: u64, is_full: bool) -> anyhow::Result<Slice> {
+    async fn put(&self, decisions: Vec<NewDecision>, last: u64, are_more: bool) -> anyhow::Result<Slice> {
         if decisions.is_empty() {
             return Ok(Slice::default());
         }
@@ -410,7 +418,7 @@ impl<S: CapacitySource> Bidder<S> {
         if is_outdated {
             debug!(orders = puts.len(), "more was promised meanwhile; the orders are decided again");
         }
-        Ok(Slice { answered, has_more: is_outdated || (is_full && answered > 0) })
+        Ok(Slice { answered, has_more: is_outdated || (are_more && answered > 0) })
     }
 
     /// The decision on an order, and what follows from it.

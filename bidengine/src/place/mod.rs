@@ -96,7 +96,7 @@ pub(crate) fn place_all(
     for demand in largest_first(&demands) {
         units.push(unit(demand)?);
     }
-    let mut replicas = place_units(&units, &room)?;
+    let mut replicas = place_units(&units, room)?;
     replicas.sort_by_key(|replica| replica.unit);
     Ok(Placement { replicas, leased_ips, node_ports })
 }
@@ -198,24 +198,28 @@ struct Stuck<'a> {
 }
 
 /// Places what has no node yet, with the first choice of pools that fits.
-fn place_units(units: &[Unit<'_>], room: &Room<'_>) -> Result<Vec<Replica>, Reason> {
+fn place_units(units: &[Unit<'_>], room: Room<'_>) -> Result<Vec<Replica>, Reason> {
     let replicas: u64 = units.iter().map(|unit| u64::from(unit.demand.count)).sum();
     let steps = replicas.saturating_mul(u64::try_from(room.slots.len()).unwrap_or(u64::MAX)).max(1);
     let most = usize::try_from(MOST_STEPS / steps).unwrap_or(MOST_CHOICES).clamp(1, MOST_CHOICES);
     let offers: Vec<&[Offer]> = units.iter().map(|unit| unit.offers.as_slice()).collect();
     // What packing each unit well leaves no room for, packing all of them tightly may.
     let ways: &[bool] = if units.len() > 1 { &[true, false] } else { &[true] };
+    let choices = cheapest_first(&offers, most);
+    let attempts = choices.iter().flat_map(|pools| ways.iter().map(move |tidily| (pools, *tidily)));
+    let mut attempts = attempts.peekable();
     let mut furthest: Option<Stuck<'_>> = None;
-    for pools in cheapest_first(&offers, most) {
-        for tidily in ways {
-            let mut room = room.clone();
-            match attempt(units, &pools, *tidily, &mut room) {
-                Ok(replicas) => return Ok(replicas),
-                Err(got) if furthest.as_ref().is_none_or(|before| before.got < got) => {
-                    furthest = Some(Stuck { got, room });
-                }
-                Err(_) => {}
+    let mut untouched = Some(room);
+    while let Some((pools, tidily)) = attempts.next() {
+        // The last attempt needs no copy, and mostly there is one attempt.
+        let room = if attempts.peek().is_some() { untouched.clone() } else { untouched.take() };
+        let mut room = room.expect("it is taken by the last attempt");
+        match attempt(units, pools, tidily, &mut room) {
+            Ok(replicas) => return Ok(replicas),
+            Err(got) if furthest.as_ref().is_none_or(|before| before.got < got) => {
+                furthest = Some(Stuck { got, room });
             }
+            Err(_) => {}
         }
     }
     let Stuck { got, room } =

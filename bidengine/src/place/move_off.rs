@@ -61,7 +61,7 @@ pub fn move_off(
             apart,
         });
     }
-    replicas.extend(place_units(&units, &room)?);
+    replicas.extend(place_units(&units, room)?);
     replicas.sort_by_key(|replica| replica.unit);
     Ok(Placement { replicas, ..before.clone() })
 }

@@ -28,10 +28,12 @@ const MACHINES: u64 = 1000;
 struct Measured {
     name: &'static str,
     units: Vec<Unit>,
+    /// Prices follow what is used, for which all nodes are looked at once more.
+    by_use: bool,
     target: Option<f64>,
 }
 
-fn measured() -> [Measured; 4] {
+fn measured() -> [Measured; 5] {
     let gpus = |count, gpus, model: &str| {
         let (cpu_milli, memory_gib) = (8000 * gpus, 64 * gpus);
         vec![Unit {
@@ -44,16 +46,27 @@ fn measured() -> [Measured; 4] {
             ..Unit::default()
         }]
     };
+    let by_use = false;
     [
-        Measured { name: "1 GPU", units: gpus(1, 1, "h100"), target: Some(60.0) },
-        Measured { name: "1 GPU of any model", units: gpus(1, 1, "*"), target: None },
-        Measured { name: "16 replicas of 8 GPUs", units: gpus(16, 8, "h100"), target: Some(500.0) },
+        Measured { name: "1 GPU", units: gpus(1, 1, "h100"), by_use, target: Some(60.0) },
+        Measured { name: "1 GPU, priced by use", units: gpus(1, 1, "h100"), by_use: true, target: None },
+        Measured { name: "1 GPU of any model", units: gpus(1, 1, "*"), by_use, target: None },
+        Measured { name: "16 replicas of 8 GPUs", units: gpus(16, 8, "h100"), by_use, target: Some(500.0) },
         Measured {
             name: "3 replicas without",
             units: vec![Unit { count: 3, hosts: 1, ..Unit::default() }],
+            by_use,
             target: None,
         },
     ]
+}
+
+/// The same prices, with a curve for GPUs and one for processors.
+fn by_use_tariff() -> Tariff {
+    let mut table = serde_json::to_value(tariff()).expect("is JSON");
+    let curve = serde_json::json!([{"used": "0.5", "multiply": "1"}, {"used": "1", "multiply": "1.5"}]);
+    table["curves"] = serde_json::json!({"gpu": curve, "cpu": curve});
+    serde_json::from_value(table).expect("is a tariff")
 }
 
 /// A hall in which orders came and went until so many of a hundred GPUs are taken.
@@ -77,9 +90,10 @@ fn filled(percent: u64) -> Capacity {
 }
 
 fn speed(criterion: &mut Criterion, results: &Path) {
-    let (capacity, tariff, policy) = (filled(60), tariff(), Policy::default());
+    let (capacity, policy) = (filled(60), Policy::default());
     let mut rows = Vec::new();
-    for Measured { name, units, target } in measured() {
+    for Measured { name, units, by_use, target } in measured() {
+        let tariff = if by_use { by_use_tariff() } else { tariff() };
         let spec = spec(Requirements::default(), &units);
         let order = order::order(spec.to_bytes().expect("is short"));
         let now = Circumstances::new(&capacity, &tariff, &policy, 0);

@@ -48,6 +48,8 @@ enum Verb {
     Orders(operator::orders::Orders),
     /// What each node has left to sell now, beside what runs and what is promised.
     Inventory(operator::inventory::Inventory),
+    /// Every card that the nodes' agents see: how it does, and which lease holds it.
+    Gpus(operator::gpus::Gpus),
     /// What this provider would ask for a document at the moment, line by line, whatever the document pays. Ends with 1 if it
     /// would not be served, and says why.
     Price(operator::price::Price),
@@ -151,6 +153,7 @@ impl Cli {
             }
             Verb::Orders(asked) => operator::orders::verb(&Config::load(&config)?, &asked).await,
             Verb::Inventory(asked) => operator::inventory::verb(&Config::load(&config)?, &asked).await,
+            Verb::Gpus(asked) => operator::gpus::verb(&Config::load(&config)?, &asked).await,
             Verb::Price(asked) => operator::price::verb(&Config::load(&config)?, &asked).await,
             Verb::Cordon(asked) => operator::nodes::cordon(&Config::load(&config)?, &asked).await,
             Verb::Uncordon(asked) => operator::nodes::uncordon(&Config::load(&config)?, &asked).await,

@@ -22,16 +22,20 @@ pub struct ClusterCapacity {
     pub clock: Clock,
 }
 
+impl ClusterCapacity {
+    /// What is promised, by the names that the leases' pods carry.
+    pub(crate) fn promises(&self, promised: &[ReservationRow]) -> Vec<Promise> {
+        let promise = |row: &ReservationRow| Promise {
+            lease: short_name(row.order, self.provider),
+            placement: row.placement.clone(),
+        };
+        promised.iter().map(promise).collect()
+    }
+}
+
 impl CapacitySource for ClusterCapacity {
     fn free(&self, promised: &[ReservationRow]) -> Option<Capacity> {
-        let promises: Vec<Promise> = promised
-            .iter()
-            .map(|row| Promise {
-                lease: short_name(row.order, self.provider),
-                placement: row.placement.clone(),
-            })
-            .collect();
-        let capacity = self.inventory.capacity(&promises, self.clock.now());
+        let capacity = self.inventory.capacity(&self.promises(promised), self.clock.now());
         if let Some(problem) = &capacity.problem {
             debug!(problem, "nothing is promised while the cluster cannot be seen");
             return None;

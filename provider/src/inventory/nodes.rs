@@ -4,6 +4,9 @@
 //! instead. So of what a lease was promised on a node and what it takes there, the larger counts. Everything saturates at
 //! nothing: sources that contradict each other make less capacity, never more.
 
+pub mod account;
+pub mod obstacles;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -14,6 +17,7 @@ use manifests::decision::{GpuTake, Placement};
 use manifests::gpu::Gpu;
 use manifests::objects::Overcommit;
 
+use self::obstacles::obstacles;
 use super::islands::{islands, take};
 use super::offers::{Pool, resource_of};
 use super::ports::Ports;
@@ -272,15 +276,9 @@ fn allocatable(node: &core::Node) -> Resources {
     list.map(|list| Resources::read(list, Rounding::Down, 0)).unwrap_or_default()
 }
 
-/// Whether a tenant's pod could be placed here: the node is ready, not cordoned, not on its way out, and has no taint that
-/// keeps ordinary pods away. The taint that GPU operators put on GPU nodes does not: GPU pods tolerate it.
+/// Whether a tenant's pod could be placed here.
 pub fn takes_pods(node: &core::Node) -> bool {
-    let spec = node.spec.as_ref();
-    let cordoned = spec.and_then(|spec| spec.unschedulable).unwrap_or(false);
-    let tainted = spec.and_then(|spec| spec.taints.as_ref()).into_iter().flatten().any(|taint| {
-        matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute") && taint.key != GPU_RESOURCE
-    });
-    is_ready(node) && !cordoned && !tainted && node.metadata.deletion_timestamp.is_none()
+    obstacles(node).next().is_none()
 }
 
 /// Whether the kubelet of the node reports well, as the control plane sees it.
@@ -788,6 +786,52 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn account_of_a_node_adds_up_to_what_is_free_and_names_who_has_the_rest() {
+        let pods = vec![
+            pod("a", "n1", "500m", 0, None, "Running"),
+            pod("b", "n1", "1", 1, Some(1), "Running"),
+            pod("c", "elsewhere", "1", 1, Some(1), "Running"),
+        ];
+        let promises = [promise(1, "n1", 1000, 1, 2), promise(2, "n1", 250, 0, 1)];
+        let view = view(pods, 4);
+        let account = account::account(&view, &promises, "n1").expect("is sold");
+        assert_eq!((account.has.cpu_milli, account.others.cpu_milli), (4000, 500));
+        let leases: Vec<_> = account
+            .leases
+            .iter()
+            .map(|(lease, of)| (lease.as_str(), of.runs.cpu_milli, of.promised.cpu_milli, of.holds.cpu_milli))
+            .collect();
+        assert_eq!(leases, [("lease1", 1000, 2000, 2000), ("lease2", 0, 250, 250)]);
+        let mut left = account.has.clone();
+        left.subtract(&account.others);
+        account.leases.values().for_each(|lease| left.subtract(&lease.holds));
+        let free = free(&view, &promises);
+        assert_eq!((left.cpu_milli, left.memory_bytes), (1250, free.nodes["n1"].memory_bytes));
+        assert_eq!(left.cpu_milli, free.nodes["n1"].cpu_milli);
+        assert_eq!(account.obstacles, Vec::<String>::new());
+        assert_eq!(account::account(&view, &promises, "elsewhere"), None);
+    }
+
+    #[test]
+    fn everything_that_keeps_tenants_away_is_named() {
+        let node = node(
+            "n1",
+            json!({
+                "spec": {"unschedulable": true, "taints": [
+                    {"key": "k", "effect": "NoSchedule"}, {"key": GPU_RESOURCE, "effect": "NoSchedule"},
+                    {"key": "soft", "effect": "PreferNoSchedule"},
+                ]},
+                "status": {"conditions": [{"type": "Ready", "status": "False"}]},
+            }),
+        );
+        let told: Vec<String> = obstacles(&node).map(|obstacle| obstacle.to_string()).collect();
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(
+            told[0].contains("not ready") && told[1].contains("uncordon") && told[2].contains("k:NoSchedule")
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! runtime class comes on top, and a request set for the whole pod replaces the sum over its containers. While a resize is
 //! under way the larger of old and new counts.
 
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
@@ -19,7 +20,7 @@ use crate::leases::names::lease_of;
 pub const GPU_RESOURCE: &str = "nvidia.com/gpu";
 
 /// An amount of everything that we count on a node.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Resources {
     /// Thousandths of a core.
     pub cpu_milli: u64,

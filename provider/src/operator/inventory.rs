@@ -3,18 +3,25 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use bidengine::{Capacity, Node};
+use bidengine::{Capacity, GpuHoles, Node};
 use clap::Args;
+use kube::ResourceExt;
 
 use super::sight::Sight;
 use super::table::table;
 use crate::cli::{Format, say};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::inventory::nodes::account::{Account, OfLease, account};
+use crate::inventory::nodes::free;
+use crate::inventory::requests::Resources;
 
 /// `inventory`
 #[derive(Debug, Args)]
 pub struct Inventory {
+    /// Say of this node where all that it has goes, and what keeps it from being sold
+    #[arg(long, value_name = "NODE")]
+    why: Option<String>,
     /// How to print. As JSON it is what orders are decided from: `decide` and `price` take it as a file
     #[arg(long, short, value_enum, default_value = "text")]
     output: Format,
@@ -26,6 +33,9 @@ pub struct Inventory {
 /// The cluster or the database cannot be read.
 pub async fn verb(config: &Config, asked: &Inventory) -> anyhow::Result<ExitCode> {
     let sight = Sight::open(config).await?;
+    if let Some(node) = &asked.why {
+        return why(&sight, node, asked.output).await;
+    }
     let capacity = sight.free().await?;
     if asked.output == Format::Json {
         say(&serde_json::to_string(&capacity).context("failed to write JSON")?);
@@ -39,6 +49,72 @@ pub async fn verb(config: &Config, asked: &Inventory) -> anyhow::Result<ExitCode
         say(&format!("note: {finding}"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// One node's account.
+async fn why(sight: &Sight, node: &str, output: Format) -> anyhow::Result<ExitCode> {
+    let now = Clock::default().now();
+    let view = sight.inventory.view(now)?;
+    let promises = sight.promises().await?;
+    let account = account(&view, &promises, node).with_context(|| {
+        let known: Vec<String> = view.nodes.iter().map(|node| node.name_any()).collect();
+        format!("no node {node} is sold: there are {}; see cluster.nodeSelector", known.join(", "))
+    })?;
+    let free = free(&view, &promises);
+    if output == Format::Json {
+        say(&serde_json::to_string(&account).context("failed to write JSON")?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let left = free.nodes.get(node).cloned().unwrap_or_default();
+    say(&tell(&account, &left));
+    let about = format!("node {node} ");
+    for finding in sight.inventory.offers(now)?.findings.iter().filter(|finding| finding.starts_with(&about))
+    {
+        say(&format!("note: {finding}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where all that a node has goes, line by line.
+fn tell(account: &Account, left: &Node) -> String {
+    let cells = |what: &str, of: &Resources| {
+        let gpus: Vec<String> = of
+            .gpus
+            .iter()
+            .filter(|(_, count)| **count > 0)
+            .map(|(resource, count)| format!("{count} {resource}"))
+            .collect();
+        vec![
+            what.to_owned(),
+            cores(of.cpu_milli),
+            gib(of.memory_bytes),
+            gib(of.ephemeral_bytes),
+            of.pods.to_string(),
+            gpus.join(", "),
+        ]
+    };
+    let mut rows = vec![cells("it has", &account.has), cells("others take", &account.others)];
+    for (lease, OfLease { runs, promised, holds }) in &account.leases {
+        rows.push(cells(&format!("lease {lease} holds"), holds));
+        if runs != promised {
+            rows.push(cells("  of which runs", runs));
+            rows.push(cells("  and is promised", promised));
+        }
+    }
+    let pods = if left.pods == u64::MAX { "-".to_owned() } else { left.pods.to_string() };
+    rows.push(vec![
+        "left".to_owned(),
+        cores(left.cpu_milli),
+        gib(left.memory_bytes),
+        gib(left.ephemeral_bytes),
+        pods,
+        gpus(left),
+    ]);
+    let mut text = table(&["", "CORES ", "MEMORY GiB ", "DISK GiB ", "PODS ", "GPUS"], rows);
+    for obstacle in &account.obstacles {
+        text.push_str(&format!("\nnothing of it is sold: {obstacle}"));
+    }
+    text
 }
 
 fn nodes(capacity: &Capacity) -> String {
@@ -69,6 +145,15 @@ fn beside_the_nodes(capacity: &Capacity) -> Vec<String> {
     }
     if capacity.node_ports != u64::MAX {
         lines.push(format!("ports of the nodes' addresses: {}", capacity.node_ports));
+    }
+    for (pool, GpuHoles { holes, asks, lost_percent }) in capacity.fragmentation().gpus {
+        let asks: Vec<String> = asks.iter().map(|(ask, fit)| format!("{fit} × {ask}")).collect();
+        lines.push(format!(
+            "{pool}: {} free, at most {} on one node; room for {} GPUs ({lost_percent} % lost to fragments)",
+            holes.free,
+            holes.largest,
+            asks.join(" or ")
+        ));
     }
     lines
 }

@@ -4,6 +4,7 @@
 
 pub mod asked;
 pub mod decide;
+pub mod gpus;
 pub mod inventory;
 pub mod maintenance;
 pub mod nodes;

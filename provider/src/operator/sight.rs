@@ -9,7 +9,7 @@ use crate::bidder::CapacitySource as _;
 use crate::bidder::cluster::ClusterCapacity;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::inventory::{Inventory, client};
+use crate::inventory::{Inventory, Promise, client};
 use crate::run::{inventory_settings, open_store};
 use crate::store::Store;
 
@@ -36,6 +36,14 @@ impl Sight {
         let (inventory, clock) = (seen(config, &client).await?, Clock::default());
         let source = ClusterCapacity { provider: config.provider, inventory: inventory.clone(), clock };
         Ok(Self { inventory, store, source })
+    }
+
+    /// What is promised, as the inventory counts it.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub(super) async fn promises(&self) -> anyhow::Result<Vec<Promise>> {
+        Ok(self.source.promises(&self.store.promised().await?.rows))
     }
 
     /// What is free for new orders now.

@@ -56,6 +56,9 @@ const MOST_STEPS: u64 = 2_000_000;
 
 /// Where the replicas of a spec would run. A GPU model without a price is not offered.
 ///
+/// Replicas of a unit share nodes where that leaves the most for others. A group that has `spread: node` among the attributes
+/// of its placement gets each replica of a unit on a node of its own instead.
+///
 /// # Errors
 /// The first reason why not, with what was needed and what was there.
 pub fn place(spec: &OrderSpec, capacity: &Capacity, tariff: &Tariff) -> Result<Placement, Reason> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use crate::support::*;
-use bidengine::{Capacity, Inputs};
+use bidengine::{Capacity, Inputs, Policy};
 use manifests::decision::{Decision, Reason};
 use manifests::order::{CloseReason, Fact};
 use market::sender::{Attempt, Journal as _, Outcome, Verdict};
@@ -13,6 +13,7 @@ use provider::clock::Clock;
 use provider::follower::Follower;
 use provider::leases::places::{Trouble, Troubles};
 use provider::metrics::Metrics;
+use provider::pricing::{Pricing, Terms};
 use provider::store::{
     Health, IntentKind, IntentState, LeaseStatus, NewIntent, ReservationRow, ReservationState, Store,
 };
@@ -75,6 +76,7 @@ pub(super) struct Bench {
     pub(super) clock: Clock,
     pub(super) leases: Nudge,
     pub(super) metrics: Metrics,
+    pub(super) pricing: Pricing,
 }
 
 impl Bench {
@@ -87,10 +89,10 @@ impl Bench {
         let follower = Follower::new(chain.clone(), store.clone(), settings, metrics.clone());
         let (leases, bidder_settings) = (Nudge::default(), bidder_settings());
         let wakes = Wakes { leases: leases.clone(), ..Wakes::default() };
-        let source = cluster.clone();
+        let (source, pricing) = (cluster.clone(), bidder_settings.pricing.clone());
         let bidder =
             Bidder::new(store.clone(), source, bidder_settings, clock.clone(), wakes, metrics.clone());
-        Self { chain, cluster, store, follower, bidder, clock, leases, metrics }
+        Self { chain, cluster, store, follower, bidder, clock, leases, metrics, pricing }
     }
 
     /// The process ends and another one starts.
@@ -370,4 +372,48 @@ async fn a_bid_that_stands_again_after_a_reorg_gets_its_capacity_back_if_there_i
     assert!(states.0 != states.1, "one of them has the room: {states:?}");
     bench.after(vec![]).await;
     bench.after(vec![]).await;
+}
+
+#[tokio::test]
+async fn caps_hold_within_one_block_of_orders_and_changed_terms_count_at_once() {
+    let mut bench = Bench::new(0).await;
+    let terms = bench.pricing.terms();
+    let with = |change: fn(&mut Policy)| {
+        let mut policy = terms.policy.clone();
+        change(&mut policy);
+        Terms::new(terms.tariff.clone(), policy)
+    };
+    let codes = async |bench: &Bench, orders: std::ops::RangeInclusive<u64>| {
+        let mut codes = Vec::new();
+        for dseq in orders {
+            codes.push(match bench.decision(dseq).await.expect("decided") {
+                Decision::Bid { .. } => "bid",
+                Decision::Decline { reason } => reason.code(),
+            });
+        }
+        codes.sort_unstable();
+        codes
+    };
+    let orders = |from: u64| -> Vec<Fact> {
+        (from..from + 3).map(|dseq| Fact::OrderCreated(order(dseq, spec(100, 0)))).collect()
+    };
+    bench.pricing.change(with(|policy| policy.max_open_bids = Some(2)), None);
+    bench.after(orders(1)).await;
+    assert_eq!(codes(&bench, 1..=3).await, ["bid", "bid", "bid_cap"]);
+
+    // Two are out already, of the same tenant.
+    bench.pricing.change(with(|policy| policy.caps.leases = Some(3)), None);
+    bench.after(orders(4)).await;
+    assert_eq!(codes(&bench, 4..=6).await, ["bid", "tenant_cap", "tenant_cap"]);
+
+    // Each is 1.03 dollars a month: with four the tenant would pay more than four.
+    bench.pricing.change(with(|policy| policy.caps.monthly = "4".parse().ok()), None);
+    bench.after(orders(7)).await;
+    assert_eq!(codes(&bench, 7..=9).await, ["tenant_cap"; 3]);
+
+    for dseq in 1..=9 {
+        let row = bench.store.decision(id(dseq)).await.expect("read").expect("decided");
+        let inputs: Inputs = serde_json::from_str(&row.inputs).expect("inputs");
+        assert_eq!(inputs.decide(), row.decision, "order {dseq} is told again as it was decided");
+    }
 }

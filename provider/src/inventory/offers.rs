@@ -18,6 +18,7 @@ use super::naming::Naming;
 use super::podresources::Announced;
 use super::record::{NodeRecord, RecordError};
 use super::requests::GPU_RESOURCE;
+use super::sysfs::Card;
 
 /// GPUs of a node that may be sold: all well, all of one model, all behind one resource name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,7 +120,11 @@ struct Unit<'a> {
 fn pools(record: &NodeRecord) -> (Vec<Pool>, Vec<String>) {
     let node = &record.node;
     let mut findings = Vec::new();
-    for card in record.cards.iter().filter(|card| card.pci.starts_with(NVIDIA)) {
+    // One that the driver has and NVML does not tell of is told as a problem of NVML's, and one that is given to a virtual
+    // machine is not missed.
+    let is_missed =
+        |card: &&Card| card.pci.starts_with(NVIDIA) && !matches!(&*card.driver, "nvidia" | "vfio-pci");
+    for card in record.cards.iter().filter(is_missed) {
         findings.push(format!(
             "node {node} does not sell the card {} at {}: no driver tells of it (bound: {}); look at the driver on that node",
             card.pci, card.bus, card.driver
@@ -358,7 +363,8 @@ mod tests {
     fn a_card_without_a_driver_is_told_and_those_of_other_vendors_are_not_missed() {
         let mut record = record(&[], &Value::Null);
         let card = |pci: &str, driver: &str| json!({"bus": "0000:1b:00.0", "pci": pci, "subsystem": "", "driver": driver, "numa_node": null});
-        record["cards"] = json!([card("10de:2330", "missing"), card("1002:74a1", "amdgpu")]);
+        record["cards"] =
+            json!([card("10de:2330", "missing"), card("10de:2331", "vfio-pci"), card("1002:74a1", "amdgpu")]);
         let offers = at(&record, 1000);
         assert!(offers.pools.is_empty());
         let told: Vec<String> = offers.findings.into_iter().collect();

@@ -50,6 +50,7 @@ pub(super) fn all() -> Vec<Part> {
     let stories = [
         "gateway",
         "bad_input",
+        "bidengine",
         "chain",
         "gpus",
         "lease",

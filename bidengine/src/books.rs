@@ -14,6 +14,8 @@ pub struct Books {
     pub tenant_leases: u64,
     /// What these pay together.
     pub tenant_rate: Rate,
+    /// Whether the operator takes no new orders for a while.
+    pub maintenance: bool,
     /// What the operator key has to pay for gas, in wei.
     pub gas_wei: Option<u128>,
     /// The part of the provider's bond that nothing is held against.

@@ -77,8 +77,14 @@ pub struct Circumstances<'a> {
 }
 
 /// The books of one who knows nothing of itself.
-static NO_BOOKS: Books =
-    Books { open_bids: 0, tenant_leases: 0, tenant_rate: Rate::ZERO, gas_wei: None, free_bond: None };
+static NO_BOOKS: Books = Books {
+    open_bids: 0,
+    tenant_leases: 0,
+    tenant_rate: Rate::ZERO,
+    maintenance: false,
+    gas_wei: None,
+    free_bond: None,
+};
 
 impl<'a> Circumstances<'a> {
     /// Circumstances in which nothing is known beside these: no books, no worth of a currency, no program's price.

@@ -115,7 +115,7 @@ fn balance(what: &str, need: &str, have: &str) -> Reason {
 impl Policy {
     /// Whether the order may be served at all, before anything of its spec is read.
     pub(crate) fn admit(&self, order: &Order, books: &Books) -> Result<(), Reason> {
-        if self.maintenance {
+        if self.maintenance || books.maintenance {
             return Err(Reason::Maintenance);
         }
         let tenant = &order.id.tenant;

@@ -29,7 +29,7 @@ use self::auction::{Step, most_below, step};
 use self::fate::{Fate, Release, fate};
 use self::record::Record;
 use self::replace::{Watch, anywhere, drain, new_places};
-use self::tally::Tally;
+pub(crate) use self::tally::Tally;
 use crate::clock::Clock;
 use crate::config::Bids;
 use crate::failpoint::{self, Point};
@@ -359,7 +359,8 @@ impl<S: CapacitySource> Bidder<S> {
         let Promised { rows, last } = self.store.promised().await?;
         let mut free = self.source.free(&rows);
         let said = self.store.count_bids(orders.iter().map(|row| row.order.id)).await?;
-        let mut tally = Tally::of(&rows, &self.store.promised_rates().await?);
+        let maintenance = self.store.maintenance().await?.is_some();
+        let mut tally = Tally::of(&rows, &self.store.promised_rates().await?, maintenance);
         let pricing = self.settings.pricing.now();
         let (started, mut is_cut) = (Instant::now(), false);
         let mut decisions = Vec::new();

@@ -9,7 +9,7 @@ use manifests::order::{Hash, Order, OrderId, OrderKind};
 use market::quote::{Quote, QuoteAnswer, QuoteRequest};
 use tokio::sync::Semaphore;
 
-use crate::bidder::{CapacitySource, Settings, seconds};
+use crate::bidder::{CapacitySource, Settings, Tally, seconds};
 use crate::clock::Clock;
 use crate::config::Bids;
 use crate::pricing::Now;
@@ -80,8 +80,12 @@ impl Quoter {
         let now = now.max(cursor.timestamp);
         let order = order(asked, now);
         let Settings { pricing, bids, .. } = &self.settings;
-        let Now { terms, fx, means: _ } = pricing.now();
+        let Now { terms, fx, means } = pricing.now();
+        let maintenance = self.store.maintenance().await?.is_some();
+        let tally = Tally::of(&promised.rows, &self.store.promised_rates().await?, maintenance);
+        let books = tally.books(asked.tenant, means);
         let circumstances = Circumstances {
+            books: &books,
             fx: fx.as_ref(),
             ..Circumstances::new(&capacity, &terms.tariff, &terms.policy, now)
         };

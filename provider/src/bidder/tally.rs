@@ -12,15 +12,20 @@ use crate::store::{ReservationRow, ReservationState};
 
 /// Counts of what is promised.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     open_bids: u64,
     tenants: BTreeMap<Address, (u64, Rate)>,
+    maintenance: bool,
 }
 
 impl Tally {
-    /// What is promised, each at the rate that was decided for it.
-    pub(super) fn of(promised: &[ReservationRow], rates: &BTreeMap<OrderId, Rate>) -> Self {
-        let mut tally = Self::default();
+    /// What is promised, each at the rate that was decided for it, and whether the operator takes no new orders.
+    pub(crate) fn of(
+        promised: &[ReservationRow],
+        rates: &BTreeMap<OrderId, Rate>,
+        maintenance: bool,
+    ) -> Self {
+        let mut tally = Self { maintenance, ..Self::default() };
         for row in promised {
             let rate = rates.get(&row.order).copied().unwrap_or(Rate::ZERO);
             tally.open_bids += u64::from(row.state == ReservationState::Held);
@@ -42,10 +47,11 @@ impl Tally {
     }
 
     /// The books from which an order of the tenant is decided.
-    pub(super) fn books(&self, tenant: Address, means: Means) -> Books {
+    pub(crate) fn books(&self, tenant: Address, means: Means) -> Books {
         let (tenant_leases, tenant_rate) = self.tenants.get(&tenant).copied().unwrap_or_default();
         let Means { gas_wei, free_bond } = means;
-        Books { open_bids: self.open_bids, tenant_leases, tenant_rate, gas_wei, free_bond }
+        let Self { open_bids, maintenance, .. } = *self;
+        Books { open_bids, tenant_leases, tenant_rate, maintenance, gas_wei, free_bond }
     }
 }
 
@@ -76,7 +82,7 @@ mod tests {
             row(other, 1, ReservationState::Held),
         ];
         let rates = [(id(ours, 1), rate(10)), (id(ours, 2), rate(5)), (id(other, 1), rate(100))].into();
-        let mut tally = Tally::of(&promised, &rates);
+        let mut tally = Tally::of(&promised, &rates, false);
         let means = Means { gas_wei: Some(7), free_bond: Some(Amount(9)) };
         let books = tally.books(ours, means);
         assert_eq!((books.open_bids, books.tenant_leases, books.tenant_rate), (2, 2, rate(15)));

@@ -7,6 +7,7 @@ use anyhow::{Context, anyhow, ensure};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
+use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::node::v1::RuntimeClass;
 pub use kube::Client;
 use kube::api::PostParams;
@@ -146,6 +147,22 @@ async fn forbidden(client: &Client) -> anyhow::Result<Vec<String>> {
         }
     }
     Ok(forbidden)
+}
+
+/// Lets a node take new pods, or none (`kubectl cordon`); what runs there goes on.
+///
+/// # Errors
+/// The cluster refuses, or has no such node.
+pub async fn set_schedulable(client: &Client, node: &str, schedulable: bool) -> anyhow::Result<()> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let change = async { if schedulable { nodes.uncordon(node).await } else { nodes.cordon(node).await } };
+    let changed =
+        tokio::time::timeout(PATIENCE, change).await.context("the API server did not answer in time")?;
+    let verb = if schedulable { "uncordon" } else { "cordon" };
+    changed.map_err(|error| anyhow!(words(&error))).with_context(|| {
+        format!("failed to {verb} node {node}: `berth-provider inventory` lists the nodes")
+    })?;
+    Ok(())
 }
 
 /// Whether the cluster has a RuntimeClass of this name.

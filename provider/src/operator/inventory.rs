@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use anyhow::Context;
 use bidengine::{Capacity, GpuHoles, Node};
 use clap::Args;
-use kube::ResourceExt;
 
 use super::sight::Sight;
 use super::table::table;
@@ -57,7 +56,7 @@ async fn why(sight: &Sight, node: &str, output: Format) -> anyhow::Result<ExitCo
     let view = sight.inventory.view(now)?;
     let promises = sight.promises().await?;
     let account = account(&view, &promises, node).with_context(|| {
-        let known: Vec<String> = view.nodes.iter().map(|node| node.name_any()).collect();
+        let known: Vec<&str> = view.nodes.iter().filter_map(|node| node.metadata.name.as_deref()).collect();
         format!("no node {node} is sold: there are {}; see cluster.nodeSelector", known.join(", "))
     })?;
     let free = free(&view, &promises);

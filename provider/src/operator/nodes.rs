@@ -5,17 +5,14 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
 use clap::Args;
-use k8s_openapi::api::core::v1 as core;
-use kube::Api;
 use manifests::order::LeaseId;
 
 use super::sight::Sight;
 use crate::cli::say;
 use crate::clock::Clock;
 use crate::config::{Config, parse_duration};
-use crate::inventory::client::{self, words};
+use crate::inventory::client;
 use crate::store::{ReservationState, Store};
 
 /// How often is looked at what is left on a node.
@@ -134,13 +131,7 @@ async fn leased(store: &Store) -> anyhow::Result<Vec<(LeaseId, BTreeSet<String>)
 
 async fn set_schedulable(config: &Config, node: &str, schedulable: bool) -> anyhow::Result<()> {
     let (client, _) = client::connect(config.cluster.kubeconfig.as_deref()).await?;
-    let nodes: Api<core::Node> = Api::all(client);
-    let changed = if schedulable { nodes.uncordon(node).await } else { nodes.cordon(node).await };
-    let verb = if schedulable { "uncordon" } else { "cordon" };
-    changed.map_err(|error| anyhow!(words(&error))).with_context(|| {
-        format!("failed to {verb} node {node}: `berth-provider inventory` lists the nodes")
-    })?;
-    Ok(())
+    client::set_schedulable(&client, node, schedulable).await
 }
 
 fn progress(line: &str) {

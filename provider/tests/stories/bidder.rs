@@ -417,3 +417,15 @@ async fn caps_hold_within_one_block_of_orders_and_changed_terms_count_at_once() 
         assert_eq!(inputs.decide(), row.decision, "order {dseq} is told again as it was decided");
     }
 }
+
+#[tokio::test]
+async fn maintenance_keeps_new_orders_away_until_it_is_over() {
+    let mut bench = Bench::new(4).await;
+    bench.store.begin_maintenance("new switches", GENESIS).await.expect("stored");
+    bench.after(vec![posted(1)]).await;
+    let Some(Decision::Decline { reason }) = bench.decision(1).await else { panic!("it bid") };
+    assert_eq!(reason, Reason::Maintenance);
+    bench.store.end_maintenance().await.expect("stored");
+    bench.after(vec![posted(2)]).await;
+    assert!(matches!(bench.decision(2).await, Some(Decision::Bid { .. })));
+}

@@ -15,7 +15,8 @@ use crate::config::Bids;
 use crate::pricing::Now;
 use crate::store::{Identity, Store};
 
-/// How many quotes are made at once: strangers may ask, and the cluster is looked at anew for each.
+/// How many quotes are made at once: strangers may ask, the cluster is looked at anew for each, and the pricing program has
+/// more places than these.
 const AT_ONCE: usize = 2;
 
 /// For how many seconds an order that is only asked about would stand.

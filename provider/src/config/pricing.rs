@@ -74,7 +74,8 @@ pub struct Hook {
     /// `pricing.hook.timeout`: how long an answer may take. Default 2s. It is killed then, with what it started, and there is no
     /// bid.
     pub timeout: Duration,
-    /// `pricing.hook.parallel`: how many are asked at once. Default 8.
+    /// `pricing.hook.parallel`: how many are asked at once, from 3 on, because two may be for quotes: bids always have a
+    /// place. Default 8.
     pub parallel: usize,
 }
 
@@ -305,8 +306,8 @@ impl Hook {
             hook.problem("timeout", "is not between 1ms and 10s");
         }
         let parallel = hook.or("parallel", "how many are asked at once", 8);
-        if parallel.is_some_and(|parallel| !(1..=64).contains(&parallel)) {
-            hook.problem("parallel", "is not between 1 and 64");
+        if parallel.is_some_and(|parallel| !(3..=64).contains(&parallel)) {
+            hook.problem("parallel", "is not between 3 and 64: two may be for quotes, and bids need a place of their own");
         }
         let program = Self::program(&hook, url?, exec?, env?);
         hook.finish();

@@ -580,7 +580,9 @@ impl Model {
         let live = matches!(self.written_state(key), 2 | 3);
         let mut broken = self.unless(key, live);
         broken.push((by != key.account.tenant, "NotOperator", vec![]));
-        broken.push((!(1..=99).contains(&reason), "ReasonOutOfRange", vec![reason.into()]));
+        // Whoever is not the tenant can only be the provider, whose reasons are others.
+        let reasons = if by == key.account.tenant { 1..=99 } else { 100..=149 };
+        broken.push((!reasons.contains(&reason), "ReasonOutOfRange", vec![reason.into()]));
         refused(broken)?;
         if self.accounts[&key.account].ended.is_some() {
             self.end(key, 200, 0);

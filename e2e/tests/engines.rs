@@ -69,7 +69,9 @@ async fn moves_to_postgres() -> Result<()> {
     let sqlite = format!("sqlite://{}", world.folder.join("provider.db").display());
     let database = postgres.create("berth").await?;
     let told = verb(&provider, &sqlite, &["migrate", "--from", &sqlite, "--to", &database]).await?;
-    ensure!(told.lines().filter(|line| line.ends_with("equal")).count() == 18, "it says:\n{told}");
+    // A line for each table, and a sentence.
+    let (equal, others): (Vec<&str>, Vec<&str>) = told.lines().partition(|line| line.ends_with("equal"));
+    ensure!(equal.len() > 18 && others.len() == 1, "it says:\n{told}");
     let told = verb(&provider, &database, &["resync", "--only-compare"]).await?;
     ensure!(told.contains("the chain says what the database says"), "it says:\n{told}");
 

@@ -54,7 +54,7 @@ pub fn resource_of(gpu: &Gpu) -> String {
 /// What the agents' records come to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Offers {
-    /// What each node sells; nodes that sell nothing are not there.
+    /// What each node sells, or would if its kubelet had any of it to give; other nodes are not there.
     pub pools: BTreeMap<String, Arc<[Pool]>>,
     /// The records that were fresh and could be read.
     pub fresh: BTreeMap<String, Arc<NodeRecord>>,
@@ -162,6 +162,13 @@ fn pools(record: &NodeRecord) -> (Vec<Pool>, Vec<String>) {
         findings.push(format!(
             "node {node} sells no GPU: its kubelet has none of its {well} healthy GPUs to give; look at the device plugin"
         ));
+        // The model is there all the same, and tenants are told that none of it is free.
+        let models: BTreeSet<&Gpu> = units.iter().filter_map(|unit| unit.gpu).collect();
+        pools.extend(
+            models.into_iter().map(|gpu| {
+                (gpu, Pool { gpu: gpu.clone(), resource: resource_of(gpu), uuids: BTreeSet::new() })
+            }),
+        );
     }
     (pools.into_values().collect(), findings)
 }
@@ -351,7 +358,12 @@ mod tests {
         let (shared, why) = sold(&devices, &behind(&[("nvidia.com/gpu", &["a"], true)]));
         assert!(shared.is_empty() && why.contains("time slices"), "{why}");
         let (none, why) = sold(&devices, &json!([]));
-        assert!(none.is_empty() && why.contains("none of its 1 healthy GPUs to give"), "{why}");
+        assert_eq!(
+            none,
+            [format!("nvidia.com/gpu: {H100} × 0")],
+            "the model is known, and none of it is free"
+        );
+        assert!(why.contains("none of its 1 healthy GPUs to give"), "{why}");
         let (unknown, why) = sold(&devices, &behind(&[("nvidia.com/gpu", &["a", "z"], false)]));
         assert!(unknown.is_empty() && why.contains("the agent sees no z"), "{why}");
         let nothing = device("a", "unknown-10de9999-0Gi", "healthy", &[]);

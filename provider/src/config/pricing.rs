@@ -307,7 +307,10 @@ impl Hook {
         }
         let parallel = hook.or("parallel", "how many are asked at once", 8);
         if parallel.is_some_and(|parallel| !(3..=64).contains(&parallel)) {
-            hook.problem("parallel", "is not between 3 and 64: two may be for quotes, and bids need a place of their own");
+            hook.problem(
+                "parallel",
+                "is not between 3 and 64: two may be for quotes, and bids need a place of their own",
+            );
         }
         let program = Self::program(&hook, url?, exec?, env?);
         hook.finish();

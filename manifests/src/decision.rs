@@ -123,6 +123,17 @@ impl Placement {
         classes
     }
 
+    /// GPUs over all replicas, by pool.
+    #[must_use]
+    pub fn gpus(&self) -> BTreeMap<&str, u64> {
+        let mut pools: BTreeMap<&str, u64> = BTreeMap::new();
+        for gpu in self.replicas.iter().filter_map(|replica| replica.takes.gpu.as_ref()) {
+            let sum = pools.entry(&gpu.pool).or_default();
+            *sum = sum.saturating_add(gpu.count);
+        }
+        pools
+    }
+
     /// How many replicas of the unit go to each node.
     #[must_use]
     pub fn nodes_of(&self, unit: u32) -> BTreeMap<&str, u32> {

@@ -191,7 +191,7 @@ impl<S: CapacitySource> Bidder<S> {
         let Some(row) = &standing.order else { return Ok(0) };
         let rate = match standing.said.as_ref().map(|said| &said.intent.call) {
             Some(Call::PlaceBid { rate, .. }) => *rate,
-            _ => match self.store.decision(id).await?.map(|row| row.decision) {
+            _ => match self.store.decided(id).await?.map(|(_, decision)| decision) {
                 Some(Decision::Bid { rate, .. }) => rate,
                 _ => return Ok(0),
             },
@@ -323,7 +323,8 @@ impl<S: CapacitySource> Bidder<S> {
             let ours = bid.filter(|bid| bid.state == BidState::Open).map(|bid| bid.bid.rate);
             let id = row.order.id;
             let Some(rival) = self.store.lowest_of_others(id, provider).await? else { continue };
-            let Some(Decision::Bid { floor, .. }) = self.store.decision(id).await?.map(|row| row.decision)
+            let Some(Decision::Bid { floor, .. }) =
+                self.store.decided(id).await?.map(|(_, decision)| decision)
             else {
                 continue;
             };

@@ -1,5 +1,6 @@
 //! The operators' verbs.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -203,4 +204,9 @@ fn tell(compared: &[Compared]) {
 #[expect(clippy::print_stdout, reason = "the answers of verbs go to standard output")]
 pub(crate) fn say(line: &str) {
     println!("{line}");
+}
+
+/// A line of progress, on standard error: standard output is for results. Where nobody listens any more, nothing is said.
+pub(crate) fn progress(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }

@@ -2,7 +2,7 @@
 //! comes of it.
 
 use bidengine::{Circumstances, decide};
-use manifests::decision::{Decision, LineItem, Placement};
+use manifests::decision::{Decision, LineItem};
 use manifests::group::spec_hash;
 use manifests::money::Rate;
 use manifests::order::{Hash, Order, OrderId, OrderKind};
@@ -79,7 +79,7 @@ impl Quoter {
         let capacity = capacity.ok_or_else(|| NoQuote::Blind("the cluster is not seen".to_owned()))?;
         // As the bidder counts: chain time, which may be ahead of our clock.
         let now = now.max(cursor.timestamp);
-        let order = order(asked, now);
+        let order = unposted(asked, now);
         let Settings { pricing, bids, .. } = &self.settings;
         let Now { terms, fx, means } = pricing.now();
         let maintenance = self.store.maintenance().await?.is_some();
@@ -105,8 +105,8 @@ impl Quoter {
     }
 }
 
-/// The order that was asked about. It has no place on chain, so its number is nobody's.
-fn order(asked: &QuoteRequest, now: u64) -> Order {
+/// The order that is asked about. It has no place on chain, so its number is nobody's.
+pub(crate) fn unposted(asked: &QuoteRequest, now: u64) -> Order {
     let spec = asked.spec.clone().into_bytes();
     Order {
         id: OrderId { tenant: asked.tenant, dseq: 0, gseq: 0, oseq: 0 },
@@ -128,7 +128,7 @@ fn answer(decision: Decision, bids: Bids) -> QuoteAnswer {
         Decision::Bid { rate, floor: _, expires_at, items, placement, warnings } => QuoteAnswer::Bid {
             rate,
             items: items.into_iter().map(|item| LineItem { factors: Vec::new(), ..item }).collect(),
-            gpus: gpus(&placement),
+            gpus: placement.gpus().iter().map(|(pool, count)| format!("{count} × {pool}")).collect(),
             warnings,
             expires_at,
             reclaim: seconds(bids.reclaim),
@@ -138,13 +138,4 @@ fn answer(decision: Decision, bids: Bids) -> QuoteAnswer {
             QuoteAnswer::Declined { code: reason.code().to_owned(), why: reason.to_string() }
         }
     }
-}
-
-fn gpus(placement: &Placement) -> Vec<String> {
-    let mut pools = std::collections::BTreeMap::<&str, u64>::new();
-    for gpu in placement.replicas.iter().filter_map(|replica| replica.takes.gpu.as_ref()) {
-        let count = pools.entry(&gpu.pool).or_default();
-        *count = count.saturating_add(gpu.count);
-    }
-    pools.into_iter().map(|(pool, count)| format!("{count} × {pool}")).collect()
 }

@@ -5,7 +5,6 @@
 //! the daemon runs again.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -16,7 +15,7 @@ use market::call::Call;
 use market::{At, Chain};
 use serde::Serialize;
 
-use crate::cli::Format;
+use crate::cli::{Format, progress};
 use crate::clock::Clock;
 use crate::config::{Config, parse_duration};
 use crate::leases::payout::BATCH;
@@ -239,11 +238,6 @@ fn stage(row: &IntentRow) -> String {
         Some(problem) if row.tries > 0 => format!("not sent yet after {} tries: {problem}", row.tries),
         _ => "waiting for the daemon".to_owned(),
     }
-}
-
-/// A line of progress, on standard error: standard output is for results. Where nobody listens any more, nothing is said.
-fn progress(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 fn time(text: &str) -> Result<Duration, String> {

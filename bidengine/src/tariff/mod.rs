@@ -312,11 +312,11 @@ impl Tariff {
             let rate = price.rate_up(bytes, GIB);
             add(format!("storage {class}"), format!("{bytes} bytes"), rate, Some(resource));
         }
-        for (pool, count) in gpus_by_pool(placement) {
+        for (pool, count) in placement.gpus() {
             let missing = || Reason::PriceGpuMissing { pool: pool.to_owned() };
             let gpu: Gpu = pool.parse().map_err(|_| missing())?;
             let price = first(&|tariff| tariff.gpu_price(&gpu)).ok_or_else(missing)?;
-            let rate = price.rate_of_each_up(count);
+            let rate = price.rate_of_each_up(u128::from(count));
             add(format!("gpu {}", gpu.path()), format!("{count} gpu"), rate, Some(Resource::Gpu(&gpu)));
         }
         let endpoints = total(|demand| demand.endpoints);
@@ -358,14 +358,6 @@ fn volumes_by_class(demands: &[Demand]) -> BTreeMap<&str, u128> {
         }
     }
     classes
-}
-
-fn gpus_by_pool(placement: &Placement) -> BTreeMap<&str, u128> {
-    let mut pools: BTreeMap<&str, u128> = BTreeMap::new();
-    for gpu in placement.replicas.iter().filter_map(|replica| replica.takes.gpu.as_ref()) {
-        *pools.entry(gpu.pool.as_str()).or_default() += u128::from(gpu.count);
-    }
-    pools
 }
 
 #[cfg(test)]

@@ -245,3 +245,20 @@ pub(crate) async fn mined(sender: &Sender<MemoryJournal>, call: &Call) -> Outcom
 pub(crate) fn rate(scaled: u128) -> Rate {
     Rate::new(scaled).expect("small")
 }
+
+/// Puts a second provider into the market.
+pub(crate) async fn rival(market: &Market) -> Sender<MemoryJournal> {
+    let rival = Sender::new(market.chain.clone(), wallet(3), MemoryJournal::default(), quick());
+    let stake = Amount(200_000_000);
+    mined(&market.tenant, &Call::MintTestToken { to: rival.address(), amount: stake }).await;
+    mined(&rival, &Call::ApproveRegistry { amount: stake }).await;
+    let register = Call::Register {
+        operator: rival.address(),
+        payout: rival.address(),
+        uri: "https://127.0.0.1:1".to_owned(),
+        spki_hash: Hash::default(),
+        stake,
+    };
+    mined(&rival, &register).await;
+    rival
+}

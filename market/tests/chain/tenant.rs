@@ -19,7 +19,7 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::anvil::{CHAIN_ID, Market, TENANT_TOKENS, mined, quick, rate, wallet};
+use crate::anvil::{CHAIN_ID, Market, TENANT_TOKENS, mined, quick, rate, rival, wallet};
 use crate::gateway::Gateway;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -260,23 +260,6 @@ async fn a_document_comes_up_is_seen_and_goes_down_with_every_unit_told() {
     assert_eq!(tokens(&market).await, Amount(TENANT_TOKENS.0 - 777_701));
     assert!(!text(&machine.berth(&["ls"]).await.stdout).contains("web"));
     assert_eq!(code(&machine.berth(&["status", "web"]).await), Some(3));
-}
-
-/// Puts a second provider into the market.
-async fn rival(market: &Market) -> Sender<MemoryJournal> {
-    let rival = Sender::new(market.chain.clone(), wallet(3), MemoryJournal::default(), quick());
-    let stake = Amount(200_000_000);
-    mined(&market.tenant, &Call::MintTestToken { to: rival.address(), amount: stake }).await;
-    mined(&rival, &Call::ApproveRegistry { amount: stake }).await;
-    let register = Call::Register {
-        operator: rival.address(),
-        payout: rival.address(),
-        uri: "https://127.0.0.1:1".to_owned(),
-        spki_hash: Hash::default(),
-        stake,
-    };
-    mined(&rival, &register).await;
-    rival
 }
 
 fn that_goes_to_the_lowest() -> String {

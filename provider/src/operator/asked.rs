@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use manifests::group::{GroupSpec, OrderSpec, spec_hash};
+use manifests::group::{GroupSpec, OrderSpec};
 use manifests::money::Rate;
-use manifests::order::{Address, Hash, Order, OrderId, OrderKind};
+use manifests::order::{Address, Order, OrderId};
 use manifests::terms::Terms;
+use market::quote::QuoteRequest;
 
-/// For how many seconds an order that is only asked about would stand.
-const STANDS: u64 = 3600;
+use crate::quote::unposted;
 
 /// One order that is asked about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +37,7 @@ fn parse(bytes: &[u8], tenant: Address, now: u64) -> anyhow::Result<Vec<Asked>> 
         let bytes = bytes.trim_ascii();
         let spec = OrderSpec::from_bytes(bytes).context("it is no order's spec")?;
         let note = "a spec has no price: whatever it costs is taken".to_owned();
-        let order = order(1, bytes.to_vec(), Rate::MAX, 0, tenant, now);
+        let order = order(1, bytes.to_vec(), Rate::MAX, 0, tenant, now)?;
         return Ok(vec![Asked { name: spec.name, order, notes: vec![note] }]);
     }
     let document = match manifests::parse(bytes) {
@@ -59,24 +59,23 @@ fn of_group(gseq: u16, group: &GroupSpec, terms: &Terms, tenant: Address, now: u
     };
     let notice = terms.min_reclaim.unwrap_or_default().as_secs();
     let min_reclaim = u32::try_from(notice).context("the wanted notice is far too long")?;
-    let order = order(gseq, spec, max_rate, min_reclaim, tenant, now);
+    let order = order(gseq, spec, max_rate, min_reclaim, tenant, now)?;
     Ok(Asked { name: group.name.clone(), order, notes })
 }
 
-fn order(gseq: u16, spec: Vec<u8>, max_rate: Rate, min_reclaim: u32, tenant: Address, now: u64) -> Order {
-    Order {
-        // It has no place on chain: its number is nobody's.
-        id: OrderId { tenant, dseq: 0, gseq, oseq: 0 },
-        class: Hash::default(),
-        spec_hash: spec_hash(&spec),
-        max_rate,
-        expires_at: now.saturating_add(STANDS),
-        min_reclaim,
-        req_bits: 0,
-        kind: OrderKind::Service,
-        award: None,
-        spec,
-    }
+fn order(
+    gseq: u16,
+    spec: Vec<u8>,
+    max_rate: Rate,
+    min_reclaim: u32,
+    tenant: Address,
+    now: u64,
+) -> anyhow::Result<Order> {
+    let spec = String::from_utf8(spec).context("a spec is JSON and so is text")?;
+    let asked = QuoteRequest { tenant, spec, max_rate: Some(max_rate), min_reclaim, req_bits: 0 };
+    let order = unposted(&asked, now);
+    // The groups of a document are told apart.
+    Ok(Order { id: OrderId { gseq, ..order.id }, ..order })
 }
 
 #[cfg(test)]

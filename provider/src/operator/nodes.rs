@@ -1,7 +1,6 @@
 //! `berth-provider cordon | uncordon | drain`: to take a node out of the market, and to bring it back.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use clap::Args;
 use manifests::order::LeaseId;
 
 use super::sight::Sight;
-use crate::cli::say;
+use crate::cli::{progress, say};
 use crate::clock::Clock;
 use crate::config::{Config, parse_duration};
 use crate::inventory::client;
@@ -72,7 +71,7 @@ pub async fn uncordon(config: &Config, Node { node }: &Node) -> anyhow::Result<E
 pub async fn drain(config: &Config, asked: &Drain) -> anyhow::Result<ExitCode> {
     let Drain { node, no_wait, timeout } = asked;
     let sight = Sight::open(config).await?;
-    set_schedulable(config, node, false).await?;
+    client::set_schedulable(&sight.client, node, false).await?;
     sight.store.drain(node, Clock::default().now()).await?;
     if *no_wait {
         say(&format!("node {node} is not sold any more; the daemon moves its leases away"));
@@ -132,8 +131,4 @@ async fn leased(store: &Store) -> anyhow::Result<Vec<(LeaseId, BTreeSet<String>)
 async fn set_schedulable(config: &Config, node: &str, schedulable: bool) -> anyhow::Result<()> {
     let (client, _) = client::connect(config.cluster.kubeconfig.as_deref()).await?;
     client::set_schedulable(&client, node, schedulable).await
-}
-
-fn progress(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }

@@ -22,6 +22,8 @@ pub(super) struct Sight {
     pub(super) inventory: Inventory,
     /// What is promised.
     pub(super) store: Store,
+    /// The way to the cluster.
+    pub(super) client: client::Client,
     source: ClusterCapacity,
 }
 
@@ -35,7 +37,7 @@ impl Sight {
         let (client, _) = client::connect(config.cluster.kubeconfig.as_deref()).await?;
         let (inventory, clock) = (seen(config, &client).await?, Clock::default());
         let source = ClusterCapacity { provider: config.provider, inventory: inventory.clone(), clock };
-        Ok(Self { inventory, store, source })
+        Ok(Self { inventory, store, client, source })
     }
 
     /// What is promised, as the inventory counts it.
@@ -66,13 +68,12 @@ pub(crate) async fn seen(config: &Config, client: &client::Client) -> anyhow::Re
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });
-    match read.await {
-        Ok(()) => Ok(inventory),
-        Err(_) => match inventory.view(clock.now()) {
-            Ok(_) => Ok(inventory),
-            Err(blind) => {
-                bail!("{blind}: check that our account may list nodes, pods, config maps and storage classes")
-            }
-        },
+    // Whether it was read in time is asked right here, with the reason.
+    read.await.ok();
+    match inventory.view(clock.now()) {
+        Ok(_) => Ok(inventory),
+        Err(blind) => {
+            bail!("{blind}: check that our account may list nodes, pods, config maps and storage classes")
+        }
     }
 }

@@ -6,7 +6,6 @@
 
 mod decide;
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -26,7 +25,7 @@ use market::{At, Chain};
 use serde::Serialize;
 
 use self::decide::{Decision, Deed, Description, Registration, Sight, Wanted, decide};
-use crate::cli::{Format, say};
+use crate::cli::{Format, progress, say};
 use crate::config::{Config, parse_dollars, parse_duration};
 use crate::gateway::tls::GatewayKey;
 use crate::run::{open_signer, reach_chain};
@@ -481,11 +480,6 @@ fn tell(report: &Report, signing: &Signing) -> anyhow::Result<()> {
         ));
     }
     Ok(())
-}
-
-/// A line of progress, on standard error: standard output is for results. Where nobody listens any more, nothing is said.
-fn progress(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// The configuration, where something that was not named has to come from it.

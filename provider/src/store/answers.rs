@@ -61,21 +61,6 @@ impl Store {
         .map(|row| read(row, provider))
         .collect()
     }
-
-    /// How many open orders wait for a decision.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub async fn count_undecided(&self) -> anyhow::Result<u64> {
-        let row = sqlx::query(
-            "select count(*) as n from orders where state = 'open' and not exists \
-             (select 1 from decisions where order_id = orders.id and spec_hash = orders.spec_hash)",
-        )
-        .fetch_one(&self.reader)
-        .await
-        .context("failed to count the orders that wait")?;
-        number(&row, "n")
-    }
 }
 
 fn read(row: &AnyRow, provider: Address) -> anyhow::Result<AnswerRow> {

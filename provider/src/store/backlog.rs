@@ -12,8 +12,11 @@ use anyhow::Context;
 use sqlx::AssertSqlSafe;
 
 use super::Store;
-use super::rows::{OrderRow, sql};
+use super::rows::{OrderRow, number, sql};
 
+/// Open orders without a decision on their present terms.
+const UNDECIDED: &str = "from orders where state = 'open' and not exists \
+     (select 1 from decisions where order_id = orders.id and spec_hash = orders.spec_hash)";
 const NEWEST: &str = "created_block desc, coalesce(award, expires_at), id";
 const ENDS_FIRST: &str = "coalesce(award, expires_at), created_block, id";
 
@@ -33,12 +36,22 @@ impl Store {
         Ok(newest.iter().cloned().chain(rest).take(most).collect())
     }
 
+    /// How many open orders wait for a decision.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn count_undecided(&self) -> anyhow::Result<u64> {
+        let row = sqlx::query(AssertSqlSafe(format!("select count(*) as n {UNDECIDED}")))
+            .fetch_one(&self.reader)
+            .await
+            .context("failed to count the orders that wait")?;
+        number(&row, "n")
+    }
+
     async fn undecided(&self, sequence: &'static str, most: u64) -> anyhow::Result<Vec<OrderRow>> {
         // Only ids are sorted: an order's body may be long.
         let text = format!(
-            "select * from orders where id in (select id from orders where state = 'open' and not exists \
-             (select 1 from decisions where order_id = orders.id and spec_hash = orders.spec_hash) \
-             order by {sequence} limit $1) order by {sequence}"
+            "select * from orders where id in (select id {UNDECIDED} order by {sequence} limit $1) order by {sequence}"
         );
         sqlx::query(AssertSqlSafe(text))
             .bind(sql(most)?)

@@ -112,7 +112,23 @@ impl Store {
         Ok(forgotten)
     }
 
-    /// The latest decision on an order.
+    /// What was decided last on an order, and on which terms, without what it was made from.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn decided(&self, order: OrderId) -> anyhow::Result<Option<(Hash, Decision)>> {
+        sqlx::query(
+            "select spec_hash, decision from decisions where order_id = $1 order by decided_at desc limit 1",
+        )
+        .bind(order.to_string())
+        .fetch_optional(&self.reader)
+        .await
+        .with_context(|| format!("failed to read the decision on order {order}"))?
+        .map(|row| Ok((text(&row, "spec_hash")?, json(&row, "decision")?)))
+        .transpose()
+    }
+
+    /// The latest decision on an order, with all that it was made from.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -277,10 +293,8 @@ mod tests {
         assert!(store.decision(order(4)).await.expect("read").is_some());
     }
 
-    #[tokio::test]
-    async fn decisions_of_open_orders_and_of_what_is_reserved_are_kept() {
-        let store = Store::fresh().await.expect("opens");
-        let bid = NewDecision {
+    fn bid(dseq: u64) -> NewDecision {
+        NewDecision {
             decision: Decision::Bid {
                 rate: manifests::money::Rate::ZERO,
                 floor: manifests::money::Rate::ZERO,
@@ -289,9 +303,14 @@ mod tests {
                 placement: manifests::decision::Placement::default(),
                 warnings: vec![],
             },
-            ..declined(2, 100, "")
-        };
-        store.put_decisions(&[declined(1, 100, ""), bid], 0).await.expect("stored");
+            ..declined(dseq, 100, "")
+        }
+    }
+
+    #[tokio::test]
+    async fn decisions_of_open_orders_and_of_what_is_reserved_are_kept() {
+        let store = Store::fresh().await.expect("opens");
+        store.put_decisions(&[declined(1, 100, ""), bid(2)], 0).await.expect("stored");
         let sql = "insert into orders (id, account, spec_hash, state, expires_at, created_block, body) \
                    values ($1, '', '', 'open', 0, 0, '{}')";
         sqlx::query(sql).bind(order(1).to_string()).execute(&store.writer).await.expect("stored");
@@ -321,17 +340,6 @@ mod tests {
     #[tokio::test]
     async fn decisions_of_which_one_is_outdated_are_all_made_again() {
         let store = Store::fresh().await.expect("opens");
-        let bid = |dseq| NewDecision {
-            decision: Decision::Bid {
-                rate: manifests::money::Rate::ZERO,
-                floor: manifests::money::Rate::ZERO,
-                expires_at: 0,
-                items: vec![],
-                placement: manifests::decision::Placement::default(),
-                warnings: vec![],
-            },
-            ..declined(dseq, 100, "")
-        };
         let puts = store.put_decisions(&[bid(1), declined(2, 100, ""), bid(3)], 0).await.expect("stored");
         assert_eq!(puts, [Put::Stored; 3], "each of them knows those before it");
         let puts = store.put_decisions(&[declined(4, 100, ""), bid(5)], 0).await.expect("stored");

@@ -216,18 +216,37 @@ impl Store {
         last: u64,
         now: u64,
     ) -> anyhow::Result<bool> {
-        let held = sqlx::query(
-            "update reservations set state = 'held', placement = $2, promise = $3 + 1, updated_at = $4, \
+        let held = self
+            .place_anew(
+                "update reservations set state = 'held', placement = $2, promise = $3 + 1, updated_at = $4, \
              released_because = null where order_id = $1 and state = 'released' \
              and $3 = (select coalesce(max(promise), 0) from reservations)",
-        )
-        .bind(order.to_string())
-        .bind(to_json(placement)?)
-        .bind(sql(last)?)
-        .bind(sql(now)?)
-        .execute(&self.writer)
-        .await;
-        is_made(held).with_context(|| format!("failed to reserve again for order {order}"))
+                order,
+                placement,
+                last,
+                now,
+            )
+            .await;
+        held.with_context(|| format!("failed to reserve again for order {order}"))
+    }
+
+    /// Gives a reservation a placement that was chosen by the promises up to `last`; whether it did.
+    async fn place_anew(
+        &self,
+        statement: &'static str,
+        order: OrderId,
+        placement: &Placement,
+        last: u64,
+        now: u64,
+    ) -> anyhow::Result<bool> {
+        let done = sqlx::query(statement)
+            .bind(order.to_string())
+            .bind(to_json(placement)?)
+            .bind(sql(last)?)
+            .bind(sql(now)?)
+            .execute(&self.writer)
+            .await;
+        Ok(is_made(done)?)
     }
 
     /// Everything that is promised at the moment: held and leased, oldest first.
@@ -347,18 +366,18 @@ impl Store {
         last: u64,
         now: u64,
     ) -> anyhow::Result<bool> {
-        let moved = sqlx::query(
-            "update reservations set placement = $2, promise = $3 + 1, updated_at = $4 \
+        let moved = self
+            .place_anew(
+                "update reservations set placement = $2, promise = $3 + 1, updated_at = $4 \
              where order_id = $1 and state <> 'released' \
              and $3 = (select coalesce(max(promise), 0) from reservations)",
-        )
-        .bind(order.to_string())
-        .bind(to_json(placement)?)
-        .bind(sql(last)?)
-        .bind(sql(now)?)
-        .execute(&self.writer)
-        .await;
-        is_made(moved).with_context(|| format!("failed to move the reservation of order {order}"))
+                order,
+                placement,
+                last,
+                now,
+            )
+            .await;
+        moved.with_context(|| format!("failed to move the reservation of order {order}"))
     }
 }
 

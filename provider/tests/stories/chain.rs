@@ -29,7 +29,7 @@ use provider::task::{Nudge, Turn as _};
 use provider::withdraw::{Withdraw, tell, withdraw};
 use serde_json::json;
 
-use crate::anvil::{Market, PAYOUT, mined, quick, wallet};
+use crate::anvil::{Market, PAYOUT, mined, quick, rival, wallet};
 use crate::support::{GAS, bidder_settings, one_node, spec};
 
 struct Cluster;
@@ -441,18 +441,7 @@ async fn in_an_auction_another_is_undercut_until_it_does_not_pay_any_more() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let database = DatabaseUrl::fresh(folder.path()).await.expect("a database");
     let us = market.provider.address();
-    let rival = Sender::new(market.chain.clone(), wallet(3), MemoryJournal::default(), quick());
-    let stake = Amount(200_000_000);
-    mined(&market.tenant, &Call::MintTestToken { to: rival.address(), amount: stake }).await;
-    mined(&rival, &Call::ApproveRegistry { amount: stake }).await;
-    let register = Call::Register {
-        operator: rival.address(),
-        payout: rival.address(),
-        uri: "https://127.0.0.1:1".to_owned(),
-        spki_hash: Hash::default(),
-        stake,
-    };
-    mined(&rival, &register).await;
+    let rival = rival(&market).await;
     let end = market.now().await + 600;
     let order = post_for(&market, 1, Amount(20_000_000), Some(end)).await;
 

@@ -21,8 +21,8 @@ pub(in crate::gateway) async fn show(
             format!("order {id} has not been seen on the chain, as far as it was followed"),
         )
     })?;
-    let decision = gateway.store.decision(id).await?.filter(|row| row.spec_hash == order.order.spec_hash);
-    let answer = match decision.map(|row| row.decision) {
+    let decision = gateway.store.decided(id).await?.filter(|(terms, _)| *terms == order.order.spec_hash);
+    let answer = match decision.map(|(_, decision)| decision) {
         None => Answer::Undecided,
         Some(Decision::Bid { rate, .. }) => Answer::Bid { rate },
         Some(Decision::Decline { reason }) => {

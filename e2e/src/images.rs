@@ -1,16 +1,12 @@
 //! The images of the bench, made here: one layer with one program, which is the pause of every pod, a web server,
 //! and the stand-in for the programs of other people's images.
 
-use std::fs;
-use std::io::Write;
-use std::path::Path;
-
-use anyhow::{Context, Result};
-use flate2::{Compression, write::GzEncoder};
+use anyhow::Result;
+use flate2::Compression;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::node::PAUSE_IMAGE;
+use crate::oci::{Image, Layer, Root};
 use crate::registry;
 use crate::tools::Tools;
 
@@ -30,53 +26,9 @@ const STAND_INS: [&str; 12] = [
     "usr/local/bin/docker-entrypoint.sh",
 ];
 
-/// Bytes and the digest by which a registry knows them.
-#[derive(Clone, Debug)]
-pub struct Blob {
-    /// `sha256:…` of the bytes.
-    pub digest: String,
-    /// The bytes themselves.
-    pub bytes: Vec<u8>,
-}
-
-impl Blob {
-    fn new(bytes: Vec<u8>) -> Self {
-        Self { digest: format!("sha256:{}", hex::encode(Sha256::digest(&bytes))), bytes }
-    }
-}
-
-/// An image of one layer.
-#[derive(Clone, Debug)]
-pub struct Image {
-    /// The compressed files.
-    pub layer: Blob,
-    /// How a container of it starts.
-    pub config: Blob,
-}
-
-impl Image {
-    /// The image's manifest, in the media type it is stored under.
-    #[must_use]
-    pub fn manifest(&self, media_type: &str) -> String {
-        json!({
-            "schemaVersion": 2,
-            "mediaType": media_type,
-            "config": describe("application/vnd.oci.image.config.v1+json", &self.config),
-            "layers": [describe("application/vnd.oci.image.layer.v1.tar+gzip", &self.layer)],
-        })
-        .to_string()
-    }
-}
-
-fn describe(media_type: &str, blob: &Blob) -> Value {
-    json!({"mediaType": media_type, "digest": blob.digest, "size": blob.bytes.len()})
-}
-
 /// Makes images that share one layer.
 pub struct Maker {
-    layer: Blob,
-    /// The digest of the layer before it was compressed.
-    files: String,
+    layer: Layer,
 }
 
 impl Maker {
@@ -85,12 +37,15 @@ impl Maker {
     /// # Errors
     /// When the program cannot be read.
     pub fn new(tools: &Tools) -> Result<Self> {
-        let program = tools.program("probe", "probe");
-        let files = pack(&program).with_context(|| format!("failed to pack {}", program.display()))?;
-        let mut compressed = GzEncoder::new(Vec::new(), Compression::fast());
-        compressed.write_all(&files).context("failed to compress the layer")?;
-        let layer = compressed.finish().context("failed to compress the layer")?;
-        Ok(Self { layer: Blob::new(layer), files: Blob::new(files).digest })
+        let mut root =
+            Root::default().copy("probe", 0o755, &tools.program("probe", "probe"))?.folder("tmp", 0o1777);
+        for folder in ["etc", "var", "data"] {
+            root = root.folder(folder, 0o755);
+        }
+        for stand_in in STAND_INS {
+            root = root.link(stand_in, "/probe");
+        }
+        Ok(Self { layer: root.layer(Compression::fast())? })
     }
 
     /// An image called `name` that listens on `ports` and shows the variables `shown` on its page.
@@ -110,41 +65,8 @@ impl Maker {
     }
 
     fn image(&self, config: &Value) -> Image {
-        let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
-        let config = json!({
-            "architecture": architecture,
-            "os": "linux",
-            "created": "1970-01-01T00:00:00Z",
-            "config": config,
-            "rootfs": {"type": "layers", "diff_ids": [self.files]},
-            "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "the bench"}],
-        });
-        Image { layer: self.layer.clone(), config: Blob::new(config.to_string().into_bytes()) }
+        Image::new(self.layer.clone(), config)
     }
-}
-
-fn pack(program: &Path) -> Result<Vec<u8>> {
-    let mut tar = tar::Builder::new(Vec::new());
-    let bytes = fs::read(program)?;
-    let mut header = tar::Header::new_gnu();
-    header.set_mode(0o755);
-    header.set_size(bytes.len() as u64);
-    tar.append_data(&mut header, "probe", bytes.as_slice())?;
-    for stand_in in STAND_INS {
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(tar::EntryType::Symlink);
-        header.set_mode(0o777);
-        header.set_size(0);
-        tar.append_link(&mut header, stand_in, "/probe")?;
-    }
-    for folder in ["tmp", "etc", "var", "data"] {
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(tar::EntryType::Directory);
-        header.set_mode(if folder == "tmp" { 0o1777 } else { 0o755 });
-        header.set_size(0);
-        tar.append_data(&mut header, format!("{folder}/"), std::io::empty())?;
-    }
-    Ok(tar.into_inner()?)
 }
 
 /// Pushes the images that every bench has: the pause and those of the documents beside this crate.
@@ -192,12 +114,5 @@ mod tests {
         assert_eq!(split("ghcr.io/owner/app:v2"), ("owner/app", "v2"));
         assert_eq!(split("nginx"), ("nginx", "latest"));
         assert_eq!(split("registry.example:5000/app:3"), ("app", "3"));
-    }
-
-    #[test]
-    fn the_same_program_makes_the_same_image() {
-        let program = tempfile::NamedTempFile::new().unwrap();
-        fs::write(program.path(), "program").unwrap();
-        assert_eq!(pack(program.path()).unwrap(), pack(program.path()).unwrap());
     }
 }

@@ -12,7 +12,9 @@ use e2e::lent::Lent;
 use e2e::progress::say;
 use e2e::report::Timeline;
 use e2e::tools::{Purpose, Tools};
-use e2e::{bench, device_plugin, interrupt, measure, namespaces, story, suite, supervisor, workspace};
+use e2e::{
+    bench, device_plugin, interrupt, measure, namespaces, product, story, suite, supervisor, workspace,
+};
 
 /// The bench that the demo starts.
 const DEMO: &str = "demo";
@@ -75,6 +77,12 @@ enum Verb {
     Bench {
         /// What to measure; everything if it is left out
         name: Option<String>,
+    },
+    /// Make the provider's container image from release builds, without a container runtime
+    Image {
+        /// Build the programs twice, the second time from nothing, and demand the same image
+        #[arg(long)]
+        verify: bool,
     },
     #[command(name = "measure", hide = true)]
     Measure { name: Option<String> },
@@ -142,6 +150,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         }
         Verb::KeepMarket => block_on(story::market::keep(&tools_of_the_bench()?))?,
         Verb::Bench { name } => return bench_all(name.as_deref()),
+        Verb::Image { verify } => product::make(verify)?,
         Verb::Measure { name } => block_on(measure::run(name.as_deref()))?,
         Verb::DevicePlugin { script } => announce_gpus(&script)?,
         Verb::Launch(Inside { folder, market }) => namespaces::launch(&folder, market)?,

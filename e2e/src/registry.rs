@@ -7,12 +7,10 @@ use reqwest::{Client, StatusCode, header};
 use tokio::process::Command;
 
 use crate::addresses::{NODE, REGISTRY_PORT};
-use crate::images::Image;
+use crate::oci::{Image, MANIFEST_TYPE};
 use crate::parts::Parts;
 use crate::process::Process;
 use crate::wait;
-
-const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// Starts the registry and waits until it answers.
 pub(crate) async fn start(parts: &Parts) -> Result<Process> {
@@ -44,7 +42,7 @@ pub(crate) async fn start(parts: &Parts) -> Result<Process> {
 /// When the registry does not take it.
 pub async fn push(repository: &str, tag: &str, image: &Image) -> Result<()> {
     let client = Client::new();
-    for blob in [&image.layer, &image.config] {
+    for blob in image.blobs() {
         push_blob(&client, repository, &blob.digest, &blob.bytes)
             .await
             .with_context(|| format!("failed to push a part of the image {repository}:{tag}"))?;
@@ -52,7 +50,7 @@ pub async fn push(repository: &str, tag: &str, image: &Image) -> Result<()> {
     let answer = client
         .put(url(&format!("{repository}/manifests/{tag}")))
         .header(header::CONTENT_TYPE, MANIFEST_TYPE)
-        .body(image.manifest(MANIFEST_TYPE))
+        .body(image.manifest().bytes)
         .send()
         .await
         .with_context(|| format!("failed to push the image {repository}:{tag}"))?;

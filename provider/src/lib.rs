@@ -29,6 +29,7 @@ pub mod follower;
 pub mod freshness;
 pub mod gateway;
 pub mod inventory;
+pub mod leader;
 pub mod leases;
 pub mod lifecycle;
 pub mod metrics;

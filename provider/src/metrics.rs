@@ -42,6 +42,7 @@ struct Inner {
     is_stale: AtomicBool,
     endpoints: IntGaugeVec,
     ready: IntGaugeVec,
+    leader: IntGaugeVec,
     block_time: IntGauge,
     reorgs: IntCounter,
     differences: IntCounterVec,
@@ -136,6 +137,11 @@ impl Metrics {
             ready: make.gauges(
                 "berth_component_ready",
                 "Whether a part of the daemon works: the chain is followed.",
+                &["component"],
+            )?,
+            leader: make.gauges(
+                "berth_leader",
+                "1 where a part of the daemon is the one that may act: the sender, which holds the Kubernetes Lease of its key.",
                 &["component"],
             )?,
             block_time: make
@@ -481,6 +487,10 @@ impl Metrics {
 
     pub(crate) fn endpoint(&self, endpoint: &str, is_up: bool) {
         self.0.endpoints.with_label_values(&[endpoint]).set(i64::from(is_up));
+    }
+
+    pub(crate) fn leader(&self, leads: bool) {
+        self.0.leader.with_label_values(&["sender"]).set(i64::from(leads));
     }
 
     pub(crate) fn reorg(&self) {

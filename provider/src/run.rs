@@ -1,7 +1,6 @@
 //! The wiring, top to bottom: what can be refused is tried first, then loops start in the order in which an order meets them.
 //!
-//! One replica runs at a time: nothing here elects a leader, and two daemons on one key would spoil each other's
-//! transactions.
+//! What decides, deploys, sends or serves tenants waits until this daemon leads; what only looks does not.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,6 +33,7 @@ use crate::gateway::{self, Gateway};
 use crate::inventory::node_labels::NodeLabels;
 use crate::inventory::storage::Sold;
 use crate::inventory::{self, Inventory, client};
+use crate::leader::{Candidate, Claim, Leader};
 use crate::leases::apply::Applier;
 use crate::leases::cluster::Cluster;
 use crate::leases::escrow::Escrow;
@@ -77,8 +77,13 @@ pub async fn run(config: Config, file: PathBuf) -> anyhow::Result<ExitCode> {
     client::ensure_allowed(&cluster).await?;
     info!(provider = %config.provider, operator = %signer.address(), key = signer.place(), chain = config.chain.chain_id, cluster = version, "starting");
 
+    let me = format!("{}:{}", hostname(), config.gateway.listen.port());
+    let claim = Claim::new(cluster.clone(), &config.cluster.namespace, signer.address(), me);
+    let (candidate, leader) = Candidate::new(claim.clone());
+    lifecycle.spawn("leader", candidate.run(lifecycle.stop()));
+
     let [follower, bidder, outbox, reconcile, escrow] = [(); 5].map(|()| Nudge::default());
-    let loops = Loops { lifecycle: &lifecycle, metrics: &metrics };
+    let loops = Loops { lifecycle: &lifecycle, metrics: &metrics, leader: &leader };
 
     let (to_bidder, to_reconcile) = (bidder.clone(), reconcile.clone());
     let (inventory, keep) = Inventory::start(&cluster, &inventory_settings(&config), move || {
@@ -113,7 +118,7 @@ pub async fn run(config: Config, file: PathBuf) -> anyhow::Result<ExitCode> {
     let to_reconcile = reconcile.clone();
     let (workloads, keep) = Workloads::start(&cluster, move || to_reconcile.nudge());
     loops.keep("workloads", keep);
-    loops.start(
+    loops.lead(
         NodeLabels { client: cluster.clone(), inventory: inventory.clone(), clock: clock.clone() },
         PERIOD,
         Nudge::default(),
@@ -148,7 +153,7 @@ pub async fn run(config: Config, file: PathBuf) -> anyhow::Result<ExitCode> {
     );
     let capacity =
         ClusterCapacity { provider: config.provider, inventory: inventory.clone(), clock: clock.clone() };
-    loops.start(
+    loops.lead(
         Bidder::new(
             store.clone(),
             capacity.clone(),
@@ -163,12 +168,20 @@ pub async fn run(config: Config, file: PathBuf) -> anyhow::Result<ExitCode> {
     let operator = signer.address();
     let gas = config.chain.gas;
     let sender = Sender::new(chain.clone(), signer, store.clone(), sender_settings(gas));
-    loops.start(
-        Outbox::new(store.clone(), sender, gas, clock.clone(), metrics.clone(), outbox.clone(), follower),
+    loops.lead(
+        Outbox::new(
+            store.clone(),
+            leader.guard(sender),
+            gas,
+            clock.clone(),
+            metrics.clone(),
+            outbox.clone(),
+            follower,
+        ),
         PERIOD,
         outbox.clone(),
     );
-    loops.start(
+    loops.lead(
         Reconcile {
             store: store.clone(),
             clock: clock.clone(),
@@ -186,7 +199,7 @@ pub async fn run(config: Config, file: PathBuf) -> anyhow::Result<ExitCode> {
         PERIOD,
         reconcile.clone(),
     );
-    loops.start(
+    loops.lead(
         Escrow {
             store: store.clone(),
             view: chain.clone(),
@@ -228,7 +241,7 @@ pub async fn run(config: Config, file: PathBuf) -> anyhow::Result<ExitCode> {
     };
     let tls = Some(key.server_config().into());
     let router = gateway::router(Arc::new(gateway));
-    lifecycle.spawn("gateway", serve(tenants, tls, router, Limits::default(), lifecycle.stop()));
+    loops.led("gateway", serve(tenants, tls, router, Limits::default(), lifecycle.stop()));
     let ops = Ops {
         store,
         provider: config.provider,
@@ -236,18 +249,28 @@ pub async fn run(config: Config, file: PathBuf) -> anyhow::Result<ExitCode> {
         inventory,
         clock,
         freshness,
+        leader: leader.clone(),
         endpoints: Box::new(move || chain.endpoints()),
     };
     let router = ops::router(Arc::new(ops));
     lifecycle.spawn("metrics", serve(operators, None, router, Limits::default(), lifecycle.stop()));
     info!(gateway = %config.gateway.listen, metrics = %config.metrics.listen, "running");
-    lifecycle.run().await
+    let code = lifecycle.run().await;
+    claim.release().await;
+    code
+}
+
+/// What this host, or this pod, is called.
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
 }
 
 /// Starts loops under their names.
 struct Loops<'a> {
     lifecycle: &'a Lifecycle,
     metrics: &'a Metrics,
+    leader: &'a Leader,
 }
 
 impl Loops<'_> {
@@ -255,6 +278,24 @@ impl Loops<'_> {
         let (metrics, stop) = (self.metrics.clone(), self.lifecycle.stop());
         let turns = repeat(work, period, nudge, stop, move |outcome| metrics.turn(outcome));
         self.lifecycle.spawn(T::NAME, turns);
+    }
+
+    /// Starts what must not turn in two daemons at once, as soon as this one leads.
+    fn lead<T: Turn + 'static>(&self, work: T, period: Duration, nudge: Nudge) {
+        let (metrics, stop) = (self.metrics.clone(), self.lifecycle.stop());
+        self.led(T::NAME, repeat(work, period, nudge, stop, move |outcome| metrics.turn(outcome)));
+    }
+
+    /// Runs a task as soon as this daemon leads.
+    fn led(&self, name: &'static str, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+        let (leader, stop) = (self.leader.clone(), self.lifecycle.stop());
+        self.lifecycle.spawn(name, async move {
+            tokio::select! {
+                () = leader.leads() => {}
+                () = stop.taking() => return Ok(()),
+            }
+            task.await
+        });
     }
 
     /// Runs what does not end by itself, until stopping begins.

@@ -134,8 +134,16 @@ fn each_outside_word_has_one_room_in_the_provider() {
         ("hyper", &["gateway/"], "hyper lives in gateway/"),
         ("tokio_rustls", &["gateway/"], "TLS for tenants lives in gateway/"),
         ("nvml_wrapper", &["inventory/gpus"], "NVML lives in inventory/gpus.rs"),
-        ("kube", &["inventory/", "leases/"], "the kube client lives in inventory/ and leases/"),
-        ("k8s_openapi", &["inventory/", "leases/"], "Kubernetes types live in inventory/ and leases/"),
+        (
+            "kube",
+            &["inventory/", "leases/", "leader.rs"],
+            "the kube client lives in inventory/, leases/ and leader.rs",
+        ),
+        (
+            "k8s_openapi",
+            &["inventory/", "leases/", "leader.rs"],
+            "Kubernetes types live in inventory/, leases/ and leader.rs",
+        ),
         ("tonic", &["inventory/podresources"], "the kubelet's socket lives in inventory/podresources.rs"),
         ("reqwest", &["pricing/"], "who tells prices is asked in pricing/"),
         ("nix", &["pricing/hook.rs"], "programs of the operator are started and ended in pricing/hook.rs"),

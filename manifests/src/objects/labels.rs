@@ -12,6 +12,8 @@ pub const SERVICE: &str = "berth.dev/service";
 pub const LEASE_ID: &str = "berth.dev/lease-id";
 /// Annotation: the provider's address.
 pub const PROVIDER: &str = "berth.dev/provider";
+/// Label: on the Lease of the one daemon that may send, the address of the operator key.
+pub const OPERATOR: &str = "berth.dev/operator";
 /// Annotation: on a Service of a leased address, the number of its endpoint in the deployment.
 pub const ENDPOINT: &str = "berth.dev/endpoint";
 /// Annotation: on pods, changes when their variables do, so that they are replaced.

@@ -2,6 +2,7 @@
 //! `/readyz`, which says whether orders are answered. Tenants are served although they are not.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::State;
@@ -13,6 +14,7 @@ use manifests::order::Address;
 use crate::clock::Clock;
 use crate::freshness::{Freshness, Lag};
 use crate::inventory::Inventory;
+use crate::leader::Leader;
 use crate::metrics::Metrics;
 use crate::store::Store;
 
@@ -30,6 +32,8 @@ pub struct Ops {
     pub clock: Clock,
     /// Whether the chain is followed.
     pub freshness: Freshness,
+    /// Whether this daemon may send.
+    pub leader: Leader,
     /// The endpoints of the chain, by what may be shown of their URLs, and whether each answers.
     pub endpoints: Box<dyn Fn() -> Vec<(String, bool)> + Send + Sync>,
 }
@@ -47,6 +51,7 @@ async fn metrics(State(ops): State<Arc<Ops>>) -> Response {
     for (endpoint, is_up) in (ops.endpoints)() {
         ops.metrics.endpoint(&endpoint, is_up);
     }
+    ops.metrics.leader(ops.leader.waits(Instant::now()).is_none());
     // A database that does not answer is told below.
     if let Ok(Some(cursor)) = ops.store.cursor().await {
         let now = ops.clock.now();
@@ -92,6 +97,9 @@ async fn healthz(State(ops): State<Arc<Ops>>) -> Response {
 /// Ready when an order that comes now is answered; otherwise a sentence says what it would wait for. Everything that runs goes
 /// on running either way.
 async fn readyz(State(ops): State<Arc<Ops>>) -> Response {
+    if let Some(why) = ops.leader.waits(Instant::now()) {
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response();
+    }
     let now = ops.clock.now();
     if let Ok(Some(cursor)) = ops.store.cursor().await {
         let lag = ops.freshness.lag(&cursor, now);

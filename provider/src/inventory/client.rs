@@ -70,7 +70,10 @@ pub fn words(error: &kube::Error) -> String {
 }
 
 /// What the daemon does in the cluster: verb, API group and resource.
-const NEEDED: [(&str, &str, &str); 28] = [
+const NEEDED: [(&str, &str, &str); 31] = [
+    ("list", "coordination.k8s.io", "leases"),
+    ("create", "coordination.k8s.io", "leases"),
+    ("update", "coordination.k8s.io", "leases"),
     ("list", "", "nodes"),
     ("patch", "", "nodes"),
     ("list", "", "pods"),

@@ -1,5 +1,5 @@
-//! A small API server in memory: it keeps objects, answers lists and watches by label, takes applies and deletions, and
-//! remembers every change that it was asked for. It can be made to refuse, and it can be made to say nothing.
+//! A small API server in memory: it keeps objects, answers lists and watches by label, takes what is created, replaced, applied
+//! and deleted, and remembers every change that it was asked for. It can be made to refuse, and it can be made to say nothing.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -125,6 +125,14 @@ impl Apiserver {
             return Response::new(Body::from(state.logs.get(pod).cloned().unwrap_or_default()));
         }
         let (group, namespace, plural, name) = parse(&path);
+        if parts.method == Method::POST {
+            let name = wanted["metadata"]["name"].as_str().expect("objects of ours are named");
+            let key = (path.clone(), name.to_owned());
+            return match state.objects.get(&key) {
+                Some(_) => refusal(StatusCode::CONFLICT, &format!("{plural} \"{name}\" already exists")),
+                None => answer(&state.store(&key, wanted)),
+            };
+        }
         let Some(name) = name else {
             let labels = query.get("labelSelector").cloned();
             let selection = Selection { group, namespace, plural, labels };
@@ -151,6 +159,16 @@ impl Apiserver {
                 match immutable(&plural, &before, &object) {
                     Some(refused) => refusal(StatusCode::UNPROCESSABLE_ENTITY, refused),
                     None => answer(&state.store(&key, object)),
+                }
+            }
+            Method::PUT => {
+                let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+                match state.objects.get(&key) {
+                    None => refusal(StatusCode::NOT_FOUND, &format!("{plural} \"{name}\" not found")),
+                    Some(there) if version(there) != version(&wanted) => {
+                        refusal(StatusCode::CONFLICT, "the object has been modified")
+                    }
+                    Some(_) => answer(&state.store(&key, wanted)),
                 }
             }
             Method::DELETE => {

@@ -3,6 +3,7 @@
 
 mod apiserver;
 mod gateway;
+mod leader;
 mod leases;
 mod moves;
 mod outage;

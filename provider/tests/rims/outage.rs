@@ -23,6 +23,7 @@ use provider::store::{Event, IntentKind, LeaseState, ReservationRow};
 use provider::task::{Nudge, Turn};
 use tower::ServiceExt as _;
 
+use crate::leader;
 use crate::leases::House;
 use crate::stage::{PROVIDER, Stage, document, named, parsed};
 use crate::support::*;
@@ -182,6 +183,7 @@ impl Daemon {
             inventory: self.house.reconcile.inventory.clone(),
             clock: self.clock.clone(),
             freshness: self.freshness.clone(),
+            leader: leader::alone().await,
             endpoints: Box::new(move || vec![("http://node".to_owned(), !is_dead.load(Ordering::SeqCst))]),
         };
         let request = Request::get(path).body(Body::empty()).expect("a request");

@@ -11,10 +11,10 @@ use crate::books::Books;
 use crate::capacity::Capacity;
 use crate::demand::{Demand, demands};
 use crate::fx::Fx;
-use crate::place::{is_spread, place_all};
+use crate::place::{Room, is_spread, place_all};
 use crate::policy::Policy;
 use crate::quoted::Quoted;
-use crate::tariff::{Situation, Tariff};
+use crate::tariff::{Situation, Tariff, Usage};
 
 /// Everything a decision depends on, to be stored with it and replayed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,8 +120,8 @@ struct Offer {
 
 fn bid(order: &Order, circumstances: &Circumstances<'_>) -> Result<Offer, Reason> {
     let Circumstances { tariff, policy, books, quoted, .. } = *circumstances;
-    let Placed { demands, placement, mut warnings, attributes } = place_order(order, circumstances)?;
-    let situation = situation(order, &demands, &attributes, circumstances);
+    let Placed { demands, placement, mut warnings, attributes, usage } = place_order(order, circumstances)?;
+    let situation = situation(order, &demands, &attributes, &usage, circumstances);
     let price = tariff.price_all(&demands, &placement, &situation, quoted)?;
     let rate = price.rate;
     if rate > order.max_rate || rate == Rate::MAX {
@@ -133,16 +133,21 @@ fn bid(order: &Order, circumstances: &Circumstances<'_>) -> Result<Offer, Reason
 }
 
 /// An order that may be served, and where.
-pub(crate) struct Placed {
+pub(crate) struct Placed<'a> {
     pub(crate) demands: Vec<Demand>,
     pub(crate) placement: Placement,
     warnings: Vec<String>,
     /// What is asked of the provider: attribute and value.
     attributes: Vec<Attribute>,
+    /// How much was used before.
+    usage: Usage<'a>,
 }
 
 /// Every check that comes before the price.
-pub(crate) fn place_order(order: &Order, circumstances: &Circumstances<'_>) -> Result<Placed, Reason> {
+pub(crate) fn place_order<'a>(
+    order: &Order,
+    circumstances: &Circumstances<'a>,
+) -> Result<Placed<'a>, Reason> {
     let Circumstances { capacity, tariff, policy, now, books, .. } = *circumstances;
     match order.kind {
         OrderKind::Service => {}
@@ -167,20 +172,23 @@ pub(crate) fn place_order(order: &Order, circumstances: &Circumstances<'_>) -> R
     }
     let apart = is_spread(&spec.requirements);
     let attributes = spec.requirements.attributes.unwrap_or_default();
-    tariff.admit(&situation(order, &demands, &attributes, circumstances))?;
-    let placement = place_all(&demands, apart, capacity, tariff)?;
-    Ok(Placed { demands, placement, warnings, attributes })
+    let room = Room::whole(capacity, tariff.reserve());
+    let usage = room.usage();
+    tariff.admit(&situation(order, &demands, &attributes, &usage, circumstances))?;
+    let placement = place_all(&demands, apart, room, &usage, tariff)?;
+    Ok(Placed { demands, placement, warnings, attributes, usage })
 }
 
 fn situation<'a>(
     order: &Order,
     demands: &[Demand],
     attributes: &'a [Attribute],
+    usage: &'a Usage<'a>,
     circumstances: &Circumstances<'a>,
 ) -> Situation<'a> {
-    let Circumstances { capacity, now, fx, .. } = *circumstances;
+    let Circumstances { now, fx, .. } = *circumstances;
     let wants_gpus = demands.iter().any(|demand| demand.gpus > 0);
-    Situation { tenant: order.id.tenant, wants_gpus, attributes, capacity, now, fx }
+    Situation { tenant: order.id.tenant, wants_gpus, attributes, usage, now, fx }
 }
 
 /// What no lease can have yet.

@@ -28,7 +28,7 @@ const MACHINES: u64 = 1000;
 struct Measured {
     name: &'static str,
     units: Vec<Unit>,
-    /// Prices follow what is used, for which all nodes are looked at once more.
+    /// Prices follow what is used.
     by_use: bool,
     target: Option<f64>,
 }
@@ -49,7 +49,12 @@ fn measured() -> [Measured; 5] {
     let by_use = false;
     [
         Measured { name: "1 GPU", units: gpus(1, 1, "h100"), by_use, target: Some(60.0) },
-        Measured { name: "1 GPU, priced by use", units: gpus(1, 1, "h100"), by_use: true, target: None },
+        Measured {
+            name: "1 GPU, priced by use",
+            units: gpus(1, 1, "h100"),
+            by_use: true,
+            target: Some(60.0),
+        },
         Measured { name: "1 GPU of any model", units: gpus(1, 1, "*"), by_use, target: None },
         Measured { name: "16 replicas of 8 GPUs", units: gpus(16, 8, "h100"), by_use, target: Some(500.0) },
         Measured {

@@ -3,9 +3,8 @@
 use manifests::decision::Reason;
 
 use super::room::Room;
-use crate::capacity::Capacity;
 use crate::demand::Demand;
-use crate::tariff::Tariff;
+use crate::tariff::{Tariff, Usage};
 
 /// A pool that a unit could take its GPUs from, and what all of them would cost there; no pool for a unit without GPUs.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +18,7 @@ pub(super) struct Offer {
 pub(super) fn offers(
     demand: &Demand,
     room: &Room<'_>,
-    capacity: &Capacity,
+    usage: &Usage<'_>,
     tariff: &Tariff,
 ) -> Result<Vec<Offer>, Reason> {
     let Some(request) = &demand.gpu else { return Ok(vec![Offer { pool: None, cost: 0 }]) };
@@ -29,7 +28,7 @@ pub(super) fn offers(
     };
     let devices = u128::from(demand.gpus) * u128::from(demand.count);
     let priced = matching().filter_map(|(at, pool)| {
-        let rate = tariff.gpu_rate(pool.gpu, devices, capacity)?;
+        let rate = tariff.gpu_rate(pool.gpu, devices, usage)?;
         Some(Offer { pool: Some(at), cost: rate.scaled() })
     });
     let mut offers: Vec<Offer> = priced.collect();

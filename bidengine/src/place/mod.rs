@@ -39,12 +39,14 @@ use manifests::resources::Attribute;
 pub use self::move_off::move_off;
 
 use self::choices::{Offer, cheapest_first, offers};
-use self::room::{Need, Room};
+pub(crate) use self::room::Room;
+
+use self::room::Need;
 use self::unit::{Ask, one_by_one, unambiguously_if_possible};
 use self::why_not::why_not;
 use crate::capacity::Capacity;
 use crate::demand::{Demand, demands};
-use crate::tariff::Tariff;
+use crate::tariff::{Tariff, Usage};
 
 /// The placement attribute by which a tenant asks for a node each; its value is [`SPREAD_OVER_NODES`].
 const SPREAD: &str = "spread";
@@ -63,7 +65,9 @@ const MOST_STEPS: u64 = 2_000_000;
 /// The first reason why not, with what was needed and what was there.
 pub fn place(spec: &OrderSpec, capacity: &Capacity, tariff: &Tariff) -> Result<Placement, Reason> {
     let demands = demands(spec).map_err(|problem| Reason::SpecInvalid { problem })?;
-    place_all(&demands, is_spread(&spec.requirements), capacity, tariff)
+    let room = Room::whole(capacity, tariff.reserve());
+    let usage = room.usage();
+    place_all(&demands, is_spread(&spec.requirements), room, &usage, tariff)
 }
 
 /// Whether a group asks for a node for each replica.
@@ -76,20 +80,21 @@ pub(crate) fn asks_to_spread(Attribute { key, value }: &Attribute) -> bool {
     key == SPREAD && value == SPREAD_OVER_NODES
 }
 
+/// Where these would run in the room; `usage` is how much of it is used, which makes pools dearer or cheaper.
 pub(crate) fn place_all(
     demands: &[Demand],
     apart: bool,
-    capacity: &Capacity,
+    room: Room<'_>,
+    usage: &Usage<'_>,
     tariff: &Tariff,
 ) -> Result<Placement, Reason> {
     let demands: Vec<&Demand> = demands.iter().filter(|demand| demand.count > 0).collect();
-    let (leased_ips, node_ports) = of_the_cluster(&demands, capacity)?;
-    let room = Room::new(capacity, &BTreeSet::new(), tariff.reserve());
+    let (leased_ips, node_ports) = of_the_cluster(&demands, room.capacity)?;
     let unit = |demand| -> Result<Unit<'_>, Reason> {
         Ok(Unit {
             demand,
-            takes: demand.takes(room.overcommit),
-            offers: offers(demand, &room, capacity, tariff)?,
+            takes: demand.takes(room.capacity.overcommit),
+            offers: offers(demand, &room, usage, tariff)?,
             standing: BTreeMap::new(),
             homes: BTreeMap::new(),
             apart,
@@ -244,7 +249,7 @@ fn attempt(
             false => one_by_one(&ask, room),
         };
         let chosen = chosen.map_err(|placed| Got { unit: index, placed })?;
-        let mut takes = unit.demand.takes(room.overcommit);
+        let mut takes = unit.demand.takes(room.capacity.overcommit);
         takes.gpu = pool.map(|pool| GpuTake {
             pool: room.pools[pool].gpu.to_string(),
             count: unit.demand.gpus,

@@ -11,7 +11,7 @@ use super::room::{Pool, Room};
 use super::{Unit, is_spread, largest_first, place_units};
 use crate::capacity::{Capacity, Node};
 use crate::demand::{Demand, demands};
-use crate::tariff::{Reserve, Tariff};
+use crate::tariff::{Reserve, Tariff, Usage};
 
 /// The placement after nodes were lost: replicas on other nodes stay as they are, those on lost ones, and those that have none,
 /// are placed anew.
@@ -37,6 +37,7 @@ pub fn move_off(
     let apart = is_spread(&spec.requirements);
     // What is promised is kept, whatever GPUs could use.
     let room = Room::new(capacity, lost, Reserve::default());
+    let usage = room.usage();
     let mut units: Vec<Unit<'_>> = Vec::new();
     let mut replicas: Vec<Replica> = Vec::new();
     for demand in largest_first(&demands) {
@@ -54,8 +55,8 @@ pub fn move_off(
         }
         units.push(Unit {
             demand,
-            takes: Takes { volumes: BTreeMap::new(), ..demand.takes(room.overcommit) },
-            offers: offers_to_the_moved(demand, &stays, &moves, &room, capacity, tariff)?,
+            takes: Takes { volumes: BTreeMap::new(), ..demand.takes(room.capacity.overcommit) },
+            offers: offers_to_the_moved(demand, &stays, &moves, &room, &usage, tariff)?,
             standing,
             homes: homes(&moves, &room, capacity)?,
             apart,
@@ -72,7 +73,7 @@ fn offers_to_the_moved(
     stays: &[&Replica],
     moves: &[&Replica],
     room: &Room<'_>,
-    capacity: &Capacity,
+    usage: &Usage<'_>,
     tariff: &Tariff,
 ) -> Result<Vec<Offer>, Reason> {
     if demand.gpus == 0 {
@@ -97,7 +98,7 @@ fn offers_to_the_moved(
             }),
         };
     }
-    let others = match offers(demand, room, capacity, tariff) {
+    let others = match offers(demand, room, usage, tariff) {
         Ok(offers) => offers,
         Err(_) if same.is_some() => Vec::new(),
         Err(reason) => return Err(reason),

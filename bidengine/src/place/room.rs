@@ -8,21 +8,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use manifests::decision::Takes;
 use manifests::gpu::Gpu;
-use manifests::objects::Overcommit;
 
 use crate::capacity::{Capacity, Node};
 use crate::islands::{self, Taken};
-use crate::tariff::Reserve;
+use crate::tariff::{Reserve, Usage};
 
 /// The nodes that take pods, and what is left on them.
 #[derive(Clone)]
-pub(super) struct Room<'a> {
+pub(crate) struct Room<'a> {
+    pub(super) capacity: &'a Capacity,
     pub(super) slots: Vec<Slot<'a>>,
     pub(super) pools: Vec<Pool<'a>>,
     /// How free GPUs lie where some were taken, by pool and holder; elsewhere the node tells.
     islands: BTreeMap<(usize, usize), Vec<u64>>,
     places: Places<'a>,
-    pub(super) overcommit: Overcommit,
     /// What replicas without GPUs leave alone.
     reserve: Reserve,
 }
@@ -100,6 +99,11 @@ pub(super) struct Loss {
 }
 
 impl<'a> Room<'a> {
+    /// What a cluster has on the nodes that take pods.
+    pub(crate) fn whole(capacity: &'a Capacity, reserve: Reserve) -> Self {
+        Self::new(capacity, &BTreeSet::new(), reserve)
+    }
+
     /// What a cluster has on the nodes that take pods, but for the nodes that are named.
     pub(super) fn new(capacity: &'a Capacity, but: &BTreeSet<String>, reserve: Reserve) -> Self {
         let mut slots = Vec::with_capacity(capacity.nodes.len());
@@ -129,7 +133,21 @@ impl<'a> Room<'a> {
             });
         }
         let places = Places { free: &capacity.segments, taken: BTreeMap::new() };
-        Self { slots, pools, islands: BTreeMap::new(), places, overcommit: capacity.overcommit, reserve }
+        Self { capacity, slots, pools, islands: BTreeMap::new(), places, reserve }
+    }
+
+    /// How much of it is free.
+    pub(crate) fn usage(&self) -> Usage<'a> {
+        let sum = |of: fn(&Slot<'_>) -> u64| self.slots.iter().map(of).fold(0, u64::saturating_add);
+        let devices =
+            |pool: &Pool<'_>| pool.holders.iter().map(|holder| holder.free).fold(0, u64::saturating_add);
+        Usage {
+            capacity: self.capacity,
+            cpu_milli: sum(|slot| slot.cpu_milli),
+            memory_bytes: sum(|slot| slot.memory_bytes),
+            ephemeral_bytes: sum(|slot| slot.ephemeral_bytes),
+            gpus: self.pools.iter().map(|pool| (pool.gpu, devices(pool))).collect(),
+        }
     }
 
     /// How the free GPUs of a holder lie.

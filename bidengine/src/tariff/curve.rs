@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::factor::{Factor, Share};
-use super::usage::{Resource, used};
-use crate::capacity::Capacity;
+use super::usage::{Resource, Usage};
 
 /// A factor by how much of a resource is used: straight lines between points, level before the first, which is the floor,
 /// and after the last, which is the ceiling.
@@ -94,7 +93,7 @@ impl Curves {
     }
 
     /// The factor for a resource as it is used now, and how much that is; `None` without a curve.
-    pub(super) fn factor(&self, resource: Resource<'_>, capacity: &Capacity) -> Option<(Share, Factor)> {
+    pub(super) fn factor(&self, resource: Resource<'_>, usage: &Usage<'_>) -> Option<(Share, Factor)> {
         let curve = match resource {
             Resource::Cpu => self.cpu.as_ref(),
             Resource::Memory => self.memory.as_ref(),
@@ -102,7 +101,7 @@ impl Curves {
             Resource::Storage(class) => self.storage.get(class),
             Resource::Gpu(_) | Resource::Gpus => self.gpu.as_ref(),
         }?;
-        let used = used(resource, capacity);
+        let used = usage.of(resource);
         Some((used, curve.at(used)))
     }
 }

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use self::monthly::{PerMonth, PriceError};
 pub(crate) use self::reserve::Reserve;
 pub(crate) use self::rules::Situation;
+pub(crate) use self::usage::Usage;
 
 use self::bill::{Bill, Factors};
 use self::curve::Curves;
@@ -32,7 +33,6 @@ use self::factor::{Factor, Share};
 use self::gpus::{GpuEntry, GpuPrice};
 use self::rules::Rule;
 use self::usage::Resource;
-use crate::capacity::Capacity;
 use crate::demand::Demand;
 use crate::quoted::Quoted;
 
@@ -203,9 +203,9 @@ impl Tariff {
 
     /// What devices of a pool cost while the cluster is used as it is, rules aside and in the table's currency: for telling the
     /// cheaper pool. `None` means that it is not sold.
-    pub(crate) fn gpu_rate(&self, pool: &Gpu, devices: u128, capacity: &Capacity) -> Option<Rate> {
+    pub(crate) fn gpu_rate(&self, pool: &Gpu, devices: u128, usage: &Usage<'_>) -> Option<Rate> {
         let rate = self.gpu_price(pool)?.rate_of_each_up(devices);
-        let factor = self.table.curves.factor(Resource::Gpu(pool), capacity);
+        let factor = self.table.curves.factor(Resource::Gpu(pool), usage);
         let rate = match factor {
             Some((_, factor)) => rate.and_then(|rate| factor.times_up(rate)),
             None => rate,
@@ -268,7 +268,7 @@ impl Tariff {
         let rules = rules::factors(&table.rules, situation);
         // The currency first, then the curve of a resource, then the rules in their order.
         let factors = |resource: Option<Resource<'_>>| -> Factors {
-            let curve = resource.and_then(|resource| table.curves.factor(resource, situation.capacity));
+            let curve = resource.and_then(|resource| table.curves.factor(resource, situation.usage));
             let curve = curve.map(|(used, by)| (format!("{} % used", used.percent()), by));
             let rules = rules.iter().map(|(name, by)| ((*name).to_owned(), *by));
             exchange.factor.clone().into_iter().chain(curve).chain(rules).collect()

@@ -9,8 +9,7 @@ use manifests::resources::Attribute;
 use serde::{Deserialize, Serialize};
 
 use super::factor::{Factor, Share};
-use super::usage::{Resource, free_gpus, used};
-use crate::capacity::Capacity;
+use super::usage::{Resource, Usage};
 use crate::fx::Fx;
 
 /// A rule: when all that it names is so, it multiplies the price or declines the order.
@@ -81,7 +80,7 @@ impl Levels {
     }
 
     /// Whether what is used stands to each named share as `stands` wants it.
-    fn all(&self, capacity: &Capacity, stands: impl Fn(Share, Share) -> bool) -> bool {
+    fn all(&self, usage: &Usage<'_>, stands: impl Fn(Share, Share) -> bool) -> bool {
         let Self { cpu, memory, ephemeral, gpu, storage } = self;
         let single = [
             (Resource::Cpu, cpu),
@@ -91,7 +90,7 @@ impl Levels {
         ];
         let single = single.into_iter().filter_map(|(resource, share)| Some((resource, (*share)?)));
         let storage = storage.iter().map(|(class, share)| (Resource::Storage(class), *share));
-        single.chain(storage).all(|(resource, share)| stands(used(resource, capacity), share))
+        single.chain(storage).all(|(resource, share)| stands(usage.of(resource), share))
     }
 }
 
@@ -182,7 +181,7 @@ pub(crate) struct Situation<'a> {
     pub(crate) wants_gpus: bool,
     /// Attributes that the order asks for.
     pub(crate) attributes: &'a [Attribute],
-    pub(crate) capacity: &'a Capacity,
+    pub(crate) usage: &'a Usage<'a>,
     /// Unix seconds.
     pub(crate) now: u64,
     /// What the tariff's currency is worth.
@@ -208,7 +207,7 @@ impl Rule {
     fn holds(&self, situation: &Situation<'_>) -> bool {
         let When { tenants, gpu, attributes, days, hours, gpus_free_below, used_above, used_below } =
             &self.when;
-        let Situation { tenant, wants_gpus, attributes: asked, capacity, now, fx: _ } = situation;
+        let Situation { tenant, wants_gpus, attributes: asked, usage, now, fx: _ } = situation;
         (tenants.is_empty() || tenants.contains(tenant))
             && gpu.is_none_or(|gpu| gpu == *wants_gpus)
             && attributes
@@ -216,9 +215,9 @@ impl Rule {
                 .all(|(key, value)| asked.iter().any(|asked| (&asked.key, &asked.value) == (key, value)))
             && (days.is_empty() || days.contains(&Day::of(*now)))
             && hours.is_none_or(|hours| hours.hold(*now))
-            && gpus_free_below.is_none_or(|limit| free_gpus(capacity) < limit)
-            && used_above.all(capacity, |used, share| used > share)
-            && used_below.all(capacity, |used, share| used < share)
+            && gpus_free_below.is_none_or(|limit| usage.free_gpus(|_| true) < limit)
+            && used_above.all(usage, |used, share| used > share)
+            && used_below.all(usage, |used, share| used < share)
     }
 }
 
@@ -239,7 +238,9 @@ pub(super) fn factors<'a>(rules: &'a [Rule], situation: &Situation<'_>) -> Vec<(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capacity::Node;
+    use crate::capacity::{Capacity, Node};
+    use crate::place::Room;
+    use crate::tariff::Reserve;
 
     /// 2026-11-23 00:00 UTC, a Monday.
     const MONDAY: u64 = 1_795_392_000;
@@ -249,11 +250,12 @@ mod tests {
         let rule: Rule = serde_yaml::from_str(rule).expect(rule);
         let region = Attribute { key: "region".to_owned(), value: "eu-west".to_owned() };
         let (capacity, attributes) = (Capacity::default(), [region]);
+        let usage = Room::whole(&capacity, Reserve::default()).usage();
         let mut situation = Situation {
             tenant: Address([1; 20]),
             wants_gpus: false,
             attributes: &attributes,
-            capacity: &capacity,
+            usage: &usage,
             now: MONDAY,
             fx: None,
         };
@@ -284,6 +286,7 @@ mod tests {
         let gpus = BTreeMap::from([("l4-24Gi-pcie".parse().expect("a pool"), 1)]);
         let node = Node { schedulable: true, cpu_milli: 500, gpus, ..Node::default() };
         capacity.nodes.insert("a".to_owned(), node);
+        let usage = Room::whole(&capacity, Reserve::default()).usage();
         // Half of the processors, three quarters of the GPUs and none of the volumes are used.
         for (levels, is_so) in [
             ("usedAbove: {gpu: '0.7'}", true),
@@ -301,7 +304,7 @@ mod tests {
                 tenant: Address([1; 20]),
                 wants_gpus: false,
                 attributes: &[],
-                capacity: &capacity,
+                usage: &usage,
                 now: MONDAY,
                 fx: None,
             };

@@ -1,11 +1,9 @@
 //! How much of a resource is used: what curves and rules look at.
 
-use std::collections::BTreeMap;
-
 use manifests::gpu::Gpu;
 
 use super::factor::Share;
-use crate::capacity::{Capacity, Node};
+use crate::capacity::Capacity;
 
 /// What can be used up.
 #[derive(Debug, Clone, Copy)]
@@ -20,33 +18,44 @@ pub(super) enum Resource<'a> {
     Gpus,
 }
 
-/// The share of a resource that is used on all nodes that take pods, rounded down.
-pub(super) fn used(resource: Resource<'_>, capacity: &Capacity) -> Share {
-    let total = &capacity.total;
-    let nodes = || capacity.nodes.values().filter(|node| node.schedulable);
-    let free = |of: fn(&Node) -> u64| nodes().map(of).fold(0, u64::saturating_add);
-    let (free, total) = match resource {
-        Resource::Cpu => (free(|node| node.cpu_milli), total.cpu_milli),
-        Resource::Memory => (free(|node| node.memory_bytes), total.memory_bytes),
-        Resource::Ephemeral => (free(|node| node.ephemeral_bytes), total.ephemeral_bytes),
-        Resource::Storage(class) => {
-            let of = |classes: &BTreeMap<String, u64>| classes.get(class).copied().unwrap_or(0);
-            (of(&capacity.storage), of(&total.storage))
-        }
-        Resource::Gpu(pool) => {
-            let of = |pools: &BTreeMap<Gpu, u64>| pools.get(pool).copied().unwrap_or(0);
-            (nodes().map(|node| of(&node.gpus)).fold(0, u64::saturating_add), of(&total.gpus))
-        }
-        Resource::Gpus => {
-            let total = total.gpus.values().fold(0, |sum: u64, count| sum.saturating_add(*count));
-            (free_gpus(capacity), total)
-        }
-    };
-    Share::used(free, total)
+/// What is free on all nodes that take pods together, beside what there is: summed up once for a decision, however many curves
+/// and rules look at it. Sums end at the largest number.
+#[derive(Debug, Clone)]
+pub(crate) struct Usage<'a> {
+    pub(crate) capacity: &'a Capacity,
+    pub(crate) cpu_milli: u64,
+    pub(crate) memory_bytes: u64,
+    pub(crate) ephemeral_bytes: u64,
+    /// Free devices. A model that pods ask for by several names is there several times.
+    pub(crate) gpus: Vec<(&'a Gpu, u64)>,
 }
 
-/// How many GPUs are free on all nodes that take pods.
-pub(super) fn free_gpus(capacity: &Capacity) -> u64 {
-    let nodes = capacity.nodes.values().filter(|node| node.schedulable);
-    nodes.flat_map(|node| node.gpus.values()).fold(0, |sum, count| sum.saturating_add(*count))
+impl Usage<'_> {
+    /// The share of a resource that is used, rounded down.
+    pub(super) fn of(&self, resource: Resource<'_>) -> Share {
+        let total = &self.capacity.total;
+        let (free, total) = match resource {
+            Resource::Cpu => (self.cpu_milli, total.cpu_milli),
+            Resource::Memory => (self.memory_bytes, total.memory_bytes),
+            Resource::Ephemeral => (self.ephemeral_bytes, total.ephemeral_bytes),
+            Resource::Storage(class) => {
+                let bytes = |of: Option<&u64>| of.copied().unwrap_or(0);
+                (bytes(self.capacity.storage.get(class)), bytes(total.storage.get(class)))
+            }
+            Resource::Gpu(pool) => {
+                (self.free_gpus(|gpu| gpu == pool), total.gpus.get(pool).copied().unwrap_or(0))
+            }
+            Resource::Gpus => (
+                self.free_gpus(|_| true),
+                total.gpus.values().fold(0, |sum: u64, count| sum.saturating_add(*count)),
+            ),
+        };
+        Share::used(free, total)
+    }
+
+    /// How many of the GPUs that are meant are free.
+    pub(super) fn free_gpus(&self, meant: impl Fn(&Gpu) -> bool) -> u64 {
+        let meant = self.gpus.iter().filter(|(gpu, _)| meant(gpu));
+        meant.fold(0, |sum, (_, free)| sum.saturating_add(*free))
+    }
 }

@@ -29,8 +29,9 @@ enum Verb {
     Run,
     /// Publish this node's GPUs. One runs on every GPU node.
     Agent(crate::inventory::agent::Args),
-    /// Try everything that `run` needs, one line each, and change nothing on chain or in the cluster.
-    Check,
+    /// Try everything that `run` and what it sells need, a line each with what to do, and change nothing on chain or in the
+    /// cluster. Ends with 1 if something failed; a warning is not a failure.
+    Check(check::Check),
     /// Bring the database up to this version, or move it to another engine. Stop the daemon first.
     Migrate(Move),
     /// Read what the chain says again from the start, compare it with the database row by row, and take it over. Manifests,
@@ -120,7 +121,7 @@ impl Cli {
                 telemetry::start()?;
                 crate::inventory::agent::run(args).await
             }
-            Verb::Check => check::check(&Config::load(&config)?).await,
+            Verb::Check(asked) => check::verb(&Config::load(&config)?, &asked).await,
             Verb::Migrate(Move { from: Some(from), to: Some(to) }) => {
                 let from: DatabaseUrl = from.parse().context("--from cannot be used")?;
                 let to: DatabaseUrl = to.parse().context("--to cannot be used")?;

@@ -145,7 +145,11 @@ fn each_outside_word_has_one_room_in_the_provider() {
             "Kubernetes types live in inventory/, leases/ and leader.rs",
         ),
         ("tonic", &["inventory/podresources"], "the kubelet's socket lives in inventory/podresources.rs"),
-        ("reqwest", &["pricing/"], "who tells prices is asked in pricing/"),
+        (
+            "reqwest",
+            &["pricing/", "check/ways_in.rs"],
+            "who tells prices is asked in pricing/, visitors are played in check/",
+        ),
         ("nix", &["pricing/hook.rs"], "programs of the operator are started and ended in pricing/hook.rs"),
         ("prometheus", &["metrics.rs", "inventory/agent/metrics.rs"], "prometheus lives in metrics.rs"),
     ];

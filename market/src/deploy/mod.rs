@@ -19,7 +19,7 @@ use manifests::order::{Address, Hash};
 use serde::{Deserialize, Serialize};
 
 pub use addresses::{AddressBook, AddressesError, Parts, Placed};
-pub use verify::{Finding, verify};
+pub use verify::{Finding, verify, verify_code};
 
 use self::artefact::Artefact;
 use crate::backlog::{self, BacklogError};

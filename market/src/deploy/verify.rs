@@ -13,7 +13,7 @@ use serde_json::json;
 use super::{AddressBook, Parts, Placed, Plan, artefact, creations};
 use crate::bindings::{auditor_registry, market_lens, params, provider_registry, timelock};
 use crate::call::keccak256;
-use crate::chain::Chain;
+use crate::chain::{Chain, Contracts};
 use crate::convert;
 use crate::node::At;
 use crate::reader::ReadError;
@@ -50,6 +50,35 @@ pub async fn verify(rpc: Rpc, book: &AddressBook) -> Result<Vec<Finding>, ReadEr
     findings.push(Finding { what: "governance", verdict: governance(&chain, book).await? });
     findings.push(Finding { what: "guardian", verdict: guardian(&chain, book).await? });
     findings.push(Finding { what: "parameters", verdict: parameters(&chain, book).await? });
+    Ok(findings)
+}
+
+/// Whether the contracts of a market are those of this version, by their code alone: all that can be told without the market's
+/// addresses file.
+///
+/// # Errors
+/// [`ReadError`] when the chain could not be read.
+pub async fn verify_code(chain: &Chain) -> Result<Vec<Finding>, ReadError> {
+    let Contracts { market, lens, registry, params, token: _ } = chain.contracts();
+    let ours = [
+        ("market", market, artefact::market()),
+        ("lens", lens, artefact::lens()),
+        ("registry", registry, artefact::registry()),
+        ("params", params, artefact::params()),
+    ];
+    let mut findings = Vec::new();
+    for (what, address, artefact) in ours {
+        let code = chain.rpc.code(address).await?;
+        let hash = keccak256(&code);
+        let verdict = if artefact.is_code(&code) {
+            Ok(format!("{address} has the code of this version, with hash {hash}"))
+        } else {
+            Err(format!(
+                "the code at {address}, with hash {hash}, is not the {what} of this version: use the version that it was deployed with"
+            ))
+        };
+        findings.push(Finding { what, verdict });
+    }
     Ok(findings)
 }
 

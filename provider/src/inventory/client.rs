@@ -7,15 +7,16 @@ use anyhow::{Context, anyhow, ensure};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::node::v1::RuntimeClass;
 pub use kube::Client;
-use kube::api::PostParams;
+use kube::api::{ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Config};
 
 /// How long the API server may take to say its version.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Connects to the cluster that the file names; without one, to the one that this pod runs in or that `KUBECONFIG` names.
 /// Also gives the version that its API server says it has.
@@ -166,6 +167,23 @@ pub async fn set_schedulable(client: &Client, node: &str, schedulable: bool) -> 
         format!("failed to {verb} node {node}: `berth-provider inventory` lists the nodes")
     })?;
     Ok(())
+}
+
+/// What time it is for the API server, in unix seconds. It is asked to make a Lease and to forget it (a dry run), and stamps it.
+///
+/// # Errors
+/// When the API server does not answer, or does not let us make one in this namespace.
+pub async fn server_time(client: &Client, namespace: &str) -> anyhow::Result<i64> {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
+    let metadata = ObjectMeta { generate_name: Some("berth-clock-".to_owned()), ..ObjectMeta::default() };
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    let lease = Lease { metadata, spec: None };
+    let made = tokio::time::timeout(PATIENCE, leases.create(&params, &lease))
+        .await
+        .context("the API server did not answer in time")?;
+    let made = made.map_err(|error| anyhow!("the API server does not tell its time: {}", words(&error)))?;
+    let stamp = made.metadata.creation_timestamp.context("the API server does not stamp what it makes")?;
+    Ok(stamp.0.as_second())
 }
 
 /// Whether the cluster has a RuntimeClass of this name.

@@ -25,6 +25,7 @@ pub mod segments;
 pub mod storage;
 pub mod sysfs;
 pub mod watch;
+pub mod way_in;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -223,6 +224,18 @@ impl Inventory {
     /// [`Blind`] when the cluster's classes cannot be seen.
     pub fn storage_classes(&self) -> Result<Classes, Blind> {
         Ok(classes(&self.settings.storage, &self.classes.all()?))
+    }
+
+    /// The nodes that have GPUs to give and no agent that tells of them.
+    ///
+    /// # Errors
+    /// [`Blind`] when nodes or records cannot be seen.
+    pub fn without_agent(&self, now: u64) -> Result<Vec<String>, Blind> {
+        let told = self.offers(now)?.fresh;
+        let nodes = self.nodes.all()?;
+        let gives_gpus = |node: &&Arc<Node>| requests::gives_gpus(node);
+        let blind = nodes.iter().filter(gives_gpus).filter_map(|node| node.metadata.name.clone());
+        Ok(blind.filter(|name| !told.contains_key(name)).collect())
     }
 
     /// Where the API server answers, as its own endpoints say.

@@ -8,7 +8,7 @@
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
+use k8s_openapi::api::core::v1::{Container, Node, Pod, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 
@@ -32,6 +32,12 @@ pub struct Resources {
     pub pods: u64,
     /// GPUs and slices of them, by the resource name under which they are handed out; what is not there is none.
     pub gpus: BTreeMap<String, u64>,
+}
+
+/// Whether a node's kubelet has GPUs to give.
+pub(super) fn gives_gpus(node: &Node) -> bool {
+    let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
+    allocatable.is_some_and(|list| !Resources::read(list, Rounding::Down, 0).gpus.is_empty())
 }
 
 impl Resources {

@@ -25,11 +25,15 @@ pub struct Classes {
     pub offered: BTreeMap<String, objects::StorageClass>,
     /// Why a class is not offered, a sentence each.
     pub findings: BTreeSet<String>,
+    /// The classes that the cluster has and the operator does not name.
+    pub ignored: BTreeSet<String>,
 }
 
 /// Compares what is to be sold, by the document's word for it, with what the cluster has.
 pub fn classes(sold: &BTreeMap<String, Sold>, there: &[Arc<StorageClass>]) -> Classes {
-    let mut classes = Classes::default();
+    let is_named = |class: &&Arc<StorageClass>| sold.values().any(|sold| sold.name == class.name_any());
+    let ignored = there.iter().filter(|class| !is_named(class)).map(|class| class.name_any());
+    let mut classes = Classes { ignored: ignored.collect(), ..Classes::default() };
     for (word, Sold { name, limit_bytes: _, id_mapped }) in sold {
         let Some(class) = there.iter().find(|class| class.name_any() == *name) else {
             classes.findings.insert(format!(
@@ -64,7 +68,9 @@ mod tests {
                 json!({"metadata": {"name": name}, "provisioner": "p", "allowVolumeExpansion": grows});
             Arc::new(serde_json::from_value(class).expect("a class"))
         };
-        let found = classes(&sold, &[class("fast", Some(true)), class("stiff", None)]);
+        let there = [class("fast", Some(true)), class("stiff", None), class("local", None)];
+        let found = classes(&sold, &there);
+        assert_eq!(found.ignored, BTreeSet::from(["local".to_owned()]));
         let grows: Vec<(&str, bool)> =
             found.offered.iter().map(|(word, class)| (word.as_str(), class.expandable)).collect();
         assert_eq!(grows, [("beta1", false), ("beta3", true)]);

@@ -31,7 +31,8 @@ pub fn read(path: &Path, tenant: Address, now: u64) -> anyhow::Result<Vec<Asked>
     parse(&bytes, tenant, now).with_context(|| format!("{} cannot be used", path.display()))
 }
 
-fn parse(bytes: &[u8], tenant: Address, now: u64) -> anyhow::Result<Vec<Asked>> {
+/// As [`read`], of what was read already.
+pub(crate) fn parse(bytes: &[u8], tenant: Address, now: u64) -> anyhow::Result<Vec<Asked>> {
     if bytes.trim_ascii_start().first() == Some(&b'{') {
         // What stands on chain is without blanks around it.
         let bytes = bytes.trim_ascii();

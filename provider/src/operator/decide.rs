@@ -46,11 +46,11 @@ pub struct Decide {
 
 /// What was decided on one group.
 #[derive(Debug, Serialize)]
-pub(super) struct Decided {
+pub(crate) struct Decided {
     /// The group's name.
     pub(super) group: String,
     #[serde(flatten)]
-    pub(super) decision: Decision,
+    pub(crate) decision: Decision,
     /// What its author should know.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) notes: Vec<String>,

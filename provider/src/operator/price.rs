@@ -9,7 +9,7 @@ use manifests::decision::Decision;
 use manifests::money::Rate;
 use manifests::order::Address;
 
-use super::asked;
+use super::asked::{self, Asked};
 use super::decide::{Decided, decide, part, print};
 use super::sight::Sight;
 use crate::cli::{Format, say};
@@ -45,17 +45,8 @@ pub async fn verb(config: &Config, asked: &Price) -> anyhow::Result<ExitCode> {
         None => Sight::open(config).await?.free().await?,
     };
     let pricing = Pricing::look(config).await?;
-    let Now { terms, fx, means: _ } = pricing.now();
-    let circumstances =
-        Circumstances { fx: fx.as_ref(), ..Circumstances::new(&capacity, &terms.tariff, &terms.policy, now) };
     let limits: Vec<Rate> = groups.iter().map(|group| group.order.max_rate).collect();
-    let mut decided: Vec<Decided> = Vec::new();
-    for mut group in groups {
-        let quoted = pricing.quoted(&terms, &group.order, &circumstances).await;
-        // The price is told whatever the document pays.
-        group.order.max_rate = Rate::MAX;
-        decided.push(decide(group, &Circumstances { quoted: quoted.as_ref(), ..circumstances }));
-    }
+    let decided = at_any_price(&pricing, &capacity, groups, now).await;
     print(&decided, asked.output)?;
     if asked.output == Format::Text {
         for (group, limit) in decided.iter().zip(limits) {
@@ -66,6 +57,26 @@ pub async fn verb(config: &Config, asked: &Price) -> anyhow::Result<ExitCode> {
     }
     let declined = decided.iter().any(|group| matches!(group.decision, Decision::Decline { .. }));
     Ok(if declined { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What would be decided on these orders if their tenants paid whatever it costs.
+pub(crate) async fn at_any_price(
+    pricing: &Pricing,
+    capacity: &Capacity,
+    groups: Vec<Asked>,
+    now: u64,
+) -> Vec<Decided> {
+    let Now { terms, fx, means: _ } = pricing.now();
+    let circumstances =
+        Circumstances { fx: fx.as_ref(), ..Circumstances::new(capacity, &terms.tariff, &terms.policy, now) };
+    let mut decided = Vec::new();
+    for mut group in groups {
+        // A program that prices sees the order as it is.
+        let quoted = pricing.quoted(&terms, &group.order, &circumstances).await;
+        group.order.max_rate = Rate::MAX;
+        decided.push(decide(group, &Circumstances { quoted: quoted.as_ref(), ..circumstances }));
+    }
+    decided
 }
 
 /// What a price comes to in a month, and whether the document pays it.

@@ -358,7 +358,60 @@ pub enum Reason {
     Maintenance,
 }
 
+/// What may lead to another answer to the same order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passing {
+    /// Nothing: the refusal lies in the order itself, or its time is over.
+    Never,
+    /// Another tariff or policy; while the operator's configuration stays, so does the answer.
+    WithConfiguration,
+    /// Time alone, without anybody changing the order or the configuration: capacity is freed, a worth is told again, the night
+    /// comes.
+    ByItself,
+}
+
 impl Reason {
+    /// What may end the condition, so that the order can get a bid while it is open.
+    #[must_use]
+    pub fn passing(&self) -> Passing {
+        match self {
+            Self::SpecInvalid { .. } | Self::Expired => Passing::Never,
+            Self::Attributes { .. }
+            | Self::Signature { .. }
+            | Self::PriceClassMissing { .. }
+            | Self::PriceGpuMissing { .. }
+            | Self::ReclaimTooLong { .. }
+            | Self::TenantDenied => Passing::WithConfiguration,
+            // A node with other processors or cards may join, and what is offered be freed.
+            Self::Unsupported { .. }
+            | Self::ResourcesGpuModel { .. }
+            | Self::ResourcesGpuCount { .. }
+            | Self::ResourcesCpu { .. }
+            | Self::ResourcesMemory { .. }
+            | Self::ResourcesStorage { .. }
+            | Self::ResourcesPods { .. }
+            | Self::ResourcesStorageClass { .. }
+            | Self::ResourcesVolume { .. }
+            | Self::NodeFragmentation { .. }
+            | Self::NodeSpread { .. }
+            | Self::IpUnavailable
+            | Self::Ports { .. }
+            | Self::ReservedForGpus { .. }
+            | Self::InventoryUnknown { .. }
+            // Prices and rules follow what is used, the hour and what a currency is worth.
+            | Self::PriceAboveMax { .. }
+            | Self::BelowMargin { .. }
+            | Self::Policy { .. }
+            | Self::FxStale { .. }
+            | Self::PriceHook { .. }
+            // Leases end, bids are decided, accounts are filled up.
+            | Self::TenantCap { .. }
+            | Self::BidCap { .. }
+            | Self::Balance { .. }
+            | Self::Maintenance => Passing::ByItself,
+        }
+    }
+
     /// The stable code that names the reason in metrics, in the store and to tenants.
     #[must_use]
     pub fn code(&self) -> &'static str {

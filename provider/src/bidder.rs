@@ -38,13 +38,21 @@ use crate::leases::places::Troubles;
 use crate::metrics::Metrics;
 use crate::pricing::{Now, Pricing, Terms};
 use crate::store::{
-    BidState, IntentKind, IntentState, NewDecision, NewIntent, OrderRow, OrderState, Promised, Put,
-    ReservationRow, ReservationState, Standing, Store,
+    Again, BidState, IntentKind, IntentState, NewDecision, NewIntent, OrderRow, OrderState,
+    Promised, Put, ReservationRow, ReservationState, Standing, Store,
 };
 use crate::task::{Nudge, Report, Turn};
 
 /// Orders that a turn answers at most: what more there are waits for the next, which settles first what was promised.
 const SLICE: u64 = 128;
+
+/// Orders that a turn decides again at most, how long it goes on with that, how many seconds pass before an order is decided
+/// once more although its rules are the same, and the pause after which more of them follow. What passes by itself is seen
+/// within seconds; ten thousand refused orders take a small part of a core.
+const AGAIN: u64 = 64;
+const AGAIN_TIME: Duration = Duration::from_millis(500);
+const AGAIN_EVERY: u64 = 10;
+const AGAIN_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a turn goes on answering: the operator's own program may take its time over each price.
 const SLICE_TIME: Duration = Duration::from_secs(5);
@@ -102,6 +110,8 @@ pub struct Bidder<S> {
     watch: Watch,
     /// Unix seconds of the last look for old decisions.
     forgot_at: u64,
+    /// Unix seconds of the last look for orders to decide again.
+    again_at: u64,
 }
 
 impl<S: CapacitySource> Turn for Bidder<S> {
@@ -119,6 +129,12 @@ impl<S: CapacitySource> Turn for Bidder<S> {
             let slice = self.answer_orders(&cursor).await?;
             changed += slice.answered;
             due = slice.has_more.then_some(Duration::ZERO);
+            // Only when all that is fresh is answered.
+            if !slice.has_more {
+                let again = self.answer_again(&cursor).await?;
+                changed += again.answered;
+                due = again.has_more.then_some(AGAIN_PAUSE);
+            }
         }
         changed += self.forget_old().await?;
         Ok(Report { changed, due })
@@ -143,7 +159,7 @@ impl<S: CapacitySource> Bidder<S> {
         metrics: Metrics,
     ) -> Self {
         let (record, watch) = (Record::default(), Watch::default());
-        Self { store, source, settings, clock, wakes, metrics, record, watch, forgot_at: 0 }
+        Self { store, source, settings, clock, wakes, metrics, record, watch, forgot_at: 0, again_at: 0 }
     }
 
     /// Says how much changed, and which held promises may be bid lower for.
@@ -352,21 +368,53 @@ impl<S: CapacitySource> Bidder<S> {
     /// Answers the orders whose turn it is.
     async fn answer_orders(&mut self, cursor: &BlockRef) -> anyhow::Result<Slice> {
         let orders = self.store.undecided_orders(SLICE).await?;
+        let orders = orders.into_iter().map(|row| (row.order, None)).collect();
+        self.answer_all(orders, cursor, SLICE, SLICE_TIME).await
+    }
+
+    /// Answers orders once more whose refusal may have passed.
+    async fn answer_again(&mut self, cursor: &BlockRef) -> anyhow::Result<Slice> {
+        let now = self.clock.now();
+        if self.again_at == now {
+            return Ok(Slice::default());
+        }
+        self.again_at = now;
+        let Terms { tariff, policy, .. } = &*self.settings.pricing.terms();
+        let rules = self.record.rules(tariff, policy)?;
+        let again = Again {
+            since: now.saturating_sub(AGAIN_EVERY),
+            rules: rules.hash(),
+            now: self.chain_now(cursor),
+        };
+        let orders = self.store.orders_to_decide_again(again, AGAIN).await?;
+        let orders = orders.into_iter().map(|(row, reason)| (row.order, Some(reason))).collect();
+        self.answer_all(orders, cursor, AGAIN, AGAIN_TIME).await
+    }
+
+    /// Answers these orders, of which some were refused before for a reason of this code; `most` is how many there are if there
+    /// may be more.
+    async fn answer_all(
+        &mut self,
+        orders: Vec<(Order, Option<String>)>,
+        cursor: &BlockRef,
+        most: u64,
+        time: Duration,
+    ) -> anyhow::Result<Slice> {
         if orders.is_empty() {
             return Ok(Slice::default());
         }
-        let is_full = u64::try_from(orders.len()).is_ok_and(|count| count >= SLICE);
+        let is_full = u64::try_from(orders.len()).is_ok_and(|count| count >= most);
         let now = self.chain_now(cursor);
         let Promised { rows, last } = self.store.promised().await?;
         let mut free = self.source.free(&rows);
-        let said = self.store.count_bids(orders.iter().map(|row| row.order.id)).await?;
+        let said = self.store.count_bids(orders.iter().map(|(order, _)| order.id)).await?;
         let maintenance = self.store.maintenance().await?.is_some();
         let mut tally = Tally::of(&rows, &self.store.promised_rates().await?, maintenance);
         let pricing = self.settings.pricing.now();
         let (started, mut is_cut) = (Instant::now(), false);
-        let mut decisions = Vec::new();
-        for OrderRow { order, .. } in orders {
-            is_cut = started.elapsed() >= SLICE_TIME;
+        let (mut decisions, mut before) = (Vec::new(), Vec::new());
+        for (order, refused) in orders {
+            is_cut = started.elapsed() >= time;
             if is_cut {
                 break;
             }
@@ -388,31 +436,48 @@ impl<S: CapacitySource> Bidder<S> {
                     .with_context(|| format!("the placement of order {id} takes what is not there"))?;
             }
             decisions.push(decision);
+            before.push(refused);
         }
         failpoint::reach(Point::DecisionMade);
-        self.put(decisions, last, is_full || is_cut).await
+        self.put(&decisions, &before, last, is_full || is_cut).await
     }
 
-    async fn put(&self, decisions: Vec<NewDecision>, last: u64, are_more: bool) -> anyhow::Result<Slice> {
+    /// Stores answers; `before` has the code of the reason for which each order was refused before.
+    async fn put(
+        &self,
+        decisions: &[NewDecision],
+        before: &[Option<String>],
+        last: u64,
+        are_more: bool,
+    ) -> anyhow::Result<Slice> {
         if decisions.is_empty() {
             return Ok(Slice::default());
         }
-        let puts = self.store.put_decisions(&decisions, last).await?;
-        let mut answered = 0;
-        for (row, _) in decisions.iter().zip(&puts).filter(|(_, put)| **put == Put::Stored) {
+        let puts = self.store.put_decisions(decisions, last).await?;
+        let (mut answered, mut stored) = (0, 0);
+        for ((row, before), _) in
+            decisions.iter().zip(before).zip(&puts).filter(|(_, put)| **put == Put::Stored)
+        {
+            stored += 1;
+            self.metrics.decided(row.order, &row.decision, before.as_deref());
             match &row.decision {
                 Decision::Bid { rate, items, warnings, .. } => {
                     info!(order = %row.order, rate = %rate, lines = items.len(), warnings = warnings.len(), "decided to bid");
+                }
+                Decision::Decline { reason } if before.as_deref() == Some(reason.code()) => {
+                    debug!(order = %row.order, reason = reason.code(), "declined as before: {reason}");
+                    continue;
                 }
                 Decision::Decline { reason } => {
                     info!(order = %row.order, reason = reason.code(), "declined: {reason}");
                 }
             }
-            self.metrics.decided(row.order, &row.decision);
             answered += 1;
         }
-        if answered > 0 {
+        if stored > 0 {
             failpoint::reach(Point::DecisionStored);
+        }
+        if answered > 0 {
             self.wakes.outbox.nudge();
         }
         // Another made a promise meanwhile; the next turn decides by it.
@@ -420,7 +485,7 @@ impl<S: CapacitySource> Bidder<S> {
         if is_outdated {
             debug!(orders = puts.len(), "more was promised meanwhile; the orders are decided again");
         }
-        Ok(Slice { answered, has_more: is_outdated || (are_more && answered > 0) })
+        Ok(Slice { answered, has_more: is_outdated || (are_more && stored > 0) })
     }
 
     /// The decision on an order, and what follows from it.

@@ -45,6 +45,9 @@ enum Verb {
     Explain {
         /// tenant/dseq/gseq/oseq, or the order's 32-byte word.
         order: OrderId,
+        /// How to print.
+        #[arg(long, short, value_enum, default_value = "text")]
+        output: Format,
     },
     /// The last orders, newest last: what was made of each and what became of it.
     Orders(operator::orders::Orders),
@@ -149,8 +152,12 @@ impl Cli {
                 });
                 Ok(if equal || !only_compare { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }
-            Verb::Explain { order } => {
-                say(&explain::explain(&Config::load(&config)?, order).await?);
+            Verb::Explain { order, output } => {
+                let told = explain::explain(&Config::load(&config)?, order).await?;
+                say(&match output {
+                    Format::Text => explain::tell(&told)?,
+                    Format::Json => serde_json::to_string(&told).context("failed to write JSON")?,
+                });
                 Ok(ExitCode::SUCCESS)
             }
             Verb::Orders(asked) => operator::orders::verb(&Config::load(&config)?, &asked).await,

@@ -510,8 +510,11 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn decided(&self, order: OrderId, decision: &Decision) {
-        if let Decision::Decline { reason } = decision {
+    /// Counts an answer; `before` is the code of the reason for which the order was declined last.
+    pub(crate) fn decided(&self, order: OrderId, decision: &Decision, before: Option<&str>) {
+        if let Decision::Decline { reason } = decision
+            && before != Some(reason.code())
+        {
             self.0.declined.with_label_values(&[reason.code()]).inc();
             self.waiting().remove(&order);
         }

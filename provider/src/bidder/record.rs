@@ -65,7 +65,8 @@ impl Record {
         NewInputs::new(rules, base, &Rest { order, now, books, fx, quoted, capacity })
     }
 
-    fn rules(&mut self, tariff: &Tariff, policy: &Policy) -> anyhow::Result<Part> {
+    /// What is written of these rules, which names them.
+    pub(super) fn rules(&mut self, tariff: &Tariff, policy: &Policy) -> anyhow::Result<Part> {
         if let Some((before, by, part)) = &self.rules
             && (before, by) == (tariff, policy)
         {

@@ -1,7 +1,7 @@
 //! What came of each order, with everything it was decided from.
 
 use anyhow::Context;
-use manifests::decision::Decision;
+use manifests::decision::{Decision, Passing};
 use manifests::order::{Hash, OrderId};
 use sqlx::any::AnyRow;
 use sqlx::{Any, Transaction};
@@ -10,7 +10,11 @@ use super::Store;
 use super::inputs::{Columns, NewInputs, put_inputs, read_inputs};
 use super::intents::{NewIntent, put_intent};
 use super::reservations::hold;
-use super::rows::{json, number, sql, string, text, to_json};
+use super::rows::{json, maybe, number, sql, string, text, to_json};
+
+/// What may end a refusal, in the database's words.
+pub(super) const WITH_CONFIGURATION: &str = "configuration";
+pub(super) const BY_ITSELF: &str = "itself";
 
 /// A stored decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,12 +23,16 @@ pub struct DecisionRow {
     pub order: OrderId,
     /// The terms it was decided on.
     pub spec_hash: Hash,
-    /// Unix seconds of wall-clock time.
+    /// Unix seconds of wall-clock time at which this answer was given first.
     pub decided_at: u64,
     /// What came of it.
     pub decision: Decision,
     /// Everything it was decided from, as JSON: deciding from it again gives the same.
     pub inputs: String,
+    /// How often the order was decided again.
+    pub again: u64,
+    /// Unix seconds of the last time it was.
+    pub again_at: Option<u64>,
 }
 
 /// A decision that is to be stored, with what follows from it.
@@ -49,14 +57,14 @@ pub struct NewDecision {
 pub enum Put {
     /// It is stored, with what follows from it.
     Stored,
-    /// There is one on the same terms already, and it stays.
+    /// There is one on the same terms already, and it stays: it is a bid, or no older.
     Known,
     /// More was promised since it was made: it is to be made again.
     Outdated,
 }
 
 impl Store {
-    /// Stores decisions together with what follows from them: for a bid, the reservation of its placement and the intent to
+    /// Stores decisions together with what follows from them; one takes the place of an older refusal. For a bid, the reservation of its placement and the intent to
     /// say it to the chain. `last` is the last promise that the first of them was made by; each of the others was made by those
     /// before it. All or nothing: when one is outdated, all are, and none is stored.
     ///
@@ -99,15 +107,14 @@ impl Store {
         .await
         .context("failed to forget old decisions")?
         .rows_affected();
-        if forgotten > 0 {
-            sqlx::query(
-                "delete from decision_parts where hash not in (select rules from decisions where rules is not null \
-                 union select base from decisions where base is not null)",
-            )
-            .execute(&mut *tx)
-            .await
-            .context("failed to forget what old decisions were made from")?;
-        }
+        // Also what only answers rested on that others took the place of.
+        sqlx::query(
+            "delete from decision_parts where hash not in (select rules from decisions where rules is not null \
+             union select base from decisions where base is not null)",
+        )
+        .execute(&mut *tx)
+        .await
+        .context("failed to forget what old decisions were made from")?;
         tx.commit().await.context("failed to commit what is forgotten")?;
         Ok(forgotten)
     }
@@ -192,10 +199,25 @@ async fn put_decision(
         }
         Decision::Decline { reason } => ("decline", Some(reason.code()), None, None),
     };
+    let passing = match decision {
+        Decision::Decline { reason } => match reason.passing() {
+            Passing::Never => None,
+            Passing::WithConfiguration => Some(WITH_CONFIGURATION),
+            Passing::ByItself => Some(BY_ITSELF),
+        },
+        Decision::Bid { .. } => None,
+    };
     let Columns { rules, base, rest } = put_inputs(tx, inputs).await?;
     let stored = sqlx::query(
-        "insert into decisions (order_id, spec_hash, decided_at, outcome, reason, rate, decision, inputs, rules, base, rest) \
-         values ($1, $2, $3, $4, $5, $6, $7, '', $8, $9, $10) on conflict (order_id, spec_hash) do nothing",
+        "insert into decisions (order_id, spec_hash, decided_at, outcome, reason, rate, decision, inputs, rules, base, rest, \
+         passing) values ($1, $2, $3, $4, $5, $6, $7, '', $8, $9, $10, $11) \
+         on conflict (order_id, spec_hash) do update set decided_at = case \
+         when decisions.reason = excluded.reason then decisions.decided_at else excluded.decided_at end, \
+         outcome = excluded.outcome, reason = excluded.reason, rate = excluded.rate, decision = excluded.decision, \
+         inputs = excluded.inputs, rules = excluded.rules, base = excluded.base, rest = excluded.rest, \
+         passing = excluded.passing, again = decisions.again + 1, again_at = excluded.decided_at \
+         where decisions.outcome = 'decline' \
+         and coalesce(decisions.again_at, decisions.decided_at) < excluded.decided_at",
     )
     .bind(order.to_string())
     .bind(spec_hash.to_string())
@@ -207,6 +229,7 @@ async fn put_decision(
     .bind(rules)
     .bind(base)
     .bind(rest)
+    .bind(passing)
     .execute(&mut **tx)
     .await
     .with_context(|| format!("failed to store the decision on order {order}"))?
@@ -232,6 +255,8 @@ fn read(row: &AnyRow) -> anyhow::Result<DecisionRow> {
         decided_at: number(row, "decided_at")?,
         decision: json(row, "decision")?,
         inputs: read_inputs(row)?,
+        again: number(row, "again")?,
+        again_at: maybe(row, "again_at")?,
     })
 }
 

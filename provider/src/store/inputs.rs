@@ -45,6 +45,14 @@ impl Part {
     }
 }
 
+impl Part {
+    /// What names it: the SHA-256 of what it says.
+    #[must_use]
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+}
+
 /// What a decision was made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewInputs {

@@ -52,6 +52,7 @@ use sqlx::{Any, AnyPool, Row, Transaction};
 use self::engine::Engine;
 pub use accounts::{AccountRow, ProviderRow};
 pub use answers::{AnswerRow, Outcome};
+pub use backlog::Again;
 pub use chain::{Advance, Differences, Event};
 pub use decisions::{DecisionRow, NewDecision, Put};
 pub use devices::GpuAllocation;

@@ -1,6 +1,7 @@
 //! The daemon's loops over a real store, with chain, cluster and sender told by the test.
 
 // A chain of our own, with a market on it; the chain client is tested on the same.
+mod again;
 mod answers;
 #[expect(dead_code, reason = "the chain client tests need more of it than the daemon does")]
 #[path = "../../../market/tests/chain/anvil.rs"]

@@ -21,7 +21,7 @@ use anyhow::Context;
 use bidengine::{Books, Capacity, Circumstances, decide};
 use manifests::decision::Decision;
 use manifests::money::Rate;
-use manifests::order::{Address, BlockRef, Order};
+use manifests::order::{Address, Bid, BlockRef, Order};
 use market::call::Call;
 use tracing::{debug, info, warn};
 
@@ -38,7 +38,7 @@ use crate::leases::places::Troubles;
 use crate::metrics::Metrics;
 use crate::pricing::{Now, Pricing, Terms};
 use crate::store::{
-    Again, BidState, IntentKind, IntentState, NewDecision, NewIntent, OrderRow, OrderState,
+    Again, BidState, IntentHistory, IntentKind, IntentState, NewDecision, NewIntent, OrderRow, OrderState,
     Promised, Put, ReservationRow, ReservationState, Standing, Store,
 };
 use crate::task::{Nudge, Report, Turn};
@@ -276,7 +276,7 @@ impl<S: CapacitySource> Bidder<S> {
     }
 
     /// Promises again what was released for a bid that stands again after a reorganisation: whatever of it is accepted binds us.
-    /// Where there is no room any more it is told; if the bid is accepted all the same, its lease comes first.
+    /// Where there is no room any more the bid is taken back; if it is accepted before that, its lease comes first.
     async fn hold_again(&mut self, cursor: &BlockRef) -> anyhow::Result<u64> {
         let (provider, now) = (self.settings.provider, self.clock.now());
         let standing = self.store.released_but_standing(provider, cursor.timestamp).await?;
@@ -303,13 +303,39 @@ impl<S: CapacitySource> Bidder<S> {
                 Err(why) => {
                     debug!(order = %id, why, "there is no room for a bid that stands again");
                     crowded.insert(id);
+                    changed += self.take_back(&bid.bid, cursor).await?;
                 }
             }
         }
         for order in self.watch.crowded(crowded) {
-            warn!(%order, "our bid stands again after a reorganisation, and there is no room for it any more: if it wins, the cluster has to grow");
+            warn!(%order, "our bid stands again after a reorganisation, and there is no room for it any more: it is taken back; if it wins before, the cluster has to grow");
         }
         Ok(changed)
+    }
+
+    /// Stores the wish to take a bid back that cannot be kept, once; and again where a reorganisation took the end of the bid away.
+    /// The best bid of an order that goes to its lowest one cannot be taken back: the chain refuses it, and nothing more is said.
+    async fn take_back(&self, bid: &Bid, cursor: &BlockRef) -> anyhow::Result<u64> {
+        let IntentHistory { latest, count } =
+            self.store.intents_of(Some(bid.order), IntentKind::TakeBack).await?;
+        let is_due = match latest.map(|row| row.state) {
+            None => true,
+            Some(IntentState::Done { block }) => cursor.number >= block + fate::MUST_SHOW,
+            Some(IntentState::Pending | IntentState::Failed { .. }) => false,
+        };
+        if !is_due {
+            return Ok(0);
+        }
+        let intent = NewIntent {
+            id: format!("take back {} {count}", bid.order),
+            kind: IntentKind::TakeBack,
+            order: Some(bid.order),
+            call: Call::WithdrawBid { order: bid.order, provider: bid.provider },
+            deadline: Some(bid.expires_at),
+        };
+        let stored = self.store.put_intent(&intent, self.clock.now()).await?;
+        self.wakes.outbox.nudge();
+        Ok(u64::from(stored))
     }
 
     /// Bids lower where an order goes to its lowest bid, another's is lower than ours, and it still pays. One revision is on

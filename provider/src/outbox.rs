@@ -23,7 +23,7 @@ use self::plan::{Group, plan};
 use crate::clock::Clock;
 use crate::config::Gas;
 use crate::metrics::Metrics;
-use crate::store::{IntentKind, IntentRow, LeaseState, OrderState, Store};
+use crate::store::{BidState, IntentKind, IntentRow, LeaseState, OrderState, Store};
 use crate::task::{Nudge, Report, Turn};
 
 /// The longest that an intent is put off.
@@ -190,6 +190,11 @@ impl<S: Say> Outbox<S> {
                     OrderState::Closed(reason) => Some(reason.to_string()),
                 });
                 Ok(gone.map(|why| Pointless::Gone(format!("before the bid could be said: {why}"))))
+            }
+            (Call::WithdrawBid { order, provider }, _) => {
+                let bid = self.store.bid(*order, *provider).await?;
+                let stands = bid.is_some_and(|row| row.state == BidState::Open);
+                Ok((!stands).then(|| Pointless::Gone("the bid does not stand any more".to_owned())))
             }
             (Call::CloseLease { lease, .. } | Call::Finalize { lease }, _) => {
                 let ended = self.store.lease(*lease).await?.and_then(|row| match row.state {

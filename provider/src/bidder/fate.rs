@@ -4,8 +4,8 @@ use manifests::order::{Address, BlockRef};
 
 use crate::store::{BidState, IntentState, LeaseState, OrderState, ReservationState, Standing};
 
-/// Blocks after which a mined bid must be among the facts; if it is not, a reorg took it away.
-const BID_MUST_SHOW: u64 = 3;
+/// Blocks after which what was mined must be among the facts; if it is not, a reorg took it away.
+pub(super) const MUST_SHOW: u64 = 3;
 
 /// Seconds in which the bid that made the chain refuse ours must be among the facts.
 const RIVAL_MUST_SHOW: u64 = 15;
@@ -80,7 +80,7 @@ pub(super) fn fate(standing: &Standing, provider: Address, cursor: &BlockRef, no
         Some(_) => Fate::Keep,
         None => match said.as_ref().map(|said| (&said.state, said.updated_at)) {
             Some((IntentState::Pending, _)) => Fate::Keep,
-            Some((IntentState::Done { block }, _)) if cursor.number < block + BID_MUST_SHOW => Fate::Keep,
+            Some((IntentState::Done { block }, _)) if cursor.number < block + MUST_SHOW => Fate::Keep,
             Some((IntentState::Done { .. }, _)) | None => Fate::SayAgain,
             // Another may have bid lower in the same block, and there may be room below.
             Some((IntentState::Failed { .. }, since))

@@ -21,7 +21,8 @@ pub(super) struct Group {
 /// through with those it was begun with, whether there is a place or not.
 pub(super) fn plan(ready: Vec<IntentRow>, under_way: &BTreeMap<IntentKind, usize>) -> Vec<Group> {
     let mut begun: BTreeMap<u64, Group> = BTreeMap::new();
-    let mut fresh = [IntentKind::Close, IntentKind::Withdraw, IntentKind::Bid].map(|kind| (kind, Vec::new()));
+    let mut fresh = [IntentKind::Close, IntentKind::Withdraw, IntentKind::TakeBack, IntentKind::Bid]
+        .map(|kind| (kind, Vec::new()));
     for row in ready {
         let kind = row.intent.kind;
         match row.begun {

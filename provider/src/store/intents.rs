@@ -28,6 +28,8 @@ pub enum IntentKind {
     Withdraw,
     /// The end of a lease.
     Close,
+    /// The end of a bid that cannot be kept.
+    TakeBack,
 }
 
 impl IntentKind {
@@ -38,11 +40,12 @@ impl IntentKind {
             Self::Bid => "bid",
             Self::Withdraw => "withdraw",
             Self::Close => "close",
+            Self::TakeBack => "take_back",
         }
     }
 
     fn read(word: &str) -> anyhow::Result<Self> {
-        [Self::Bid, Self::Withdraw, Self::Close]
+        [Self::Bid, Self::Withdraw, Self::Close, Self::TakeBack]
             .into_iter()
             .find(|kind| kind.word() == word)
             .ok_or_else(|| anyhow!("the database holds an intent of kind \"{word}\""))
@@ -168,13 +171,13 @@ impl Store {
             match intent.kind {
                 IntentKind::Withdraw => failpoint::reach(Point::WithdrawIntended),
                 IntentKind::Close => failpoint::reach(Point::CloseIntended),
-                IntentKind::Bid => {}
+                IntentKind::Bid | IntentKind::TakeBack => {}
             }
         }
         Ok(stored)
     }
 
-    /// Intents that are not finished: closes first, then withdrawals, then bids, each oldest first.
+    /// Intents that are not finished: closes first, then withdrawals, then bids and their ends, each oldest first.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -619,7 +622,7 @@ impl Store {
         match kind {
             Some(IntentKind::Bid) => failpoint::reach(bid),
             Some(IntentKind::Withdraw) => failpoint::reach(withdraw),
-            Some(IntentKind::Close) | None => {}
+            Some(IntentKind::Close | IntentKind::TakeBack) | None => {}
         }
         Ok(())
     }

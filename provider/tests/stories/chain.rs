@@ -23,7 +23,8 @@ use provider::metrics::Metrics;
 use provider::money::reconcile;
 use provider::outbox::Outbox;
 use provider::store::{
-    DatabaseUrl, Health, IntentKind, LeaseState, LeaseStatus, ReservationRow, ReservationState, Sealer, Store,
+    BidState, DatabaseUrl, Health, IntentKind, LeaseState, LeaseStatus, ReservationRow, ReservationState,
+    Sealer, Store,
 };
 use provider::task::{Nudge, Turn as _};
 use provider::withdraw::{Withdraw, tell, withdraw};
@@ -32,11 +33,19 @@ use serde_json::json;
 use crate::anvil::{Market, PAYOUT, mined, quick, rival, wallet};
 use crate::support::{GAS, bidder_settings, one_node, spec};
 
-struct Cluster;
+/// A cluster of one node, until the test says otherwise.
+#[derive(Clone)]
+struct Cluster(Arc<Mutex<Capacity>>);
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(one_node(0))))
+    }
+}
 
 impl CapacitySource for Cluster {
     fn free(&self, promised: &[ReservationRow]) -> Option<Capacity> {
-        let mut capacity = one_node(0);
+        let mut capacity = self.0.lock().expect("not poisoned").clone();
         for reservation in promised {
             capacity.take(&reservation.placement).expect("promises never exceed what is there");
         }
@@ -55,6 +64,7 @@ struct Daemon<V = Chain> {
     bidder: Bidder<Cluster>,
     outbox: Outbox<Sender<Store>>,
     escrow: Escrow<V>,
+    cluster: Cluster,
 }
 
 impl Daemon {
@@ -78,8 +88,9 @@ impl<V: EscrowView> Daemon<V> {
         };
         let follower = Follower::new(chain.clone(), store.clone(), settings, metrics.clone());
         let settings = bidder::Settings { provider, ..bidder_settings() };
+        let (cluster, wakes) = (Cluster::default(), Wakes::default());
         let bidder =
-            Bidder::new(store.clone(), Cluster, settings, clock.clone(), Wakes::default(), metrics.clone());
+            Bidder::new(store.clone(), cluster.clone(), settings, clock.clone(), wakes, metrics.clone());
         let sender = Sender::new(chain.clone(), wallet(2), store.clone(), quick());
         let operator = sender.address();
         let (said, noted) = (nudge.clone(), nudge.clone());
@@ -104,7 +115,7 @@ impl<V: EscrowView> Daemon<V> {
             metrics,
             outbox: nudge,
         };
-        Self { store, follower, bidder, outbox, escrow }
+        Self { store, follower, bidder, outbox, escrow, cluster }
     }
 
     /// Takes turns until the condition holds.
@@ -263,6 +274,58 @@ async fn a_bid_that_a_reorg_drops_is_on_chain_again_and_reserved_once() {
         .until("the lease to be won", async |store| store.lease(order).await.expect("read").is_some())
         .await;
     assert_eq!(daemon.store.reservations().await.expect("read").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bid_that_stands_again_after_a_reorg_and_has_lost_its_place_is_taken_back() {
+    let Some(market) = Market::open().await else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let database = DatabaseUrl::fresh(folder.path()).await.expect("a database");
+    let provider = market.provider.address();
+    let order = post(&market, 1).await;
+    let mut daemon = Daemon::start(&market, &database).await;
+    daemon.until_our_bid_is_followed(order, provider).await;
+    let terms_hash =
+        market.chain.bid(order, provider, At::Latest).await.expect("read").expect("our bid").terms_hash();
+
+    mined(&market.tenant, &Call::CancelOrder { order }).await;
+    let is_released = async |store: &Store| {
+        let row = store.reservation(order).await.expect("read").expect("reserved");
+        row.state == ReservationState::Released
+    };
+    daemon.until("the reservation to be released", is_released).await;
+    *daemon.cluster.0.lock().expect("not poisoned") = Capacity::default();
+    market.anvil.ask("anvil_reorg", json!([1, []])).await;
+    let bid = market.chain.bid(order, provider, At::Latest).await.expect("read").expect("our bid");
+    assert_eq!(bid.state, OnChain::Open, "it binds us again");
+
+    let is_taken_back = async |_: &Store| {
+        let bid = market.chain.bid(order, provider, At::Latest).await.expect("read").expect("our bid");
+        bid.state == OnChain::Withdrawn
+    };
+    daemon.until("the bid to be taken back", is_taken_back).await;
+    let accept = Call::AcceptBid { order, provider, terms_hash };
+    market.tenant.send("accept", &accept).await.expect_err("nobody is bound, and nobody pays");
+    let wishes = async |daemon: &Daemon| {
+        daemon.store.intents_of(Some(order), IntentKind::TakeBack).await.expect("read")
+    };
+    daemon
+        .until("its end to be followed", async |store| {
+            let row = store.bid(order, provider).await.expect("read").expect("our bid");
+            row.state == BidState::Withdrawn
+        })
+        .await;
+    assert_eq!(wishes(&daemon).await.count, 1, "it is said once");
+
+    // The end of the bid is taken away by the next reorganisation, and said again.
+    market.anvil.ask("anvil_reorg", json!([1, []])).await;
+    let bid = market.chain.bid(order, provider, At::Latest).await.expect("read").expect("our bid");
+    assert_eq!(bid.state, OnChain::Open, "it stands once more");
+    for _ in 0..5 {
+        market.anvil.mine().await;
+    }
+    daemon.until("the bid to be taken back again", is_taken_back).await;
+    assert!(daemon.store.reservations().await.expect("read").is_empty(), "nothing is promised for it");
 }
 
 /// Leases that run since now, each with its manifest.

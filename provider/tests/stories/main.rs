@@ -16,6 +16,7 @@ mod histories;
 mod kills;
 mod money;
 mod moving;
+mod oracle;
 mod outbox;
 mod owner;
 mod replace;

@@ -1,8 +1,8 @@
 //! What the cluster has: nodes and GPUs, minus what runs, minus what is promised.
 //!
 //! Watches (nodes, pods and Services of all namespaces, the records of the nodes' agents, storage classes and how much they have
-//! left, and where the API server answers) keep it in memory; an answer is computed from them each time, so there is nothing to
-//! drift. Until all have been
+//! left, and where the API server answers) keep it in memory. An answer is computed from them each time; of a node on which
+//! nothing has changed it is what was computed from the very same objects before, so there is nothing to drift. Until all have been
 //! read, and whenever one has been silent for too long, the answer is that nothing is known, and nothing is sold.
 
 pub mod agent;
@@ -43,10 +43,11 @@ pub use self::holdings::{Holdings, Incident};
 use self::memo::Memo;
 use self::naming::Naming;
 pub use self::nodes::Promise;
-use self::nodes::{View, free, has_user_namespaces, is_ready, trim_node, trim_pod};
+use self::nodes::ledger::Ledger;
+use self::nodes::taken::Taken;
+use self::nodes::{View, has_user_namespaces, is_ready, trim_node, trim_pod};
 use self::offers::{Offers, Records, offers};
 use self::ports::{PortRange, Ports};
-use self::requests::{Tenant, has_ended};
 use self::segments::Segments;
 use self::storage::{Classes, Sold, classes};
 use self::watch::{Blind, PATIENCE, Watch, Watched};
@@ -83,29 +84,14 @@ pub struct Inventory {
     services: Watched<Service>,
     api_servers: Watched<EndpointSlice>,
     settings: Arc<Settings>,
-    tenants: Memo<Pod, Seen>,
+    taken: Memo<[Arc<Pod>], Arc<Taken>>,
     read: Records,
+    ledger: Ledger,
 }
 
-/// What of a pod counts.
-#[derive(Debug, Clone)]
-enum Seen {
-    /// It takes something from its node.
-    Live(Arc<Tenant>),
-    /// It takes nothing any more, and is still there: its namespace and name.
-    Ended(String, String),
-    /// It is bound to no node.
-    Waiting,
-}
-
-impl Seen {
-    fn of(pod: &Pod) -> Self {
-        match Tenant::of(pod) {
-            Some(tenant) => Self::Live(Arc::new(tenant)),
-            None if has_ended(pod) => Self::Ended(pod.namespace().unwrap_or_default(), pod.name_any()),
-            None => Self::Waiting,
-        }
-    }
+/// The node that a pod is bound to; nothing for one that waits.
+fn node_of(pod: &Pod) -> String {
+    pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default()
 }
 
 /// Drops what nobody reads of a Service, which is all but its ports and whose it is.
@@ -133,7 +119,7 @@ impl Inventory {
             patience: PATIENCE,
         };
         let (nodes, keep_nodes) = nodes.start(changed.clone());
-        let (pods, keep_pods) = pods.start(changed.clone());
+        let (pods, keep_pods) = pods.start_in_groups(node_of, changed.clone());
         let classes = Watch { api: Api::all(client.clone()), labels: None, trim: |_| {}, patience: PATIENCE };
         let api_servers = Watch {
             api: Api::namespaced(client.clone(), api_servers::NAMESPACE),
@@ -162,8 +148,9 @@ impl Inventory {
             services,
             api_servers,
             settings: Arc::new(settings.clone()),
-            tenants: Memo::default(),
+            taken: Memo::default(),
             read: Records::default(),
+            ledger: Ledger::default(),
         };
         (inventory, task)
     }
@@ -173,7 +160,7 @@ impl Inventory {
     #[must_use]
     pub fn capacity(&self, promises: &[Promise], now: u64) -> Capacity {
         match self.view(now) {
-            Ok(view) => free(&view, promises),
+            Ok(view) => self.ledger.free(&view, promises),
             Err(blind) => Capacity { problem: Some(blind.to_string()), ..Capacity::default() },
         }
     }
@@ -195,19 +182,14 @@ impl Inventory {
         self.api_servers.all()?;
         let offered = self.storage_classes()?.offered;
         let storage = self.settings.storage.iter().filter(|(word, _)| offered.contains_key(*word));
-        let (mut pods, mut ended) = (Vec::new(), BTreeSet::new());
-        for seen in self.tenants.read(&self.pods.all()?, Seen::of) {
-            match seen {
-                Seen::Live(tenant) => pods.push(tenant),
-                Seen::Ended(namespace, name) => drop(ended.insert((namespace, name))),
-                Seen::Waiting => {}
-            }
-        }
+        let pods = self.pods.groups()?;
+        let taken = self.taken.read(pods.iter().map(|(_, pods)| pods), |pods| {
+            Arc::new(Taken::of(pods.iter().map(|pod| &**pod)))
+        });
         let Offers { pools, fresh: records, findings: _ } = self.offers(now)?;
         Ok(View {
             nodes: self.nodes.all()?,
-            pods,
-            ended,
+            taken: pods.into_iter().map(|(node, _)| node).zip(taken).collect(),
             pools,
             records,
             storage: storage.map(|(word, sold)| (word.clone(), sold.limit_bytes)).collect(),

@@ -76,7 +76,7 @@ pub(super) type Records = Memo<ConfigMap, Result<Read, RecordError>>;
 /// Reads the records of all nodes at `now` unix seconds, with the operator's names for cards.
 pub(super) fn offers(known: &Records, records: &[Arc<ConfigMap>], naming: &Naming, now: u64) -> Offers {
     let mut offers = Offers::default();
-    for read in known.read(records, |map| read(map, naming)) {
+    for read in known.read(records.iter(), |map| read(map, naming)) {
         let Read { record, pools, findings } = match read {
             Ok(read) => read,
             Err(error) => {

@@ -4,7 +4,7 @@
 //! instead of answering: nobody may take an old or empty list for the state of the cluster. The API server is asked to end
 //! each watch after a while, so that even a quiet kind gives a sign of life, and a dead connection gives none.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -60,24 +60,69 @@ impl Blind {
     }
 }
 
+/// The members of a group.
+pub type Together<K> = Arc<[Arc<K>]>;
+
 #[derive(Debug)]
 struct Cache<K> {
-    objects: HashMap<String, Arc<K>>,
+    objects: Objects<K>,
     alive: Option<Instant>,
     problem: Option<String>,
+}
+
+/// Objects by UID, in groups, so that who reads thousands of them for every change need look at one group only.
+#[derive(Debug)]
+struct Objects<K> {
+    groups: BTreeMap<String, Group<K>>,
+    /// The group of each.
+    places: HashMap<String, String>,
+}
+
+#[derive(Debug)]
+struct Group<K> {
+    members: BTreeMap<String, Arc<K>>,
+    /// The members as they are handed out; `None` after a change.
+    told: Option<Together<K>>,
+}
+
+impl<K> Objects<K> {
+    fn new() -> Self {
+        Self { groups: BTreeMap::new(), places: HashMap::new() }
+    }
+
+    fn put(&mut self, group: String, uid: String, object: Arc<K>) {
+        self.remove(&uid);
+        let empty = || Group { members: BTreeMap::new(), told: None };
+        let of = self.groups.entry(group.clone()).or_insert_with(empty);
+        of.members.insert(uid.clone(), object);
+        of.told = None;
+        self.places.insert(uid, group);
+    }
+
+    fn remove(&mut self, uid: &str) {
+        let Some(group) = self.places.remove(uid) else { return };
+        let Some(of) = self.groups.get_mut(&group) else { return };
+        of.members.remove(uid);
+        of.told = None;
+        if of.members.is_empty() {
+            self.groups.remove(&group);
+        }
+    }
 }
 
 /// A cache of all objects of a kind that its watch selects, keyed by UID. Clones share it.
 #[derive(Debug)]
 pub struct Watched<K> {
     cache: Arc<Mutex<Cache<K>>>,
+    group: fn(&K) -> String,
     kind: String,
     patience: Duration,
 }
 
 impl<K> Clone for Watched<K> {
     fn clone(&self) -> Self {
-        Self { cache: Arc::clone(&self.cache), kind: self.kind.clone(), patience: self.patience }
+        let Self { cache, group, kind, patience } = self;
+        Self { cache: Arc::clone(cache), group: *group, kind: kind.clone(), patience: *patience }
     }
 }
 
@@ -88,6 +133,26 @@ impl<K> Watched<K> {
     /// [`Blind`] while the first list is not complete, or when nothing was heard for longer than the patience.
     pub fn all(&self) -> Result<Vec<Arc<K>>, Blind> {
         let cache = self.lock();
+        self.vouch(&cache)?;
+        Ok(cache.objects.groups.values().flat_map(|group| group.members.values().cloned()).collect())
+    }
+
+    /// All objects by their group, if the cache can vouch for them. A group of which nothing has changed since is the very one
+    /// that was told before.
+    ///
+    /// # Errors
+    /// As [`Watched::all`].
+    pub fn groups(&self) -> Result<Vec<(String, Together<K>)>, Blind> {
+        let mut cache = self.lock();
+        self.vouch(&cache)?;
+        let told = cache.objects.groups.iter_mut().map(|(name, Group { members, told })| {
+            let told = told.get_or_insert_with(|| members.values().cloned().collect());
+            (name.clone(), Arc::clone(told))
+        });
+        Ok(told.collect())
+    }
+
+    fn vouch(&self, cache: &Cache<K>) -> Result<(), Blind> {
         let Some(alive) = cache.alive else {
             return Err(Blind::NotSynced { kind: self.kind.clone(), problem: cache.problem.clone() });
         };
@@ -96,7 +161,7 @@ impl<K> Watched<K> {
             let problem = cache.problem.clone().unwrap_or_else(|| "no failure was told".to_owned());
             return Err(Blind::Silent { kind: self.kind.clone(), seconds: silent.as_secs(), problem });
         }
-        Ok(cache.objects.values().cloned().collect())
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Cache<K>> {
@@ -137,9 +202,19 @@ where
         self,
         changed: impl Fn() + Send + Sync + 'static,
     ) -> (Watched<K>, impl Future<Output = ()> + Send + 'static) {
-        let cache = Cache { objects: HashMap::new(), alive: None, problem: None };
+        self.start_in_groups(|_| String::new(), changed)
+    }
+
+    /// The same, with the name of the group that each object is in.
+    pub fn start_in_groups(
+        self,
+        group: fn(&K) -> String,
+        changed: impl Fn() + Send + Sync + 'static,
+    ) -> (Watched<K>, impl Future<Output = ()> + Send + 'static) {
+        let cache = Cache { objects: Objects::new(), alive: None, problem: None };
         let watched = Watched {
             cache: Arc::new(Mutex::new(cache)),
+            group,
             kind: K::plural(&()).into_owned(),
             patience: self.patience,
         };
@@ -192,12 +267,14 @@ where
     }
 
     async fn list(&self, watched: &Watched<K>) -> anyhow::Result<String> {
-        let mut objects = HashMap::new();
+        let mut objects = Objects::new();
         let mut page =
             ListParams { label_selector: self.labels.clone(), limit: Some(PAGE), ..ListParams::default() };
         loop {
             let list = tokio::time::timeout(SILENCE, self.api.list(&page)).await??;
-            objects.extend(list.items.into_iter().filter_map(|object| self.kept(object)));
+            for (uid, object) in list.items.into_iter().filter_map(|object| self.kept(object)) {
+                objects.put((watched.group)(&object), uid, object);
+            }
             page.continue_token = list.metadata.continue_.filter(|token| !token.is_empty());
             if page.continue_token.is_none() {
                 watched.lock().objects = objects;
@@ -224,7 +301,9 @@ where
             match event {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                     version = object.resource_version().unwrap_or(version);
-                    watched.lock().objects.extend(self.kept(object));
+                    if let Some((uid, object)) = self.kept(object) {
+                        watched.lock().objects.put((watched.group)(&object), uid, object);
+                    }
                     changed();
                 }
                 WatchEvent::Deleted(object) => {

@@ -6,7 +6,8 @@ use kube::ResourceExt;
 use serde::Serialize;
 
 use super::obstacles::obstacles;
-use super::{ByLease, Promise, Taken, View, allocatable, held_by_leases, promised, taken};
+use super::taken::Taken;
+use super::{ByLease, Promise, View, allocatable, by_lease, held_by_leases, replicas};
 use crate::inventory::requests::Resources;
 
 /// Where what a node has goes. What is left is what it has, minus the others', minus what each lease holds.
@@ -37,11 +38,13 @@ pub struct OfLease {
 #[must_use]
 pub fn account(view: &View, promises: &[Promise], name: &str) -> Option<Account> {
     let node = view.nodes.iter().find(|node| node.name_any() == name)?;
-    let taken = taken(&view.pods).remove(name).unwrap_or_default();
-    let promised = promised(view, promises).remove(name).unwrap_or_default();
-    let leases = held_by_leases(&taken, &promised)
+    let nothing = Taken::default();
+    let taken = view.taken.get(name).map_or(&nothing, |taken| taken);
+    let pools = view.pools.get(name).map(|pools| &**pools).unwrap_or_default();
+    let promised = by_lease(pools, &replicas(promises).remove(name).unwrap_or_default());
+    let leases = held_by_leases(taken, &promised)
         .into_iter()
-        .map(|(lease, holds)| (lease.to_owned(), of_lease(lease, holds, &taken, &promised)));
+        .map(|(lease, holds)| (lease.to_owned(), of_lease(lease, holds, taken, &promised)));
     Some(Account {
         obstacles: obstacles(node).map(|obstacle| obstacle.to_string()).collect(),
         has: allocatable(node),
@@ -50,7 +53,7 @@ pub fn account(view: &View, promises: &[Promise], name: &str) -> Option<Account>
     })
 }
 
-fn of_lease(lease: &str, holds: Resources, taken: &Taken<'_>, promised: &ByLease<'_>) -> OfLease {
+fn of_lease(lease: &str, holds: Resources, taken: &Taken, promised: &ByLease<'_>) -> OfLease {
     let runs = taken.leases.get(lease).cloned().unwrap_or_default();
     let promised = promised.get(lease).map(|promised| promised.all.clone()).unwrap_or_default();
     OfLease { runs, promised, holds }

@@ -2,10 +2,14 @@
 //! fails but what has a target (the costs of the contracts); a duration is only worth something beside another one of the
 //! same run.
 
+mod agent;
 mod bidengine;
 mod chain;
 pub mod gas;
+mod hall;
 mod lease;
+mod orders;
+mod stage;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -28,6 +32,8 @@ const ROUNDS: usize = 10;
 /// One thing that can be measured.
 struct Measure {
     name: &'static str,
+    /// What p50 and p99 may be; empty where nothing is promised.
+    target: &'static str,
     /// What passes between the two moments.
     what: &'static str,
     /// Answers how long each round took.
@@ -38,33 +44,64 @@ struct Measure {
 const FLOOR: &str = "pod_to_ready";
 const LEASE: &str = "award_to_ready";
 
-const MEASURES: [Measure; 4] = [
+/// What a bid's way to its block is measured against, in the same run.
+const TRANSACTION: &str = "bare_transaction";
+const BID: &str = "order_to_bid";
+const CROWD: &str = "crowd_to_bids";
+
+/// What has its floor among the measures: a ratio says more than either figure, which changes from machine to machine.
+const FLOORS: [(&str, &str); 2] = [(LEASE, FLOOR), (BID, TRANSACTION)];
+
+const MEASURES: [Measure; 6] = [
     Measure {
         name: FLOOR,
+        target: "",
         what: "kubectl apply of a pod → Ready: the floor of every lease",
         run: || Box::pin(rounds(pod_to_ready)),
     },
     Measure {
         name: LEASE,
+        target: "",
         what: "a lease is on chain → its status is ready, manifest and all; a block a second",
         run: || Box::pin(lease::award_to_ready()),
     },
     Measure {
-        name: "order_to_bid",
+        name: TRANSACTION,
+        target: "",
+        what: "a call is simulated, signed and sent → its block, where a transaction is mined at once: the floor of every bid",
+        run: || Box::pin(orders::bare_transaction()),
+    },
+    Measure {
+        name: BID,
+        target: "50 ms, 250 ms",
         what: "an order's block → the bid's block, where a transaction is mined at once",
-        run: || Box::pin(lease::order_to_bid()),
+        run: || Box::pin(orders::order_to_bid()),
+    },
+    Measure {
+        name: CROWD,
+        target: "2.0 s, 2.0 s",
+        what: "a block with 300 orders → the block with the last of their bids, where a transaction is mined at once",
+        run: || Box::pin(orders::crowd_to_bids()),
     },
     Measure {
         name: "route_to_page",
+        target: "",
         what: "kubectl apply of a route → first 200 through Envoy",
         run: || Box::pin(rounds(route_to_page)),
     },
 ];
 
+/// What the agent of a node takes, measured inside the bench and told in a table of its own.
+const AGENT: &str = "agent";
+
+/// What [`BIDENGINE`] names inside the bench.
+const OF_THE_BID_ENGINE: [&str; 4] = [TRANSACTION, BID, CROWD, AGENT];
+
 /// What is measured without a bench: the pure crate of documents, by its own measuring program.
 pub const MANIFESTS: &str = "manifests";
 
-/// What is measured without a bench: the pure crate of decisions, by its own measuring program.
+/// What is measured of bids: decisions and capacity without a bench, by their own measuring programs, and then on the bench from
+/// orders to bids, and what the agent of a node takes.
 pub const BIDENGINE: &str = "bidengine";
 
 /// What is counted without a bench: the gas of the contracts' calls.
@@ -73,8 +110,8 @@ pub const CONTRACTS: &str = "contracts";
 /// What is measured on a chain alone: how fast it is sent to and read.
 pub const CHAIN: &str = "chain";
 
-/// What needs no bench.
-const ALONE: [&str; 4] = [MANIFESTS, BIDENGINE, CONTRACTS, CHAIN];
+/// What is no measure by itself.
+const OTHERS: [&str; 5] = [MANIFESTS, BIDENGINE, CONTRACTS, CHAIN, AGENT];
 
 /// Refuses a name that nothing is called.
 ///
@@ -82,9 +119,9 @@ const ALONE: [&str; 4] = [MANIFESTS, BIDENGINE, CONTRACTS, CHAIN];
 /// With the names that there are.
 pub fn ensure_known(name: Option<&str>) -> Result<()> {
     match name {
-        Some(name) if !ALONE.contains(&name) && MEASURES.iter().all(|measure| measure.name != name) => {
+        Some(name) if !OTHERS.contains(&name) && MEASURES.iter().all(|measure| measure.name != name) => {
             let names = MEASURES.map(|measure| measure.name).join(", ");
-            bail!("nothing that is measured is called {name}: there is {names}, {}", ALONE.join(", "))
+            bail!("nothing that is measured is called {name}: there is {names}, {}", OTHERS.join(", "))
         }
         _ => Ok(()),
     }
@@ -108,13 +145,15 @@ pub fn manifests() -> Result<()> {
 /// # Errors
 /// When a round does not come to its end.
 pub async fn run(name: Option<&str>) -> Result<()> {
+    let is_wanted = |measure: &str| match name {
+        None => true,
+        Some(BIDENGINE) => OF_THE_BID_ENGINE.contains(&measure),
+        // What has a floor says little without it.
+        Some(name) => name == measure || FLOORS.contains(&(name, measure)),
+    };
     let mut rows = Vec::new();
     let mut middle = BTreeMap::new();
-    // A lease says little without its floor, which changes from machine to machine.
-    let wanted = |measure: &&Measure| {
-        name.is_none_or(|name| name == measure.name || (name == LEASE && measure.name == FLOOR))
-    };
-    for measure in MEASURES.iter().filter(wanted) {
+    for measure in MEASURES.iter().filter(|measure| is_wanted(measure.name)) {
         let took = (measure.run)().await;
         let mut took = took.with_context(|| format!("measuring {} broke off", measure.name))?;
         took.sort();
@@ -124,14 +163,24 @@ pub async fn run(name: Option<&str>) -> Result<()> {
             took.len().to_string(),
             human(quantile(&took, 50)),
             human(quantile(&took, 99)),
+            measure.target.to_owned(),
             measure.what.to_owned(),
         ]);
     }
-    table(["measure", "rounds", "p50", "p99", "from → to"], &rows);
-    if let (Some(lease), Some(floor)) = (middle.get(LEASE), middle.get(FLOOR)) {
-        let more = human(lease.saturating_sub(*floor));
-        let ratio = lease.as_secs_f64() / floor.as_secs_f64();
-        say(format_args!("{LEASE} is {more} above its floor {FLOOR}, {ratio:.2} times as long (p50)"));
+    if !rows.is_empty() {
+        table(["measure", "rounds", "p50", "p99", "target", "from → to"], &rows);
+    }
+    for (name, floor_name) in FLOORS {
+        if let (Some(took), Some(floor)) = (middle.get(name), middle.get(floor_name)) {
+            let more = human(took.saturating_sub(*floor));
+            let ratio = took.as_secs_f64() / floor.as_secs_f64();
+            say(format_args!(
+                "{name} is {more} above its floor {floor_name}, {ratio:.2} times as long (p50)"
+            ));
+        }
+    }
+    if is_wanted(AGENT) {
+        agent::weigh().await.context("weighing the agent broke off")?;
     }
     Ok(())
 }

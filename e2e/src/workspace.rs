@@ -40,6 +40,15 @@ pub fn program() -> Result<PathBuf> {
     })
 }
 
+/// The folder of the product's binaries as they are shipped, once [`build_optimised`] has built them.
+///
+/// # Errors
+/// As [`binaries`].
+pub fn optimised() -> Result<PathBuf> {
+    let folder = binaries()?;
+    Ok(folder.parent().unwrap_or(&folder).join("release"))
+}
+
 /// A `cargo` command that runs in the checkout and builds beside this program.
 ///
 /// # Errors
@@ -77,8 +86,20 @@ pub fn selection(fail_points: bool) -> &'static [&'static str] {
 /// # Errors
 /// When the build fails; the compiler has then said why.
 pub fn build(fail_points: bool) -> Result<()> {
+    build_with(selection(fail_points))
+}
+
+/// Builds the same as it is shipped, into [`optimised`].
+///
+/// # Errors
+/// As [`build`].
+pub fn build_optimised() -> Result<()> {
+    build_with(&["--release", "--package", "market", "--package", "provider", "--package", "fake-nvml"])
+}
+
+fn build_with(arguments: &[&str]) -> Result<()> {
     let mut cargo = cargo()?;
-    cargo.arg("build").args(selection(fail_points));
+    cargo.arg("build").args(arguments);
     cargo.args(["--lib", "--bin", "berth", "--bin", "berth-provider"]);
     let status = cargo.status().context("failed to start cargo")?;
     ensure!(

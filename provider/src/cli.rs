@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use manifests::order::OrderId;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::config::Config;
 use crate::store::{Compared, DatabaseUrl, Store, move_database};
@@ -109,6 +110,19 @@ struct Move {
 }
 
 impl Cli {
+    /// What carries the verb: threads for all cores, but for the agent one alone, because it lives beside tenants on every
+    /// node and mostly waits.
+    ///
+    /// # Errors
+    /// When the operating system gives no threads or no poll.
+    pub fn runtime(&self) -> std::io::Result<Runtime> {
+        let mut runtime = match self.verb {
+            Verb::Agent(_) => Builder::new_current_thread(),
+            _ => Builder::new_multi_thread(),
+        };
+        runtime.enable_all().build()
+    }
+
     /// Does what was asked.
     ///
     /// # Errors

@@ -5,12 +5,16 @@ use std::process::ExitCode;
 use clap::Parser;
 use provider::cli::Cli;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         return fail("another TLS provider was installed before ours; this is a defect of ours");
     }
-    match Cli::parse().run().await {
+    let cli = Cli::parse();
+    let runtime = match cli.runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("the runtime does not start: {error}")),
+    };
+    match runtime.block_on(cli.run()) {
         Ok(code) => code,
         Err(error) => fail(&market::sentence::of(&error)),
     }

@@ -120,7 +120,7 @@ fn free_port() -> Result<u16> {
 }
 
 /// A measuring program, built as the daemon is for use.
-fn program(bench: &str) -> Result<PathBuf> {
+pub(super) fn program(bench: &str) -> Result<PathBuf> {
     say(format_args!("building {bench}, optimised …"));
     let mut cargo = workspace::cargo()?;
     cargo.args(["bench", "--quiet", "--package", "provider", "--bench", bench, "--no-run"]);

@@ -32,6 +32,8 @@ pub struct Provider {
     folder: PathBuf,
     config: PathBuf,
     access: Access,
+    /// Says where the binaries are that it runs.
+    binaries: fn() -> Result<PathBuf>,
 }
 
 impl Provider {
@@ -44,6 +46,7 @@ impl Provider {
             config: world.folder.join("provider.yaml"),
             access: world.access.clone(),
             folder: world.folder.clone(),
+            binaries: workspace::binaries,
         };
         write_private(&provider.config, &provider.settings(world))?;
         let namespace =
@@ -115,6 +118,12 @@ pricing:
         )
     }
 
+    /// The same, run by the binaries as they are shipped, which [`workspace::build_optimised`] builds.
+    #[must_use]
+    pub fn optimised(self) -> Self {
+        Self { binaries: workspace::optimised, ..self }
+    }
+
     /// Starts the daemon and waits until it says that it is ready.
     ///
     /// # Errors
@@ -164,11 +173,18 @@ pricing:
     /// # Errors
     /// When it cannot be started, or the node is not the bench's own.
     pub fn agent(&self) -> Result<Process> {
+        self.agent_with(&["--period", "1"])
+    }
+
+    /// The same with its period and more for the agent to know.
+    ///
+    /// # Errors
+    /// As [`Provider::agent`].
+    pub fn agent_with(&self, arguments: &[&str]) -> Result<Process> {
         let script =
             self.access.gpu_script.as_ref().context("an agent runs on its node, and this is none")?;
-        let mut command =
-            self.command(&["agent", "--node", NODE_NAME, "--period", "1", "--namespace", &self.namespace])?;
-        command.arg("--nvml").arg(workspace::binaries()?.join("libfake_nvml.so"));
+        let mut command = self.command(&["agent", "--node", NODE_NAME, "--namespace", &self.namespace])?;
+        command.args(arguments).arg("--nvml").arg((self.binaries)()?.join("libfake_nvml.so"));
         command.env("FAKE_NVML_SCRIPT", script);
         Process::start("agent", &mut command, &self.folder)
     }
@@ -195,7 +211,7 @@ pricing:
     /// # Errors
     /// When the program cannot be found.
     pub fn command(&self, arguments: &[&str]) -> Result<Command> {
-        let mut command = Command::new(workspace::binaries()?.join("berth-provider"));
+        let mut command = Command::new((self.binaries)()?.join("berth-provider"));
         command.arg("--config").arg(&self.config).args(arguments).env("KUBECONFIG", &self.access.kubeconfig);
         Ok(command)
     }

@@ -351,7 +351,7 @@ fn listen(nvml: &Nvml) -> Option<EventSet<'_>> {
 }
 
 /// How long a stop may go unnoticed.
-const SLICE: Duration = Duration::from_millis(200);
+const SLICE: Duration = Duration::from_secs(1);
 
 /// Waits for one period, or until an Xid arrives; then takes all that are there.
 fn hear(ears: Option<&EventSet<'_>>, period: Duration, stop: &CancellationToken) -> Vec<(String, u64)> {

@@ -10,7 +10,7 @@ use super::{put, symbols};
 use crate::machine::machine;
 
 /// How often a waiting caller looks at the script.
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(100);
 
 symbols! {
     fn nvmlEventSetCreate(set: *mut nvmlEventSet_t) {

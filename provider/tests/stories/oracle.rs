@@ -14,7 +14,7 @@ use provider::pricing::fx::Feed;
 use provider::pricing::{Pricing, Terms};
 use provider::store::Store;
 use provider::task::Turn as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::anvil::{CHAIN_ID, Market};
 use crate::support::{US, one_node, order, spec};
@@ -60,8 +60,7 @@ impl Oracle {
         let market = Market::open().await?;
         let from = market.tenant.address().to_string();
         let transaction = json!([{"from": from, "data": format!("0x{FEED}")}]);
-        let sent = market.anvil.ask("eth_sendTransaction", transaction).await;
-        let receipt = market.anvil.ask("eth_getTransactionReceipt", json!([sent])).await;
+        let receipt = mined(&market, transaction).await;
         let address: Address =
             receipt["contractAddress"].as_str().expect("deployed").parse().expect("an address");
         let proxy = FaultProxy::start(market.anvil.url()).await;
@@ -83,7 +82,7 @@ impl Oracle {
         let high = if answer < 0 { "f".repeat(32) } else { "0".repeat(32) };
         let data = format!("0x00000000{decimals:064x}{high}{answer:032x}{updated_at:064x}");
         let transaction = json!([{"from": from, "to": self.address.to_string(), "data": data}]);
-        self.market.anvil.ask("eth_sendTransaction", transaction).await;
+        mined(&self.market, transaction).await;
     }
 
     async fn told(&mut self) -> Option<Fx> {
@@ -110,6 +109,20 @@ impl Oracle {
         text.lines()
             .find_map(|told| told.strip_prefix(&line))
             .map_or(0, |count| count.parse().expect("a number"))
+    }
+}
+
+/// Sends a transaction and gives its receipt; the node answers before the block is there.
+async fn mined(market: &Market, transaction: Value) -> Value {
+    let sent = market.anvil.ask("eth_sendTransaction", transaction).await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let receipt = market.anvil.ask("eth_getTransactionReceipt", json!([sent])).await;
+        if !receipt.is_null() {
+            return receipt;
+        }
+        assert!(Instant::now() < deadline, "waited for half a minute for {sent} to be mined");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

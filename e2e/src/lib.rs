@@ -11,6 +11,7 @@ pub mod cache;
 mod certificates;
 mod cgroups;
 pub mod chain;
+pub mod chart;
 pub mod cluster;
 pub mod database;
 pub mod deployment;

@@ -13,7 +13,7 @@ use e2e::progress::say;
 use e2e::report::Timeline;
 use e2e::tools::{Purpose, Tools};
 use e2e::{
-    bench, device_plugin, interrupt, measure, namespaces, product, story, suite, supervisor, workspace,
+    bench, chart, device_plugin, interrupt, measure, namespaces, product, story, suite, supervisor, workspace,
 };
 
 /// The bench that the demo starts.
@@ -73,6 +73,8 @@ enum Verb {
     Tell,
     #[command(name = "keep-market", hide = true)]
     KeepMarket,
+    /// Make the chart's schema and README anew from its commented values
+    Chart,
     /// Measure how long things take, on a bench of its own
     Bench {
         /// What to measure; everything if it is left out
@@ -140,6 +142,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
             interrupt::listen()?;
             return suite::run(&Cache::open()?, &filters, long);
         }
+        Verb::Chart => make_chart_files()?,
         Verb::Demo { kubeconfig: Some(kubeconfig), rpc: Some(rpc), .. } => {
             return demo_on_lent(&kubeconfig, &rpc);
         }
@@ -163,6 +166,15 @@ fn run(verb: Verb) -> Result<ExitCode> {
 fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.context("failed to start the runtime")?.block_on(work)
+}
+
+fn make_chart_files() -> Result<()> {
+    let tools = Tools::ensure(&Cache::open()?, Purpose::Everything)?;
+    for (path, text) in chart::made(&tools)? {
+        std::fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
+        say(format_args!("{}", path.display()));
+    }
+    Ok(())
 }
 
 fn tools_of_the_bench() -> Result<Tools> {

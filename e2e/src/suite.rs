@@ -30,7 +30,7 @@ pub fn run(cache: &Cache, filters: &[String], long: bool) -> Result<ExitCode> {
         let names: Vec<&str> = parts::all().iter().map(|part| part.name).collect();
         bail!("no part is called like {}: the parts are {}", filters.join(" or "), names.join(", "));
     }
-    if chosen.iter().any(|part| part.work != Work::Check) {
+    if chosen.iter().any(|part| part.work.needs_root()) {
         bench::ensure_root()?;
     }
     let tools = Tools::ensure(cache, Purpose::Everything)?;
@@ -131,7 +131,7 @@ impl Suite<'_> {
                 command.args(["--ignored", "--test-threads=1", "--nocapture"]);
                 Ok(vec![command])
             }
-            Work::StoryAboutBenches => {
+            Work::CheckWithTools | Work::StoryAboutBenches => {
                 let mut command = Command::new(parts::test_program(part.name)?);
                 command.current_dir(workspace::root().join("e2e"));
                 command.args(["--ignored", "--test-threads=1", "--nocapture"]);

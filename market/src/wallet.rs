@@ -11,6 +11,7 @@ use ethers_signers::{LocalWallet, Signer as _};
 use manifests::order::{Address, Hash};
 use zeroize::Zeroizing;
 
+use crate::private_file::open_to_others;
 use crate::rpc::clean;
 
 /// Why a key file cannot be used.
@@ -175,13 +176,8 @@ fn read_password(path: &Path) -> Result<Zeroizing<String>, WalletError> {
 fn read(path: &Path, what: &'static str) -> Result<Zeroizing<String>, WalletError> {
     let failed = |problem| WalletError::File { what, path: path.to_owned(), problem };
     let text = std::fs::read_to_string(path).map_err(failed)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        let mode = std::fs::metadata(path).map_err(failed)?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            tracing::warn!(path = %path.display(), mode = format!("{mode:o}"), "{what} can be read by others; set its mode to 600");
-        }
+    if let Some(mode) = open_to_others(path).map_err(failed)? {
+        tracing::warn!(path = %path.display(), mode = format!("{mode:o}"), "{what} can be read by others; set its mode to 600");
     }
     Ok(Zeroizing::new(text))
 }

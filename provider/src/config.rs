@@ -8,6 +8,7 @@ mod pricing;
 mod read;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -76,8 +77,9 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chain {
     /// `chain.rpc`: URL of a JSON-RPC endpoint, or several with commas or spaces between them, of hosts that do not fail
-    /// together. Required. A wrong chain behind any of them keeps the daemon from starting.
-    pub rpc: String,
+    /// together. Required. A wrong chain behind any of them keeps the daemon from starting. With credentials in one, give it by
+    /// `BERTH_CHAIN_RPC` from a secret.
+    pub rpc: RpcUrls,
     /// `chain.addresses`: the addresses file that `berth market deploy` wrote. It says chain, market and first block, in place
     /// of the three keys below, and the code of every contract, which is checked at the start. Default: none.
     pub addresses: Option<AddressBook>,
@@ -103,6 +105,28 @@ pub struct Chain {
     pub sweep: Sweep,
     /// `chain.gas`
     pub gas: Gas,
+}
+
+/// URLs of JSON-RPC endpoints, in which there may be credentials: its debug form is stars.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RpcUrls(String);
+
+impl RpcUrls {
+    /// The URLs of this text.
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The URLs, for whoever calls them.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RpcUrls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RpcUrls(***)")
+    }
 }
 
 /// `chain.gas`: what bids may cost the operator key. Closes and payouts are sent whatever is left.
@@ -187,6 +211,9 @@ pub struct Cluster {
     pub kubeconfig: Option<PathBuf>,
     /// `cluster.namespace`: where the agents publish their nodes. Default `berth`.
     pub namespace: String,
+    /// `cluster.leaseRole` and `cluster.serviceAccount`: the ClusterRole that the daemon binds its own service account (of
+    /// `cluster.namespace`) to in each lease's namespace. Default: none; the account must then be allowed everything everywhere.
+    pub lease_role: Option<LeaseRole>,
     /// `cluster.nodeSelector`: label selector of the nodes whose capacity is sold. Default empty: every ready node that
     /// takes ordinary pods.
     pub node_selector: String,
@@ -219,6 +246,15 @@ pub struct Cluster {
     /// `cluster.replaceAfter`: how long a node may be lost, or have no room for a pod, before what was promised on it is promised
     /// on another. Default 2m. Shorter moves workloads for a node that restarts; Kubernetes itself gives up pods after 5m.
     pub replace_after: Duration,
+}
+
+/// `cluster.leaseRole` and `cluster.serviceAccount`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseRole {
+    /// The ClusterRole.
+    pub name: String,
+    /// The daemon's service account.
+    pub service_account: String,
 }
 
 /// `cluster.storageClasses.<class>`
@@ -493,7 +529,7 @@ impl Chain {
         let gas = Gas::read(&mut chain);
         chain.finish();
         Some(Self {
-            rpc: rpc?,
+            rpc: RpcUrls::new(rpc?),
             addresses: addresses?,
             chain_id: chain_id?,
             market: market?,
@@ -615,6 +651,7 @@ impl Cluster {
         let mut cluster = root.section("cluster");
         let kubeconfig = cluster.optional("kubeconfig", "the path of a kubeconfig file");
         let namespace = cluster.or("namespace", "a namespace's name", "berth".to_owned());
+        let lease_role = LeaseRole::read(&mut cluster);
         let node_selector =
             cluster.or("nodeSelector", "a label selector such as berth.dev/sell=true", String::new());
         let dns_servers = cluster.list("dnsServers", NETWORKS);
@@ -638,6 +675,7 @@ impl Cluster {
         Some(Self {
             kubeconfig: kubeconfig?,
             namespace: namespace?,
+            lease_role: lease_role?,
             node_selector: node_selector?,
             dns_servers: dns_servers?,
             closed_networks: closed_networks?,
@@ -650,6 +688,23 @@ impl Cluster {
             node_ports: node_ports?,
             gpus: gpus?,
         })
+    }
+}
+
+impl LeaseRole {
+    fn read(cluster: &mut Section<'_>) -> Option<Option<Self>> {
+        let role = cluster.optional("leaseRole", "the name of a ClusterRole")?;
+        let account = cluster.optional("serviceAccount", "the name of the daemon's service account")?;
+        match (role, account) {
+            (Some(name), Some(service_account)) => Some(Some(Self { name, service_account })),
+            (None, None) => Some(None),
+            (role, _) => {
+                let lacking = if role.is_some() { "serviceAccount" } else { "leaseRole" };
+                cluster
+                    .problem(lacking, "is missing: cluster.leaseRole and cluster.serviceAccount go together");
+                None
+            }
+        }
     }
 }
 
@@ -889,6 +944,8 @@ mod tests {
             .filter(|line| {
                 !line.contains("addresses: /")
                     && !line.contains("kubeconfig:")
+                    && !line.contains("leaseRole:")
+                    && !line.contains("serviceAccount:")
                     && !line.contains("section:")
                     && !line.contains("sources:")
                     && !["address: ", "remote", "dailyGas:", "gasReserve:"]
@@ -938,6 +995,22 @@ mod tests {
             "cluster.addressPool.addresses is missing",
         ] {
             assert!(told.contains(part), "{part} is not in: {told}");
+        }
+    }
+
+    #[test]
+    fn a_role_for_leases_is_named_together_with_the_account_that_gets_it() {
+        let with = |keys: &str| {
+            Config::parse(&EXAMPLE.replacen("\ncluster:\n", &format!("\ncluster:\n{keys}"), 1), none)
+        };
+        let both = with("  leaseRole: leases\n  serviceAccount: berth\n").expect("good").cluster.lease_role;
+        assert_eq!(both, Some(LeaseRole { name: "leases".to_owned(), service_account: "berth".to_owned() }));
+        for (keys, said) in [
+            ("  leaseRole: leases\n", "cluster.serviceAccount is missing"),
+            ("  serviceAccount: berth\n", "cluster.leaseRole is missing"),
+        ] {
+            let told = format!("{:#}", with(keys).expect_err("wrong"));
+            assert!(told.contains(said), "{told}");
         }
     }
 

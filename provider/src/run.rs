@@ -32,7 +32,7 @@ use crate::gateway::tls::GatewayKey;
 use crate::gateway::{self, Gateway};
 use crate::inventory::node_labels::NodeLabels;
 use crate::inventory::storage::Sold;
-use crate::inventory::{self, Inventory, client};
+use crate::inventory::{self, Inventory, client, rights};
 use crate::leader::{Candidate, Claim, Leader};
 use crate::leases::apply::Applier;
 use crate::leases::cluster::Cluster;
@@ -74,7 +74,7 @@ pub async fn run(config: Config, file: PathBuf) -> anyhow::Result<ExitCode> {
     let store = open_store(&config).await?;
     let (chain, signer) = connect_chain(&config, &store, key.spki_hash()).await?;
     let (cluster, version) = client::connect(config.cluster.kubeconfig.as_deref()).await?;
-    client::ensure_allowed(&cluster).await?;
+    ensure_allowed(&config, &cluster).await?;
     info!(provider = %config.provider, operator = %signer.address(), key = signer.place(), chain = config.chain.chain_id, cluster = version, "starting");
 
     let me = format!("{}:{}", hostname(), config.gateway.listen.port());
@@ -351,10 +351,10 @@ pub(crate) async fn open_signer(config: &Config) -> anyhow::Result<Signer> {
 pub(crate) async fn reach_chain(config: &Config) -> anyhow::Result<Chain> {
     let settings = &config.chain;
     if let Some(book) = &settings.addresses {
-        let chain = book.connect(&settings.rpc).await;
+        let chain = book.connect(settings.rpc.reveal()).await;
         return chain.context("the market cannot be used: check chain.rpc and chain.addresses");
     }
-    let chain = Chain::connect(&settings.rpc, settings.chain_id, settings.market).await;
+    let chain = Chain::connect(settings.rpc.reveal(), settings.chain_id, settings.market).await;
     chain.context("the market cannot be used: check chain.rpc, chain.chainId and chain.market")
 }
 
@@ -390,6 +390,15 @@ async fn connect_chain(config: &Config, store: &Store, spki_hash: Hash) -> anyho
 
 fn identity(config: &Config) -> Identity {
     Identity { chain_id: config.chain.chain_id, market: config.chain.market, provider: config.provider }
+}
+
+/// Makes sure that our account may do in the cluster what the daemon does there.
+///
+/// # Errors
+/// As [`rights::ensure_allowed`].
+pub(crate) async fn ensure_allowed(config: &Config, client: &client::Client) -> anyhow::Result<()> {
+    let config::Cluster { namespace, lease_role, .. } = &config.cluster;
+    rights::ensure_allowed(client, namespace, lease_role.as_ref().map(|role| role.name.as_str())).await
 }
 
 /// Which part of the cluster is sold.
@@ -461,6 +470,11 @@ fn cluster_settings(config: &Config) -> objects::Settings {
         runtime_class: cluster.runtime_class.clone(),
         address_pool: cluster.address_pool.clone().map(address_pool),
         overcommit: cluster.overcommit,
+        provider_access: cluster.lease_role.as_ref().map(|role| objects::ProviderAccess {
+            cluster_role: role.name.clone(),
+            account: role.service_account.clone(),
+            namespace: cluster.namespace.clone(),
+        }),
         // The rest is for the cluster to tell.
         ..objects::Settings::of(ingress.domain.as_str(), gateway, port_host(config))
     }

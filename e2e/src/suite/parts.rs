@@ -21,10 +21,19 @@ pub(super) struct Part {
 pub(super) enum Work {
     /// Outside, on the sources.
     Check,
+    /// The test file of the part's name, outside, on the sources and with the tools.
+    CheckWithTools,
     /// The test file of the part's name, inside the bench that stories share.
     StoryOnTheBench,
     /// The test file of the part's name, outside, because it starts benches of its own.
     StoryAboutBenches,
+}
+
+impl Work {
+    /// Whether a bench is started for it.
+    pub(super) fn needs_root(self) -> bool {
+        matches!(self, Self::StoryOnTheBench | Self::StoryAboutBenches)
+    }
 }
 
 /// The tests that need no bench.
@@ -63,11 +72,13 @@ pub(super) fn all() -> Vec<Part> {
         "canary",
         "restart",
     ];
+    let with_tools = ["chart"];
     let about_benches = ["bench_leaves_nothing"];
     let checks = checks.map(|name| Part { name, work: Work::Check });
     let stories = stories.map(|name| Part { name, work: Work::StoryOnTheBench });
+    let with_tools = with_tools.map(|name| Part { name, work: Work::CheckWithTools });
     let about_benches = about_benches.map(|name| Part { name, work: Work::StoryAboutBenches });
-    checks.into_iter().chain(stories).chain(about_benches).collect()
+    checks.into_iter().chain(with_tools).chain(stories).chain(about_benches).collect()
 }
 
 impl Part {
@@ -152,7 +163,7 @@ impl Part {
                 tally.or_failed(ended_well)
             }
             (Work::Check, UNIT | CHAIN_UNIT | "manifests_unit")
-            | (Work::StoryOnTheBench | Work::StoryAboutBenches, _) => {
+            | (Work::CheckWithTools | Work::StoryOnTheBench | Work::StoryAboutBenches, _) => {
                 Tally::of_cargo_tests(output).or_failed(ended_well)
             }
             (Work::Check, _) => Tally::of_one(ended_well),

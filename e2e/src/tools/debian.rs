@@ -18,6 +18,7 @@ const NEEDED: &[(&str, Sign)] = &[
     ("libc6-dev", Sign::File("/usr/include/stdio.h")),
     ("libseccomp-dev", Sign::File("/usr/include/seccomp.h")),
     ("postgresql", Sign::File("/usr/lib/postgresql")),
+    ("prometheus", Sign::Program("promtool")),
     ("ca-certificates", Sign::File("/etc/ssl/certs/ca-certificates.crt")),
 ];
 

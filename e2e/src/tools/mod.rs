@@ -194,6 +194,13 @@ fn parts(purpose: Purpose) -> Result<Vec<Part>> {
     ];
     if purpose == Purpose::Everything {
         parts.push(go::part("kubeconform", "github.com/yannh/kubeconform", &[("kubeconform", &["-v"])])?);
+        parts.push(go::part("helm", "helm.sh/helm/v4", &[("helm", &["version"])])?);
+        parts.push(go::part(
+            "helm-unittest",
+            "github.com/helm-unittest/helm-unittest",
+            &[("helm-unittest", &["--help"])],
+        )?);
+        parts.push(go::part("helm-docs", "github.com/norwoodj/helm-docs", &[("helm-docs", &["--help"])])?);
         parts.push(go::part("cyclonus", "github.com/mattfenwick/cyclonus", &[("cyclonus", &["version"])])?);
         parts.push(Part {
             name: "cargo-deny",

@@ -1,4 +1,5 @@
-//! As whom pods speak to the cluster: as nobody, unless the document asks to read about itself.
+//! As whom pods speak to the cluster: as nobody, unless the document asks to read about itself. And what lets the provider work
+//! in the namespace, where it may not work in all.
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject};
@@ -8,6 +9,10 @@ use crate::objects::{Frame, Object, RenderError, unsupported};
 
 /// The account of pods that asked for nothing. No service can have a name with a dot.
 const NOBODY: &str = "lease.nobody";
+
+/// The name of the binding that lets the provider work in the namespace of a lease, where there is one. It comes right after the
+/// namespace; until the API server has taken note of it, what comes next is refused.
+pub const PROVIDER_BINDING: &str = "lease.provider";
 
 /// What a service may read of its own namespace, by the document's word for it.
 const READABLE: [(&str, &[Rule]); 3] = [
@@ -52,6 +57,25 @@ fn readable(service: &Service) -> impl Iterator<Item = &str> {
 /// The account's name.
 pub(super) fn name(service: &Service) -> &str {
     if asks(service) { &service.name } else { NOBODY }
+}
+
+/// Lets the provider work in the namespace.
+pub(super) fn provider(frame: &Frame<'_>) -> Option<RoleBinding> {
+    let access = frame.settings.provider_access.as_ref()?;
+    Some(RoleBinding {
+        metadata: frame.metadata(PROVIDER_BINDING),
+        role_ref: RoleRef {
+            api_group: Some("rbac.authorization.k8s.io".to_owned()),
+            kind: "ClusterRole".to_owned(),
+            name: access.cluster_role.clone(),
+        },
+        subjects: Some(vec![Subject {
+            kind: "ServiceAccount".to_owned(),
+            name: access.account.clone(),
+            namespace: Some(access.namespace.clone()),
+            ..Subject::default()
+        }]),
+    })
 }
 
 /// The account that carries no token.

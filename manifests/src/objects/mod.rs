@@ -57,11 +57,12 @@ use sha2::{Digest, Sha256};
 
 use crate::manifest::{Group, Service};
 
+pub use account::PROVIDER_BINDING;
 pub use amounts::GPU_RESOURCE;
 pub use cidr::{Cidr, CidrError};
 pub use growth::{VolumeError, VolumeProblem, volumes_may_become};
 pub use lease::{Given, LeaseContext, SecretValue};
-pub use settings::{AddressPool, GatewayRef, Overcommit, Settings, StorageClass};
+pub use settings::{AddressPool, GatewayRef, Overcommit, ProviderAccess, Settings, StorageClass};
 
 /// The objects of a lease.
 #[derive(Debug, Clone, PartialEq)]
@@ -166,11 +167,10 @@ pub fn render(group: &Group, lease: &LeaseContext, settings: &Settings) -> Resul
     let parts =
         group.services.iter().map(|service| Part::of(&frame, service)).collect::<Result<Vec<_>, _>>()?;
 
-    let mut items = vec![
-        Object::new(&namespace::namespace(&frame)),
-        Object::new(&quota::quota(&frame, &parts)),
-        Object::new(&quota::limit_range(&frame, &parts)),
-    ];
+    let mut items = vec![Object::new(&namespace::namespace(&frame))];
+    items.extend(account::provider(&frame).as_ref().map(Object::new));
+    items.push(Object::new(&quota::quota(&frame, &parts)));
+    items.push(Object::new(&quota::limit_range(&frame, &parts)));
     items.extend(network_policy::policies(&frame, group)?.iter().map(Object::new));
     items.push(Object::new(&account::nobody(&frame)));
     for service in &group.services {

@@ -39,6 +39,8 @@ pub struct Settings {
     pub address_pool: Option<AddressPool>,
     /// How much more is sold than is kept free.
     pub overcommit: Overcommit,
+    /// Who is given the right to work in the lease's namespace, where whoever applies the objects has it not already.
+    pub provider_access: Option<ProviderAccess>,
 }
 
 impl Settings {
@@ -60,8 +62,20 @@ impl Settings {
             storage_classes: BTreeMap::new(),
             address_pool: None,
             overcommit: Overcommit::default(),
+            provider_access: None,
         }
     }
+}
+
+/// A service account and the role that it gets in the namespace of a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderAccess {
+    /// The ClusterRole.
+    pub cluster_role: String,
+    /// The account.
+    pub account: String,
+    /// The account's namespace.
+    pub namespace: String,
 }
 
 /// A Gateway of the Gateway API.

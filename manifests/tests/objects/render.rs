@@ -11,7 +11,9 @@ use manifests::decision::{GpuTake, Placement, Replica, Takes};
 use manifests::manifest::{
     Expose, Group, HttpOptions, Manifest, Mount, Permissions, Proto, Service, Tee, TeeKind,
 };
-use manifests::objects::{LeaseContext, Object, Objects, RenderError, Settings, labels, render};
+use manifests::objects::{
+    LeaseContext, Object, Objects, PROVIDER_BINDING, ProviderAccess, RenderError, Settings, labels, render,
+};
 use manifests::order::Address;
 use manifests::resources::Attribute;
 use proptest::prelude::*;
@@ -413,4 +415,33 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_provider_that_may_not_work_everywhere_is_let_into_the_namespace_right_after_it_is_made() {
+    let case = Case::named("web");
+    let access = ProviderAccess {
+        cluster_role: "leases".to_owned(),
+        account: "berth".to_owned(),
+        namespace: "berth-system".to_owned(),
+    };
+    let bound = Settings { provider_access: Some(access), ..settings() };
+    let objects = render(&case.group(), &case.lease(), &bound).expect("rendered").items;
+    let kinds: Vec<&str> = objects.iter().map(|object| object.kind.as_str()).collect();
+    assert_eq!(kinds[..3], ["Namespace", "RoleBinding", "ResourceQuota"]);
+    let binding = &objects[1];
+    assert_eq!(
+        (binding.name.as_str(), &binding.namespace),
+        (PROVIDER_BINDING, &Some(objects[0].name.clone()))
+    );
+    assert_eq!(
+        (&binding.body["roleRef"]["kind"], &binding.body["roleRef"]["name"], &binding.body["subjects"]),
+        (
+            &json!("ClusterRole"),
+            &json!("leases"),
+            &json!([{"kind": "ServiceAccount", "name": "berth", "namespace": "berth-system"}])
+        )
+    );
+    let unbound = case.render().expect("rendered").items;
+    assert_eq!(unbound, [&objects[..1], &objects[2..]].concat(), "nothing else differs");
 }

@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::inventory::{Inventory, client};
 use crate::operator::sight::seen;
+use crate::run::ensure_allowed;
 
 /// How far our clock may be from the API server's, in seconds, before what is signed and what is stale is misjudged: tenants'
 /// requests are good for a minute at most, records of agents for a little more.
@@ -19,7 +20,7 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
     else {
         return;
     };
-    report.tell("permissions", permissions(&client).await);
+    report.tell("permissions", permissions(config, &client).await);
     let clock = Clock::default();
     report.tell("clock", skew(config, &client, &clock).await);
     ways_in::gateway(config, &client, report).await;
@@ -33,8 +34,8 @@ pub(super) async fn check(config: &Config, report: &mut Report) {
     offer::check(config, &inventory, &clock, report).await;
 }
 
-async fn permissions(client: &client::Client) -> anyhow::Result<String> {
-    client::ensure_allowed(client).await?;
+async fn permissions(config: &Config, client: &client::Client) -> anyhow::Result<String> {
+    ensure_allowed(config, client).await?;
     Ok("our account may do what leases need".to_owned())
 }
 

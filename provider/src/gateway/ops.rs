@@ -1,5 +1,7 @@
-//! What operators reach over plain HTTP on a listener of its own: `/metrics` for Prometheus, `/healthz` for the kubelet, and
-//! `/readyz`, which says whether orders are answered. Tenants are served although they are not.
+//! What operators reach over plain HTTP on a listener of its own: `/metrics` for Prometheus, and three answers for the kubelet and
+//! for people. `/livez` says that the process works, and nothing of chain, database or cluster, which no restart mends;
+//! `/healthz` that the chain and the cluster are seen; `/readyz` whether orders are answered. Tenants are served although they are
+//! not.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -42,6 +44,7 @@ pub struct Ops {
 pub fn router(ops: Arc<Ops>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
+        .route("/livez", get(async || "ok\n"))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .with_state(ops)

@@ -5,12 +5,13 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use manifests::order::Hash;
+use market::private_file::open_to_others;
 use market::quote::{Quote, SignedQuote};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData as _, SigningKey as _};
 use rustls::ServerConfig;
@@ -73,11 +74,8 @@ impl GatewayKey {
     }
 
     fn from_kept(path: &Path, pem: &str) -> anyhow::Result<Self> {
-        let mode = fs::metadata(path)
-            .with_context(|| format!("failed to look at {}", path.display()))?
-            .permissions()
-            .mode();
-        if mode & 0o077 != 0 {
+        let mode = open_to_others(path).with_context(|| format!("failed to look at {}", path.display()))?;
+        if let Some(mode) = mode {
             bail!(
                 "the gateway's key {0} may be read by others (mode {mode:o}): run chmod 600 {0}",
                 path.display()
@@ -141,6 +139,8 @@ impl GatewayKey {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]

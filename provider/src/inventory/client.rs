@@ -3,10 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, ensure};
-use k8s_openapi::api::authorization::v1::{
-    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
-};
+use anyhow::{Context, anyhow};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::node::v1::RuntimeClass;
@@ -68,89 +65,6 @@ pub fn words(error: &kube::Error) -> String {
             cause.to_string()
         }
     }
-}
-
-/// What the daemon does in the cluster: verb, API group and resource.
-const NEEDED: [(&str, &str, &str); 31] = [
-    ("list", "coordination.k8s.io", "leases"),
-    ("create", "coordination.k8s.io", "leases"),
-    ("update", "coordination.k8s.io", "leases"),
-    ("list", "", "nodes"),
-    ("patch", "", "nodes"),
-    ("list", "", "pods"),
-    ("get", "", "pods/log"),
-    ("list", "", "configmaps"),
-    ("list", "", "namespaces"),
-    ("patch", "", "namespaces"),
-    ("delete", "", "namespaces"),
-    ("patch", "", "resourcequotas"),
-    ("patch", "", "limitranges"),
-    ("patch", "apps", "deployments"),
-    ("patch", "apps", "statefulsets"),
-    ("list", "apps", "statefulsets"),
-    ("delete", "apps", "statefulsets"),
-    ("patch", "", "services"),
-    ("patch", "", "secrets"),
-    ("patch", "", "serviceaccounts"),
-    ("patch", "", "persistentvolumeclaims"),
-    ("list", "", "persistentvolumeclaims"),
-    ("delete", "", "persistentvolumeclaims"),
-    ("patch", "rbac.authorization.k8s.io", "roles"),
-    ("patch", "rbac.authorization.k8s.io", "rolebindings"),
-    ("patch", "networking.k8s.io", "networkpolicies"),
-    ("patch", "gateway.networking.k8s.io", "httproutes"),
-    ("list", "discovery.k8s.io", "endpointslices"),
-    ("list", "storage.k8s.io", "storageclasses"),
-    ("list", "storage.k8s.io", "csistoragecapacities"),
-    ("list", "", "services"),
-];
-
-/// Makes sure that our account may do what the daemon does.
-///
-/// # Errors
-/// When it may not, with everything that it lacks, or when the API server does not answer.
-pub async fn ensure_allowed(client: &Client) -> anyhow::Result<()> {
-    let forbidden = forbidden(client).await?;
-    ensure!(
-        forbidden.is_empty(),
-        "our account in the cluster may not: {}; bind it to a role that lets it",
-        forbidden.join(", ")
-    );
-    Ok(())
-}
-
-async fn forbidden(client: &Client) -> anyhow::Result<Vec<String>> {
-    let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-    let mut forbidden = Vec::new();
-    for (verb, group, resource) in NEEDED {
-        let (resource, subresource) = match resource.split_once('/') {
-            Some((resource, part)) => (resource, Some(part.to_owned())),
-            None => (resource, None),
-        };
-        let attributes = ResourceAttributes {
-            verb: Some(verb.to_owned()),
-            group: Some(group.to_owned()),
-            resource: Some(resource.to_owned()),
-            subresource,
-            ..ResourceAttributes::default()
-        };
-        let spec = SelfSubjectAccessReviewSpec {
-            resource_attributes: Some(attributes),
-            ..SelfSubjectAccessReviewSpec::default()
-        };
-        let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
-        let params = PostParams::default();
-        let answer = tokio::time::timeout(PATIENCE, reviews.create(&params, &review))
-            .await
-            .context("the API server did not answer in time")?;
-        let answer = answer.map_err(|error| {
-            anyhow!("the API server does not say what our account may do: {}", words(&error))
-        })?;
-        if !answer.status.is_some_and(|status| status.allowed) {
-            forbidden.push(format!("{verb} {resource}"));
-        }
-    }
-    Ok(forbidden)
 }
 
 /// Lets a node take new pods, or none (`kubectl cordon`); what runs there goes on.

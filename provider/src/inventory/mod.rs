@@ -21,6 +21,7 @@ pub mod ports;
 pub(crate) mod quantity;
 pub mod record;
 pub mod requests;
+pub mod rights;
 pub mod segments;
 pub mod storage;
 pub mod sysfs;

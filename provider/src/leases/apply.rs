@@ -15,7 +15,7 @@ use kube::api::{
 };
 use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt};
-use manifests::objects::Object;
+use manifests::objects::{Object, PROVIDER_BINDING};
 
 use super::volumes::{InTheWay, Obstacles, There, key};
 
@@ -30,6 +30,9 @@ const GOING: Duration = Duration::from_secs(3);
 
 /// How long a quota that has just grown may take to let claims grow: the API server notes its new limits by and by.
 const QUOTA_NOTED: Duration = Duration::from_secs(3);
+
+/// How long a binding that was just made may take to count: the API server notes it by and by.
+const RIGHTS_NOTED: Duration = Duration::from_secs(5);
 
 /// Between two looks at what is awaited.
 const GLANCE: Duration = Duration::from_millis(100);
@@ -68,15 +71,15 @@ impl Applier {
     /// The first refusal, naming the object. Nothing after it was applied; what came before stays. The API server's own
     /// words are in it, and they may repeat parts of the object.
     pub async fn apply(&self, objects: &[Object], obstacles: &Obstacles) -> anyhow::Result<()> {
+        let binds = objects.iter().any(|object| object.name == PROVIDER_BINDING);
         for object in objects.iter().filter(|object| !object.waits) {
             if let Some(obstacle) = obstacles.get(&key(object)) {
                 self.take_away(object, obstacle).await?;
             }
-            let deadline = Instant::now() + QUOTA_NOTED;
+            let start = Instant::now();
             let mut applied = self.apply_one(object).await;
-            while object.kind == "PersistentVolumeClaim"
-                && applied.as_ref().is_err_and(is_above_quota)
-                && Instant::now() < deadline
+            while let Err(error) = &applied
+                && start.elapsed() < patience_with(error, object, binds)
             {
                 tokio::time::sleep(GLANCE).await;
                 applied = self.apply_one(object).await;
@@ -219,6 +222,17 @@ async fn timely<T>(call: impl Future<Output = kube::Result<T>>) -> kube::Result<
         Err(_) => Err(kube::Error::Service(
             format!("the API server did not answer within {} s", CALL.as_secs()).into(),
         )),
+    }
+}
+
+/// How long something is tried again that the API server refused this way. `binds` says that we have just given ourselves the
+/// right to it.
+fn patience_with(error: &kube::Error, object: &Object, binds: bool) -> Duration {
+    let is_forbidden = matches!(error, kube::Error::Api(status) if status.code == 403);
+    match is_above_quota(error) {
+        true if object.kind == "PersistentVolumeClaim" => QUOTA_NOTED,
+        false if is_forbidden && binds => RIGHTS_NOTED,
+        _ => Duration::ZERO,
     }
 }
 

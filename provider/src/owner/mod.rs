@@ -26,7 +26,7 @@ use serde::Serialize;
 
 use self::decide::{Decision, Deed, Description, Registration, Sight, Wanted, decide};
 use crate::cli::{Format, progress, say};
-use crate::config::{Config, parse_dollars, parse_duration};
+use crate::config::{Config, RpcUrls, parse_dollars, parse_duration};
 use crate::gateway::tls::GatewayKey;
 use crate::run::{open_signer, reach_chain};
 
@@ -295,10 +295,12 @@ impl Owner {
                     config().context("name --rpc and --addresses, or a configuration that can be used")?;
                 let provider = Some(config.provider);
                 if let Some(rpc) = rpc {
-                    config.chain.rpc.clone_from(rpc);
+                    config.chain.rpc = RpcUrls::new(rpc);
                 }
                 let chain = match addresses {
-                    Some(addresses) => AddressBook::load(addresses)?.connect(&config.chain.rpc).await?,
+                    Some(addresses) => {
+                        AddressBook::load(addresses)?.connect(config.chain.rpc.reveal()).await?
+                    }
                     None => reach_chain(&config).await?,
                 };
                 (chain, provider)

@@ -6,12 +6,13 @@
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
 use chacha20poly1305::aead::{Aead, AeadCore, KeyInit, OsRng, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use market::private_file::open_to_others;
 use zeroize::Zeroizing;
 
 const NONCE_BYTES: usize = 24;
@@ -39,11 +40,9 @@ impl Sealer {
                 return Err(error).with_context(|| format!("failed to read the data key {}", path.display()));
             }
         };
-        let mode = fs::metadata(path)
-            .with_context(|| format!("failed to look at the data key {}", path.display()))?
-            .permissions()
-            .mode();
-        if mode & 0o077 != 0 {
+        let mode = open_to_others(path)
+            .with_context(|| format!("failed to look at the data key {}", path.display()))?;
+        if mode.is_some() {
             bail!("the data key {} can be read by others: run chmod 600 on it", path.display());
         }
         let mut key = Zeroizing::new([0u8; 32]);
@@ -97,6 +96,8 @@ impl Sealer {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]

@@ -253,6 +253,7 @@ async fn thirty_minutes_without_a_node_close_no_lease_and_bidding_resumes_within
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(words.contains("1800 s old") && words.contains("nothing is bid"), "{words}");
     assert_eq!(daemon.told("/healthz").await.0, StatusCode::OK, "tenants are served");
+    assert_eq!(daemon.told("/livez").await.0, StatusCode::OK, "no restart would mend it");
     let metrics = daemon.told("/metrics").await.1;
     let last = format!("berth_chain_last_event_timestamp_seconds {}", cursor.timestamp);
     for line in [

@@ -1,0 +1,14 @@
+//! The files of the chart that are made from its values.
+
+use e2e::chart;
+
+use crate::helm::tools;
+
+#[test]
+#[ignore = "wants the tools: cargo e2e test chart"]
+fn schema_and_readme_are_what_the_values_make_of_them() {
+    for (path, text) in chart::made(tools()).unwrap() {
+        let has = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(has == text, "{} is not what the values make of it: run cargo e2e chart", path.display());
+    }
+}

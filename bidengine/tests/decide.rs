@@ -159,6 +159,7 @@ fn every_reason_that_can_be_given_has_a_case() {
         "resources_volume",
         "node_fragmentation",
         "node_spread",
+        "node_volumes",
         "ip_unavailable",
         "ports",
         "price_above_max",

@@ -72,7 +72,7 @@ fn replicas_on_other_nodes_stay_exactly_as_they_are() {
     let after = moved(&order, &before, &["b"], &now).expect("fits");
     assert_eq!(
         nodes(&after),
-        ["a", "c", "d"],
+        ["a", "d", "c"],
         "a node each, as before, and not the lost one although it has room"
     );
     assert_eq!(after.replicas[0], before.replicas[0]);
@@ -152,4 +152,22 @@ fn what_finds_no_node_is_told_by_what_it_lacks() {
     let before = place(&order, &cluster(&[("a", node(4000, &[]))]), &tariff()).expect("fits");
     let reason = moved(&order, &before, &["a"], &cluster(&[("b", node(3999, &[]))]));
     assert_eq!(reason, Err(Reason::ResourcesCpu { need: 4000, have: 3999 }));
+}
+
+#[test]
+fn replicas_with_volumes_keep_a_node_each_and_are_never_put_together() {
+    let order = order(&[Unit { count: 3, persistent: Some("beta2".to_owned()), ..Unit::default() }]);
+    let small = || node(1000, &[]);
+    let mut capacity = cluster(&[("a", small()), ("b", small()), ("c", small())]);
+    capacity.storage.insert("beta2".to_owned(), 3 * GIB);
+    let before = place(&order, &capacity, &tariff()).expect("fits");
+    assert_eq!(nodes(&before), ["a", "b", "c"]);
+    let two = cluster(&[("a", node(9000, &[])), ("b", small())]);
+    assert_eq!(
+        moved(&order, &before, &["c"], &two),
+        Err(Reason::NodeVolumes { unit: 1, need: 3, have: 2 }),
+        "no StatefulSet has two replicas on one node and one on another for certain"
+    );
+    let three = cluster(&[("a", node(9000, &[])), ("b", small()), ("d", small())]);
+    assert_eq!(nodes(&moved(&order, &before, &["c"], &three).expect("fits")), ["a", "b", "d"]);
 }

@@ -320,6 +320,19 @@ proptest! {
     }
 
     #[test]
+    fn replicas_with_volumes_share_one_node_or_none(
+        units in prop::collection::vec(prop_oneof![unit(), small_unit()], 1..4),
+        capacity in capacity(),
+        prices: Prices,
+    ) {
+        let Some((_, placement)) = bid(&units, &capacity, prices) else { return Ok(()) };
+        for (id, unit) in (1..).zip(&units).filter(|(_, unit)| unit.persistent.is_some()) {
+            let nodes = placement.nodes_of(id);
+            prop_assert!(nodes.len() == 1 || nodes.values().all(|count| *count == 1), "{unit:?} on {nodes:?}");
+        }
+    }
+
+    #[test]
     fn a_full_cluster_takes_nothing_more(
         orders in prop::collection::vec(prop::collection::vec(unit(), 1..3), 1..8),
         mut capacity in capacity(),

@@ -129,6 +129,9 @@ impl Suite<'_> {
                 let bench = self.shared.as_ref().context("no bench is up")?.bench();
                 let mut command = bench.command(&self.tools, program)?;
                 command.args(["--ignored", "--test-threads=1", "--nocapture"]);
+                if self.long {
+                    command.env("BERTH_MACHINES", "1000");
+                }
                 Ok(vec![command])
             }
             Work::CheckWithTools | Work::StoryAboutBenches => {

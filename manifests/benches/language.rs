@@ -107,10 +107,10 @@ fn a_mebibyte(criterion: &mut Criterion) {
 /// A lease of all replicas on one node.
 fn lease(deployment: &Deployment) -> LeaseContext {
     let services = &deployment.manifest.0[0].services;
-    let replicas = services.iter().map(|service| Replica {
-        unit: service.resources.id,
-        node: "node-a".to_owned(),
-        takes: Takes::default(),
+    let replicas = services.iter().flat_map(|service| {
+        let (unit, node) = (service.resources.id, "node-a".to_owned());
+        let count = usize::try_from(service.count).expect("is small");
+        std::iter::repeat_n(Replica { unit, node, takes: Takes::default() }, count)
     });
     LeaseContext {
         id: LeaseId { tenant: Address([0xab; 20]), dseq: 1201, gseq: 1, oseq: 1 },

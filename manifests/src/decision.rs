@@ -248,6 +248,15 @@ pub enum Reason {
         /// How many have room.
         have: u32,
     },
+    /// Replicas with persistent volumes go to one node together or each to a node of its own, and there is room for neither.
+    NodeVolumes {
+        /// The resource unit.
+        unit: u32,
+        /// How many replicas there are, and so nodes that they need of their own.
+        need: u32,
+        /// How many nodes have room for one of them.
+        have: u32,
+    },
     /// A leased IP is wanted and none is free.
     IpUnavailable,
     /// Fewer ports of the nodes' addresses are left than the exposures need.
@@ -394,6 +403,7 @@ impl Reason {
             | Self::ResourcesVolume { .. }
             | Self::NodeFragmentation { .. }
             | Self::NodeSpread { .. }
+            | Self::NodeVolumes { .. }
             | Self::IpUnavailable
             | Self::Ports { .. }
             | Self::ReservedForGpus { .. }
@@ -430,6 +440,7 @@ impl Reason {
             Self::ResourcesVolume { .. } => "resources_volume",
             Self::NodeFragmentation { .. } => "node_fragmentation",
             Self::NodeSpread { .. } => "node_spread",
+            Self::NodeVolumes { .. } => "node_volumes",
             Self::IpUnavailable => "ip_unavailable",
             Self::Ports { .. } => "ports",
             Self::PriceAboveMax { .. } => "price_above_max",
@@ -491,6 +502,11 @@ impl fmt::Display for Reason {
             Self::NodeSpread { unit, need, have } => write!(
                 f,
                 "each of the {need} replicas of unit {unit} is to be on a node of its own; {have} nodes have room for one"
+            ),
+            Self::NodeVolumes { unit, need, have } => write!(
+                f,
+                "the {need} replicas of unit {unit} have persistent volumes, so they go to one node together or each to a node of \
+                 its own: no node has room for all, and {have} nodes have room for one"
             ),
             Self::IpUnavailable => f.write_str("a leased IP is needed; none is free"),
             Self::Ports { need, have } => {

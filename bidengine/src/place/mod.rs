@@ -7,16 +7,19 @@
 //! 2. *Big holes stay whole.* A replica's GPUs come from one NVLink island, unless no node has one that holds them; of the
 //!    islands that do, from the one in which the fewest are left beside it. So a machine of eight that is wholly free is broken
 //!    last. Replicas without GPUs stay off nodes that have GPUs to sell while others have room.
-//! 3. *No choice is left to the scheduler.* The cluster's scheduler is told the nodes of a unit, not how many replicas go to each.
-//!    So all replicas go to one node, or the same number to each of several, or to each of several nodes all that it holds,
-//!    whichever loses the least by 2; of equals, to the fewest nodes. Only where nothing of this fits do replicas go one by one.
+//! 3. *Few nodes, well filled.* All replicas go to one node, or the same number to each of several, or to each of several nodes
+//!    all that it holds, whichever loses the least by 2; of equals, to the fewest nodes. Where nothing of this fits they go one by
+//!    one. Whatever the numbers are, the cluster's scheduler is left no choice: replicas on nodes that have the same number of
+//!    them are a workload of their own ([`manifests::objects`]). Replicas with persistent volumes cannot be divided into
+//!    workloads, nor can placement know which services they belong to: they go all to one node, or each to its own, and in these
+//!    two cases any of them are the same number on each of their nodes.
 //! 4. *A node each, where asked.* With the attribute `spread: node` in its placement a group gets every replica of a unit on a
 //!    node of its own, or no bid.
 //! 5. *Large units first*, by GPUs, then processor and memory. Ties go to the node that is left with the fewest GPUs, then with
 //!    the least processor and memory, then to the first name: the same inputs give the same nodes.
 //!
 //! For a group of one unit whose volumes are made in places of one class at most, the search is exact: if a pool has room for
-//! all replicas, they are placed, so more capacity never turns a placement into a refusal, nor makes it dearer. (A tariff that
+//! all replicas as 3 and 4 want them, they are placed, so more capacity never turns a placement into a refusal, nor makes it dearer. (A tariff that
 //! reserves processors for GPUs is another matter: more GPUs are more to keep.) Several units are packed greedily, in two ways;
 //! like any packing that does not try everything, it may refuse what a cleverer one would fit, and more capacity may lead it to
 //! a worse choice: among 7,800 random groups of two or three units that fitted a small cluster, none was refused by a larger
@@ -42,7 +45,7 @@ use self::choices::{Offer, cheapest_first, offers};
 pub(crate) use self::room::Room;
 
 use self::room::Need;
-use self::unit::{Ask, one_by_one, unambiguously_if_possible};
+use self::unit::{Ask, one_by_one, tidily_if_possible};
 use self::why_not::why_not;
 use crate::capacity::Capacity;
 use crate::demand::{Demand, demands};
@@ -178,7 +181,13 @@ impl Unit<'_> {
             count: self.demand.count,
             standing: self.standing.clone(),
             apart: self.apart,
+            whole: self.is_whole(),
         }
+    }
+
+    /// Whether its replicas go all to one node or each to its own.
+    fn is_whole(&self) -> bool {
+        !self.demand.persistent.is_empty()
     }
 
     fn need(&self, pool: Option<usize>) -> Need<'_> {
@@ -244,8 +253,8 @@ fn attempt(
     let mut replicas = Vec::new();
     for (index, (unit, pool)) in units.iter().zip(pools).enumerate() {
         let ask = unit.ask(*pool);
-        let chosen = match tidily || unit.apart {
-            true => unambiguously_if_possible(&ask, room),
+        let chosen = match tidily || unit.apart || unit.is_whole() {
+            true => tidily_if_possible(&ask, room),
             false => one_by_one(&ask, room),
         };
         let chosen = chosen.map_err(|placed| Got { unit: index, placed })?;

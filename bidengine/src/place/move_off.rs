@@ -1,6 +1,6 @@
 //! Finds other nodes for the replicas of a placement whose nodes are lost.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use manifests::decision::{Placement, Reason, Replica, Takes};
 use manifests::gpu::Gpu;
@@ -39,12 +39,10 @@ pub fn move_off(
     let room = Room::new(capacity, lost, Reserve::default());
     let usage = room.usage();
     let mut units: Vec<Unit<'_>> = Vec::new();
-    let mut replicas: Vec<Replica> = Vec::new();
     for demand in largest_first(&demands) {
         let of_unit = before.replicas.iter().filter(|replica| replica.unit == demand.unit);
         let (moves, stays): (Vec<&Replica>, Vec<&Replica>) =
             of_unit.partition(|replica| lost.contains(&replica.node));
-        replicas.extend(stays.iter().copied().cloned());
         let wanted = usize::try_from(demand.count).unwrap_or(usize::MAX);
         if stays.len() >= wanted {
             continue;
@@ -62,9 +60,25 @@ pub fn move_off(
             apart,
         });
     }
-    replicas.extend(place_units(&units, room)?);
-    replicas.sort_by_key(|replica| replica.unit);
+    let replicas = in_their_stead(before, lost, place_units(&units, room)?);
     Ok(Placement { replicas, ..before.clone() })
+}
+
+/// The replicas with each that found a node where one of its unit stood that lost it, so that services that share a unit keep
+/// the replicas that stay.
+fn in_their_stead(before: &Placement, lost: &BTreeSet<String>, moved: Vec<Replica>) -> Vec<Replica> {
+    let mut moved: VecDeque<Replica> = moved.into();
+    let mut replicas: Vec<Replica> = Vec::new();
+    for replica in &before.replicas {
+        if !lost.contains(&replica.node) {
+            replicas.push(replica.clone());
+        } else if let Some(at) = moved.iter().position(|moved| moved.unit == replica.unit) {
+            replicas.extend(moved.remove(at));
+        }
+    }
+    replicas.extend(moved);
+    replicas.sort_by_key(|replica| replica.unit);
+    replicas
 }
 
 /// The pools for replicas that move: that of those that stay, or what they had before, then what is cheapest.

@@ -14,6 +14,8 @@ pub(super) struct Ask<'d> {
     pub(super) standing: BTreeMap<&'d str, u32>,
     /// Each replica on a node of its own.
     pub(super) apart: bool,
+    /// Each replica on a node of its own, or all on one.
+    pub(super) whole: bool,
 }
 
 impl Ask<'_> {
@@ -30,24 +32,24 @@ impl Ask<'_> {
 /// So many more replicas on a node.
 pub(super) type Chosen = Vec<(Seat, u32)>;
 
-/// Places the replicas so that the scheduler can do nothing else; where that is impossible, one by one. On failure says how
-/// many replicas have a node, with those that stand.
-pub(super) fn unambiguously_if_possible(ask: &Ask<'_>, room: &mut Room<'_>) -> Result<Chosen, u32> {
+/// Places the replicas on few nodes that are well filled, if there are such; otherwise, if it may be, one by one. On failure
+/// says how many replicas have a node, with those that stand.
+pub(super) fn tidily_if_possible(ask: &Ask<'_>, room: &mut Room<'_>) -> Result<Chosen, u32> {
     let wanted = ask.wanted();
     if wanted == 0 {
         return Ok(Vec::new());
     }
     let seats = room.seats(&ask.need, wanted);
-    if let Some(chosen) = unambiguously(ask, &seats, room) {
+    if let Some(chosen) = tidily(ask, &seats, room) {
         for (seat, times) in &chosen {
             room.take(&ask.need, *seat, *times);
         }
         return Ok(chosen);
     }
-    if ask.apart {
+    if ask.apart || ask.whole {
         let empty = seats.iter().filter(|seat| !ask.stands_on(room, **seat)).count();
         let taken = ask.standing.len();
-        return Err(u32::try_from(empty + taken).unwrap_or(u32::MAX));
+        return Err(u32::try_from(empty + taken).unwrap_or(u32::MAX).min(ask.count - 1));
     }
     one_by_one(ask, room)
 }
@@ -72,9 +74,8 @@ struct Cost {
     nodes: u32,
 }
 
-/// The cheapest choice of nodes that leaves the scheduler no choice of its own: the same number of replicas on each, or all
-/// that each can hold.
-fn unambiguously(ask: &Ask<'_>, seats: &[Seat], room: &Room<'_>) -> Option<Chosen> {
+/// The cheapest choice of nodes that get the same number of replicas each, or all that each can hold.
+fn tidily(ask: &Ask<'_>, seats: &[Seat], room: &Room<'_>) -> Option<Chosen> {
     const NOTHING_LOST: Cost = Cost { torn: 0, beside: 0, nodes: 1 };
     let mut best: Option<(Cost, Chosen)> = None;
     let cheaper = |choice: Option<(Cost, Chosen)>, best: Option<(Cost, Chosen)>| match (choice, best) {
@@ -84,13 +85,14 @@ fn unambiguously(ask: &Ask<'_>, seats: &[Seat], room: &Room<'_>) -> Option<Chose
     let most = seats.iter().map(|seat| seat.fit).max().unwrap_or(0);
     for nodes in (1..=ask.count).filter(|nodes| ask.count.is_multiple_of(*nodes)) {
         let each = ask.count / nodes;
-        if (ask.apart && each > 1) || (each > most && ask.standing.is_empty()) {
+        let is_refused = (ask.apart && each > 1) || (ask.whole && each > 1 && nodes > 1);
+        if is_refused || (each > most && ask.standing.is_empty()) {
             continue;
         }
         best = cheaper(same_on_each(ask, seats, room, nodes, each), best);
     }
     let could_be_better = best.as_ref().is_none_or(|(cost, _)| *cost > NOTHING_LOST);
-    if could_be_better && !ask.apart && ask.wanted() > 1 {
+    if could_be_better && !ask.apart && !ask.whole && ask.wanted() > 1 {
         best = cheaper(all_that_each_holds(ask, seats, room), best);
     }
     best.map(|(_, chosen)| chosen)

@@ -10,8 +10,10 @@ pub(super) fn why_not(unit: &Unit<'_>, room: &Room<'_>, placed: u32) -> Reason {
     let demand = unit.demand;
     let fragmented = Reason::NodeFragmentation { unit: demand.unit, placed, wanted: demand.count };
     if placed > 0 {
+        let (unit_id, need, have) = (demand.unit, demand.count, placed);
         return match unit.apart {
-            true => Reason::NodeSpread { unit: demand.unit, need: demand.count, have: placed },
+            true => Reason::NodeSpread { unit: unit_id, need, have },
+            false if unit.is_whole() => Reason::NodeVolumes { unit: unit_id, need, have },
             false => fragmented,
         };
     }

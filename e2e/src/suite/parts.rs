@@ -71,6 +71,8 @@ pub(super) fn all() -> Vec<Part> {
         "volumes",
         "canary",
         "restart",
+        // Last: taking hundreds of leases away again takes as long as running them, and nobody comes after.
+        "inventory",
     ];
     let with_tools = ["chart"];
     let about_benches = ["bench_leaves_nothing"];

@@ -124,6 +124,14 @@ fn settings(part: &Part) -> Settings {
             settings.cgo = true;
             settings.tags = "seccomp";
         }
+        "kwok" => {
+            settings.manifests = &[
+                ("kustomize/stage/node/fast/node-initialize.yaml", "node-initialize.yaml"),
+                ("kustomize/stage/pod/fast/pod-ready.yaml", "pod-ready.yaml"),
+                ("kustomize/stage/pod/fast/pod-complete.yaml", "pod-complete.yaml"),
+                ("kustomize/stage/pod/fast/pod-delete.yaml", "pod-delete.yaml"),
+            ];
+        }
         "contour" => {
             settings.manifests = &[
                 ("examples/contour/01-crds.yaml", "contour-crds.yaml"),

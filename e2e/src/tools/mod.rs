@@ -201,6 +201,7 @@ fn parts(purpose: Purpose) -> Result<Vec<Part>> {
             &[("helm-unittest", &["--help"])],
         )?);
         parts.push(go::part("helm-docs", "github.com/norwoodj/helm-docs", &[("helm-docs", &["--help"])])?);
+        parts.push(go::part("kwok", "sigs.k8s.io/kwok", &[("kwok", &["--version"])])?);
         parts.push(go::part("cyclonus", "github.com/mattfenwick/cyclonus", &[("cyclonus", &["version"])])?);
         parts.push(Part {
             name: "cargo-deny",

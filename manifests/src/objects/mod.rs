@@ -4,6 +4,11 @@
 //! its label ([`labels::LEASE`]), so that what belongs to a lease can be found and removed without a list. Fields that
 //! matter for safety are written out even where they equal the default. What cannot be rendered yet is refused as a whole.
 //!
+//! A service is a Deployment, or a StatefulSet where its replicas have persistent volumes. Pods say which nodes they were
+//! promised so that the scheduler is left no choice: either one node, or several that get the same number of them each. Where the
+//! nodes of a service have different numbers of its replicas, there is a Deployment for each number, the largest under the
+//! service's own name and the others as `<service>-by-<number>`; each is updated by itself, in the way that the tenant wants.
+//!
 //! Every container is told about its lease by variables, over which its own win:
 //!
 //! - `BERTH_LEASE`: the lease's id, `tenant/dseq/gseq/oseq`; `BERTH_PROVIDER`: the provider's address
@@ -55,6 +60,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::decision::Replica;
 use crate::manifest::{Group, Service};
 
 pub use account::PROVIDER_BINDING;
@@ -139,8 +145,8 @@ pub enum RenderError {
         /// What it wants, and what to do about it.
         what: String,
     },
-    /// The lease's placement has no node for the service.
-    #[error("service {service} has no node in the placement of its lease")]
+    /// The lease's placement has not as many nodes for the service as it has replicas.
+    #[error("service {service} has no node in the placement of its lease for each of its replicas")]
     NotPlaced {
         /// Which service.
         service: String,
@@ -164,8 +170,10 @@ pub fn render(group: &Group, lease: &LeaseContext, settings: &Settings) -> Resul
     for service in &group.services {
         refuse_unsupported(service)?;
     }
+    let hands = placement::deal(group, &lease.placement);
     let parts =
-        group.services.iter().map(|service| Part::of(&frame, service)).collect::<Result<Vec<_>, _>>()?;
+        group.services.iter().zip(&hands).map(|(service, replicas)| Part::of(&frame, service, replicas));
+    let parts = parts.collect::<Result<Vec<_>, _>>()?;
 
     let mut items = vec![Object::new(&namespace::namespace(&frame))];
     items.extend(account::provider(&frame).as_ref().map(Object::new));
@@ -190,11 +198,7 @@ pub fn render(group: &Group, lease: &LeaseContext, settings: &Settings) -> Resul
         items.extend(service::services(&frame, group, service)?.iter().map(Object::new));
     }
     for (part, environments) in parts.iter().zip(&environments) {
-        let mut workload = workload::objects(&frame, part, pod::template(&frame, part, environments)?)?;
-        if let Some(last) = workload.last_mut() {
-            last.waits = environments.waits;
-        }
-        items.extend(workload);
+        items.extend(workload::objects(&frame, part, environments)?);
     }
     let mut hosts = Vec::new();
     for part in &parts {
@@ -222,9 +226,9 @@ struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    fn of(frame: &Frame<'a>, service: &'a Service) -> Result<Self, RenderError> {
+    fn of(frame: &Frame<'a>, service: &'a Service, replicas: &[&'a Replica]) -> Result<Self, RenderError> {
         let volumes = storage::volumes(frame, service)?;
-        let nodes = placement::nodes(frame, service)?;
+        let nodes = placement::nodes(service, replicas)?;
         let overcommit = frame.settings.overcommit;
         let replica = amounts::of_replica(service, &volumes, &nodes.gpu_resource, overcommit);
         let routes = http_route::routes(frame, service)?;

@@ -12,7 +12,8 @@ use crate::extension::{InitContainer, Probe, Probes};
 use crate::manifest::Service;
 use crate::objects::amounts::quantities;
 use crate::objects::environment::{Environment, Environments};
-use crate::objects::{Frame, Part, RenderError, account, labels, placement, probe, registry_secret, service};
+use crate::objects::placement::Share;
+use crate::objects::{Frame, Part, RenderError, account, labels, probe, registry_secret, service};
 
 /// What common images cannot start without: they change owners, drop to another user, bind low ports.
 const CAPABILITIES: [&str; 11] = [
@@ -34,10 +35,11 @@ const GRACE_SECONDS: i64 = 30;
 /// Seconds of them before it is told to end, in which the others take over its connections.
 const HANDOVER_SECONDS: i64 = 2;
 
-/// What a workload makes pods from.
+/// What the workload of a share makes pods from.
 pub(super) fn template(
     frame: &Frame<'_>,
     part: &Part<'_>,
+    share: &Share<'_>,
     environments: &Environments,
 ) -> Result<PodTemplateSpec, RenderError> {
     let service = part.service;
@@ -50,11 +52,16 @@ pub(super) fn template(
             annotations: Some(annotations),
             ..ObjectMeta::default()
         }),
-        spec: Some(pod(frame, part, environments)?),
+        spec: Some(pod(frame, part, share, environments)?),
     })
 }
 
-fn pod(frame: &Frame<'_>, part: &Part<'_>, environments: &Environments) -> Result<PodSpec, RenderError> {
+fn pod(
+    frame: &Frame<'_>,
+    part: &Part<'_>,
+    share: &Share<'_>,
+    environments: &Environments,
+) -> Result<PodSpec, RenderError> {
     let (service, volumes) = (part.service, &part.volumes);
     let has_gpu = service.resources.gpu.units.0 > 0;
     // The vendor's hook cannot work inside a user namespace.
@@ -65,7 +72,7 @@ fn pod(frame: &Frame<'_>, part: &Part<'_>, environments: &Environments) -> Resul
         if has_gpu { &frame.settings.gpu_runtime_class } else { &frame.settings.runtime_class };
     let credentials = service.credentials.as_ref();
     Ok(PodSpec {
-        affinity: part.nodes.affinity(),
+        affinity: share.affinity(),
         automount_service_account_token: Some(account::asks(service)),
         containers: vec![container(part, &environments.service)?],
         dns_policy: Some("ClusterFirst".to_owned()),
@@ -89,7 +96,7 @@ fn pod(frame: &Frame<'_>, part: &Part<'_>, environments: &Environments) -> Resul
         service_account_name: Some(account::name(service).to_owned()),
         share_process_namespace: Some(false),
         termination_grace_period_seconds: Some(grace_seconds(service)),
-        topology_spread_constraints: placement::spread(frame, service),
+        topology_spread_constraints: share.spread(frame, service),
         volumes: (!volumes.volumes.is_empty()).then(|| volumes.volumes.clone()),
         ..PodSpec::default()
     })

@@ -1,4 +1,5 @@
-//! What runs a service: a Deployment, or a StatefulSet where its replicas have persistent volumes.
+//! What runs a service: a Deployment for each [share](super::placement) of its replicas, or a StatefulSet where they have
+//! persistent volumes.
 
 use k8s_openapi::api::apps::v1::{
     Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment,
@@ -11,23 +12,55 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::extension::Strategy;
 use crate::manifest::Service;
-use crate::objects::{Frame, Object, Part, RenderError, labels, unsupported};
+use crate::objects::environment::Environments;
+use crate::objects::placement::Share;
+use crate::objects::{Frame, Object, Part, RenderError, labels, pod, unsupported};
 
 /// How many earlier revisions are kept: one, to compare with.
 const REVISIONS: i32 = 1;
 
-/// The objects that run a service with these pods, claims first.
+/// The objects that run a service, claims first.
 pub(super) fn objects(
     frame: &Frame<'_>,
     part: &Part<'_>,
-    template: PodTemplateSpec,
+    environments: &Environments,
+) -> Result<Vec<Object>, RenderError> {
+    let shares = part.nodes.shares();
+    if !part.is_stateful() {
+        let mut names = Some(part.service.name.clone()).into_iter();
+        let deployment = |share: &Share<'_>| {
+            let name = names.next().unwrap_or_else(|| share_name(part.service, share));
+            let template = pod::template(frame, part, share, environments)?;
+            let deployment =
+                deployment(frame, part.service, name, count(part.service, share.replicas())?, template);
+            Ok(Object { waits: environments.waits, ..Object::new(&deployment) })
+        };
+        return shares.iter().map(deployment).collect();
+    }
+    // Its volumes go by its name and by its replicas' numbers.
+    let [share] = &shares[..] else {
+        let what = "its replicas have persistent volumes, and its nodes have different numbers of them";
+        return Err(unsupported(part.service, what));
+    };
+    stateful(frame, part, share, environments)
+}
+
+fn count(service: &Service, replicas: u32) -> Result<i32, RenderError> {
+    i32::try_from(replicas).map_err(|_| unsupported(service, format!("{replicas} replicas are too many")))
+}
+
+/// The name of what runs a share that is not the largest.
+fn share_name(service: &Service, share: &Share<'_>) -> String {
+    labels::second_name(&service.name, &format!("by-{}", share.each))
+}
+
+fn stateful(
+    frame: &Frame<'_>,
+    part: &Part<'_>,
+    share: &Share<'_>,
+    environments: &Environments,
 ) -> Result<Vec<Object>, RenderError> {
     let service = part.service;
-    let replicas = i32::try_from(service.count)
-        .map_err(|_| unsupported(service, format!("{} replicas are too many", service.count)))?;
-    if !part.is_stateful() {
-        return Ok(vec![Object::new(&deployment(frame, service, replicas, template))]);
-    }
     let set = set_name(service);
     let claims = &part.volumes.claims;
     let mut objects: Vec<Object> = claims
@@ -35,10 +68,10 @@ pub(super) fn objects(
         .flat_map(|claim| claim.of_replicas(frame, service, &set))
         .map(|claim| Object::new(&claim))
         .collect();
-    objects.push(Object::new(&StatefulSet {
+    let set = StatefulSet {
         metadata: frame.metadata_of(service, set),
         spec: Some(StatefulSetSpec {
-            replicas: Some(replicas),
+            replicas: Some(count(service, share.replicas())?),
             revision_history_limit: Some(REVISIONS),
             selector: selector(frame, service),
             // No replica waits for another one.
@@ -50,11 +83,12 @@ pub(super) fn objects(
             }),
             update_strategy: Some(one_by_one(service)?),
             volume_claim_templates: Some(claims.iter().map(super::storage::Claim::template).collect()),
-            template,
+            template: pod::template(frame, part, share, environments)?,
             ..StatefulSetSpec::default()
         }),
         ..StatefulSet::default()
-    }));
+    };
+    objects.push(Object { waits: environments.waits, ..Object::new(&set) });
     Ok(objects)
 }
 
@@ -64,9 +98,15 @@ fn set_name(service: &Service) -> String {
     labels::cut(&service.name, LONGEST)
 }
 
-fn deployment(frame: &Frame<'_>, service: &Service, replicas: i32, template: PodTemplateSpec) -> Deployment {
+fn deployment(
+    frame: &Frame<'_>,
+    service: &Service,
+    name: String,
+    replicas: i32,
+    template: PodTemplateSpec,
+) -> Deployment {
     Deployment {
-        metadata: frame.metadata_of(service, service.name.as_str()),
+        metadata: frame.metadata_of(service, name),
         spec: Some(DeploymentSpec {
             replicas: Some(replicas),
             revision_history_limit: Some(REVISIONS),

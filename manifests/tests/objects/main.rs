@@ -4,4 +4,5 @@ mod golden;
 mod growth;
 mod leases;
 mod render;
+mod scheduler;
 mod stage;

@@ -26,7 +26,7 @@ use crate::stage::{self, settings};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
-    /// Where the replicas of each resource unit run.
+    /// Where the replicas of each resource unit run, by turns.
     nodes: BTreeMap<u32, Vec<String>>,
     /// The manifest; its first group is rendered.
     manifest: Manifest,
@@ -44,11 +44,20 @@ impl Case {
     }
 
     fn lease(&self) -> LeaseContext {
-        let nodes = self.nodes.iter().flat_map(|(unit, nodes)| nodes.iter().map(|node| (*unit, node)));
+        let count = |unit: u32| {
+            let services = self.manifest.0[0].services.iter();
+            let of_unit = services.filter(|service| service.resources.id == unit);
+            of_unit.map(|service| usize::try_from(service.count).expect("is small")).sum()
+        };
+        let by_turns = |(unit, nodes): (&u32, &'_ Vec<String>)| {
+            let nodes: Vec<String> = nodes.iter().cycle().take(count(*unit)).cloned().collect();
+            nodes.into_iter().map(|node| (*unit, node)).collect::<Vec<_>>()
+        };
+        let nodes = self.nodes.iter().flat_map(by_turns);
         let gpu = Some(GpuTake { pool: "h100-80Gi-sxm".to_owned(), count: 1, resource: None });
-        let replica = |(unit, node): (u32, &String)| Replica {
+        let replica = |(unit, node): (u32, String)| Replica {
             unit,
-            node: node.clone(),
+            node,
             takes: Takes { gpu: gpu.clone(), ..Takes::default() },
         };
         let placement = Placement { replicas: nodes.map(replica).collect(), ..Placement::default() };
@@ -233,6 +242,7 @@ fn users_are_the_pods_own_where_every_node_can_do_it_and_no_gpu_is_used() {
         let mut case = Case::named("web");
         case.nodes = BTreeMap::from([(1, nodes.iter().map(|node| (*node).to_owned()).collect())]);
         case.manifest.0[0].services[0].resources.gpu.units.0 = gpus;
+        case.manifest.0[0].services[0].count = u32::try_from(nodes.len()).expect("are few");
         let objects = case.render().expect("is supported");
         deployment(&objects, "web")["spec"]["template"]["spec"]["hostUsers"].clone()
     };

@@ -8,12 +8,13 @@ use manifests::gpu::Gpu;
 use manifests::manifest::{Group, Service};
 use manifests::objects::{AddressPool, GatewayRef, Given, LeaseContext, SecretValue, Settings, StorageClass};
 use manifests::order::{Address, LeaseId};
+use manifests::resources::Volume;
 
 /// The lease that most tests are about.
 pub(crate) const LEASE: LeaseId = LeaseId { tenant: Address([0xab; 20]), dseq: 1201, gseq: 1, oseq: 1 };
 /// Whose lease it is.
 pub(crate) const PROVIDER: Address = Address([0xcd; 20]);
-/// Where replicas go.
+/// Where most replicas go.
 const NODES: [&str; 2] = ["node-a", "node-b"];
 /// What a service gets that takes any GPU.
 const ANY_GPU: &str = "h100-80Gi-sxm";
@@ -70,10 +71,17 @@ pub(crate) fn lease(id: LeaseId, group: &Group) -> LeaseContext {
     }
 }
 
-/// No more replicas than there are nodes: only which nodes they are on counts.
+/// More than any provider places for one order.
+const MOST_REPLICAS: u32 = 1001;
+
+/// Those with persistent volumes each on a node of its own, others by turns on two.
 fn replicas(service: &Service) -> impl Iterator<Item = Replica> {
-    let nodes = usize::try_from(service.count).unwrap_or(usize::MAX).clamp(1, NODES.len());
-    NODES[..nodes].iter().map(|node| Replica {
+    let nodes = match service.resources.storage.iter().any(Volume::persistent) {
+        true => ["node-a", "node-b", "node-c", "node-d"].as_slice(),
+        false => &NODES,
+    };
+    let count = usize::try_from(service.count.min(MOST_REPLICAS)).expect("is small");
+    nodes.iter().cycle().take(count).map(|node| Replica {
         unit: service.resources.id,
         node: (*node).to_owned(),
         takes: Takes { gpu: gpus(service), ..Takes::default() },

@@ -15,7 +15,7 @@ use kube::ResourceExt;
 use manifests::decision::Placement;
 use manifests::group::OrderSpec;
 use manifests::manifest::{Group, Manifest};
-use manifests::objects::{self, Given, LeaseContext, Objects, SecretValue, labels, render};
+use manifests::objects::{self, Given, LeaseContext, Object, Objects, SecretValue, labels, render};
 use manifests::order::{Address, LeaseId};
 use market::api::LeaseState as State;
 
@@ -532,17 +532,16 @@ fn waiting(objects: &Objects) -> Option<String> {
 
 /// What the tenant should know of how its services are run.
 fn notes(objects: &Objects) -> Vec<String> {
-    objects
-        .items
-        .iter()
-        .filter(|object| object.body.pointer("/spec/template/spec/hostUsers").is_some())
-        .map(|object| {
-            let own =
-                object.body.pointer("/spec/template/spec/hostUsers") == Some(&serde_json::Value::Bool(false));
-            match own {
-                true => format!("{}: runs in a user namespace of its own", object.name),
-                false => format!("{}: runs in the user namespace of its node", object.name),
-            }
-        })
-        .collect()
+    let mut services: BTreeMap<&str, bool> = BTreeMap::new();
+    for Object { body, name, .. } in &objects.items {
+        if let Some(host_users) = body.pointer("/spec/template/spec/hostUsers") {
+            let service = body["metadata"]["labels"][labels::SERVICE].as_str().unwrap_or(name);
+            services.insert(service, *host_users == serde_json::Value::Bool(false));
+        }
+    }
+    let note = |(service, own): (&str, bool)| match own {
+        true => format!("{service}: runs in a user namespace of its own"),
+        false => format!("{service}: runs in the user namespace of its node"),
+    };
+    services.into_iter().map(note).collect()
 }

@@ -29,8 +29,8 @@ pub struct Workloads {
 /// What is seen of one lease.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
-    /// Its Deployments by service.
-    pub deployments: BTreeMap<String, Arc<Deployment>>,
+    /// Its Deployments by service: one for each number of replicas that a node has of it.
+    pub deployments: BTreeMap<String, Vec<Arc<Deployment>>>,
     /// Its StatefulSets by service.
     pub sets: BTreeMap<String, Arc<StatefulSet>>,
     /// Its ports on the nodes by service; the host is left to the caller.
@@ -49,15 +49,19 @@ pub struct Rollout<'a> {
 }
 
 impl Seen {
-    /// What runs a service, as far as it is there: a StatefulSet where its replicas have persistent volumes.
+    /// What runs a service, once there is enough of it for all replicas: a StatefulSet where these have persistent volumes.
     pub fn rollout(&self, service: &manifest::Service) -> Option<Rollout<'_>> {
         if service.resources.storage.iter().any(Volume::persistent) {
             let set = self.sets.get(&service.name)?;
             // A StatefulSet complains by events only.
             return Some(Rollout { done: set_rolled_out(set), complaint: None });
         }
-        let deployment = self.deployments.get(&service.name)?;
-        Some(Rollout { done: rolled_out(deployment), complaint: complaint(deployment) })
+        let deployments = self.deployments.get(&service.name)?;
+        let wanted: u64 = deployments.iter().map(|deployment| u64::from(wanted(deployment))).sum();
+        (wanted >= u64::from(service.count)).then(|| Rollout {
+            done: deployments.iter().map(|deployment| rolled_out(deployment)).min().flatten(),
+            complaint: deployments.iter().find_map(|deployment| complaint(deployment)),
+        })
     }
 
     /// What containers are told of it.
@@ -124,7 +128,7 @@ impl Workloads {
         for deployment in self.deployments.all()? {
             if let (Some(lease), Some(service)) = (lease_of(&*deployment), service_of(&*deployment)) {
                 let seen = leases.entry(lease.to_owned()).or_default();
-                seen.deployments.insert(service.to_owned(), Arc::clone(&deployment));
+                seen.deployments.entry(service.to_owned()).or_default().push(Arc::clone(&deployment));
             }
         }
         for set in self.sets.all()? {
@@ -146,13 +150,20 @@ impl Workloads {
     }
 }
 
+/// Replicas that a Deployment is to have.
+fn wanted(deployment: &Deployment) -> u32 {
+    let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas);
+    u32::try_from(replicas.unwrap_or(1)).unwrap_or(0)
+}
+
 fn rolled_out(deployment: &Deployment) -> Option<bool> {
     let status = deployment.status.as_ref()?;
     if status.observed_generation < deployment.metadata.generation {
         return None;
     }
-    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    let (all, updated) = (status.replicas.unwrap_or(0), status.updated_replicas.unwrap_or(0));
+    let wanted = i64::from(wanted(deployment));
+    let count = |count: Option<i32>| i64::from(count.unwrap_or(0));
+    let (all, updated) = (count(status.replicas), count(status.updated_replicas));
     Some(updated >= wanted && all == updated)
 }
 
@@ -245,6 +256,33 @@ mod tests {
         ] {
             assert_eq!(rolled_out(&deployment(generation, &status)), expected, "{status}");
         }
+    }
+
+    #[test]
+    fn a_service_is_rolled_out_when_all_that_runs_it_is() {
+        let manifest: manifest::Service = serde_json::from_value(json!({
+            "name": "web", "image": "web", "command": null, "args": null, "env": null, "count": 4, "expose": [],
+            "resources": {
+                "id": 1, "cpu": {"units": {"val": "10"}}, "memory": {"size": {"val": "1"}}, "storage": [],
+                "gpu": {"units": {"val": "0"}}, "endpoints": [],
+            },
+        }))
+        .expect("a service");
+        let seen = |deployments: &[Value]| Seen {
+            deployments: BTreeMap::from([(
+                "web".to_owned(),
+                deployments.iter().map(|status| Arc::new(deployment(2, status))).collect(),
+            )]),
+            ..Seen::default()
+        };
+        let status =
+            |updated: u32| json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": updated});
+        let not_looked = json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2});
+        let done = |deployments: &[Value]| seen(deployments).rollout(&manifest).map(|rollout| rollout.done);
+        assert_eq!(done(&[status(2), status(2)]), Some(Some(true)));
+        assert_eq!(done(&[status(2), status(1)]), Some(Some(false)));
+        assert_eq!(done(&[status(2), not_looked]), Some(None));
+        assert_eq!(done(&[status(2)]), None, "the other half is not there");
     }
 
     #[test]

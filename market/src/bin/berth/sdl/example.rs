@@ -59,19 +59,22 @@ pub(super) fn stated() -> String {
     )
 }
 
+/// More than any provider places for one order.
+const MOST_REPLICAS: usize = 1001;
+
 /// The lease of the tenant's first account for the group with this number.
 pub(super) fn lease(group: &Group, gseq: u16) -> LeaseContext {
-    // Which nodes a unit has counts here, not how many replicas are on each.
-    let replica = |service: &Service| Replica {
-        unit: service.resources.id,
-        node: NODE.to_owned(),
-        takes: Takes { gpu: gpus(service), ..Takes::default() },
+    let replicas = |service: &Service| {
+        let takes = Takes { gpu: gpus(service), ..Takes::default() };
+        let replica = Replica { unit: service.resources.id, node: NODE.to_owned(), takes };
+        let count = usize::try_from(service.count).unwrap_or(usize::MAX);
+        std::iter::repeat_n(replica, count.min(MOST_REPLICAS))
     };
     LeaseContext {
         id: LeaseId { tenant: TENANT, dseq: 1, gseq, oseq: 1 },
         provider: PROVIDER,
         placement: Placement {
-            replicas: group.services.iter().map(replica).collect(),
+            replicas: group.services.iter().flat_map(replicas).collect(),
             ..Placement::default()
         },
         given: Given::default(),

@@ -34,7 +34,6 @@ pub mod product;
 pub mod progress;
 pub mod registry;
 pub mod report;
-pub mod schemas;
 pub mod story;
 pub mod suite;
 pub mod supervisor;

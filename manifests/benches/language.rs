@@ -117,6 +117,7 @@ fn lease(deployment: &Deployment) -> LeaseContext {
         provider: Address([0xcd; 20]),
         placement: Placement { replicas: replicas.collect(), ..Placement::default() },
         given: Given::default(),
+        left_behind: 0,
         secrets: BTreeMap::new(),
     }
 }

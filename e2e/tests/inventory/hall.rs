@@ -59,7 +59,7 @@ pub(crate) fn machines(with_gpus: usize, plain: usize, racks: usize) -> Vec<Mach
 pub(crate) struct Hall {
     pub(crate) client: Client,
     namespace: String,
-    _racks: Vec<Process>,
+    racks: Vec<Process>,
 }
 
 impl Hall {
@@ -90,7 +90,12 @@ impl Hall {
             .try_collect::<()>()
             .await
             .context("failed to make the machines")?;
-        Ok(Self { client, namespace: namespace.to_owned(), _racks: racks })
+        Ok(Self { client, namespace: namespace.to_owned(), racks })
+    }
+
+    /// A rack without power: nobody hears of its machines any more.
+    pub(crate) async fn lose(&mut self, rack: usize) -> Result<()> {
+        self.racks[rack].kill().await
     }
 
     /// Takes everything away again.

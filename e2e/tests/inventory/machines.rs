@@ -1,4 +1,4 @@
-//! Machines that the operator takes out of the market, under a running daemon and a lease.
+//! Machines that are lost or that the operator takes out of the market, under a running daemon and a lease.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,8 +11,8 @@ use e2e::story::direct::{Direct, Wanted};
 use e2e::story::provider::Provider;
 use e2e::story::world::World;
 use e2e::wait::until;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::ListParams;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt as _};
 use manifests::decision::Placement;
 use manifests::money::Amount;
@@ -22,7 +22,7 @@ use provider::config::Config;
 use provider::leases::names::short_name;
 use provider::store::{ReservationState, Store};
 
-use crate::hall::{CPU_MILLI, Hall, Machine, PATIENCE, SELECTOR, machines};
+use crate::hall::{CPU_MILLI, GPUS, Hall, Machine, PATIENCE, SELECTOR, machines};
 
 /// A hall, a provider that sells it, and a tenant.
 struct Scene {
@@ -184,6 +184,55 @@ fn document(services: &[(&str, u64, u64, u32)]) -> String {
         "version: \"2.0\"\nservices:\n{named}profiles:\n  compute:\n{compute}  placement: {{here: {{pricing: {{{prices}}}}}}}\n\
          deployment:\n{deployed}"
     )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "runs on the bench: cargo e2e test inventory"]
+async fn a_lease_leaves_a_rack_that_is_lost() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let machines = machines(4, 6, 2);
+    let mut scene = Scene::open("lost", &machines).await.unwrap();
+    let outcome = leaves_a_lost_rack(&mut scene, &machines).await;
+    scene.close().await.unwrap();
+    outcome.unwrap();
+}
+
+async fn leaves_a_lost_rack(scene: &mut Scene, machines: &[Machine]) -> Result<()> {
+    // Two of the first fit on a plain machine and none beside one of the second, so what is left of the hall is filled unevenly.
+    let lease = scene.lease(1, &document(&[("web", 30, 0, 5), ("trainer", 40, GPUS, 2)])).await?;
+    scene.runs_where_it_is_placed(lease).await?;
+    let before = scene.placement(lease).await?;
+    let lost: BTreeSet<&str> =
+        machines.iter().filter(|machine| machine.rack == 0).map(|machine| machine.name.as_str()).collect();
+    let staying: Vec<&Machine> = machines.iter().filter(|machine| machine.rack != 0).collect();
+    let lives_in = |placement: &Placement| names_of(placement).intersection(&lost).count();
+    ensure!(lives_in(&before) >= 2, "the lease has too little to lose: {:?}", names_of(&before));
+    scene.hall.lose(0).await?;
+    until("the lease to be promised other machines", PATIENCE, async || {
+        let placement = scene.placement(lease).await?;
+        ensure!(lives_in(&placement) == 0, "it is promised {:?}", names_of(&placement));
+        Ok(())
+    })
+    .await?;
+    let after = scene.placement(lease).await?;
+    ensure!(after.replicas.len() == before.replicas.len(), "{after:?}");
+    for (now, then) in after.replicas.iter().zip(&before.replicas) {
+        ensure!(now == then || lost.contains(then.node.as_str()), "{then:?} had to move nowhere");
+    }
+    scene.runs_where_it_is_placed(lease).await?;
+    scene.offers_the_rest(&staying, &[lease]).await?;
+
+    // It is stored: nobody thinks better of it after a restart, or when the machines are taken out of the cluster.
+    scene.daemon.kill().await?;
+    scene.daemon = scene.provider.run().await?;
+    let nodes: Api<Node> = Api::all(scene.hall.client.clone());
+    for name in &lost {
+        nodes.delete(name, &DeleteParams::default()).await?;
+    }
+    scene.tenant.state(lease, LeaseState::Ready).await?;
+    scene.runs_where_it_is_placed(lease).await?;
+    ensure!(scene.placement(lease).await? == after, "it was placed anew");
+    scene.offers_the_rest(&staying, &[lease]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,6 +20,8 @@ pub struct LeaseContext {
     pub placement: Placement,
     /// What the cluster has given it so far.
     pub given: Given,
+    /// How many of its pods are to end on nodes that do not answer: nobody ends them, and they count as if they ran.
+    pub left_behind: u32,
     /// What its tenant gave apart from the manifest: the values of secrets that the manifest only names.
     pub secrets: BTreeMap<String, SecretValue>,
 }
@@ -53,6 +55,7 @@ impl LeaseContext {
             provider,
             placement: Placement::default(),
             given: Given::default(),
+            left_behind: 0,
             secrets: BTreeMap::new(),
         }
     }

@@ -11,11 +11,12 @@ use crate::objects::amounts::{Amounts, Replica, quantity};
 use crate::objects::{Frame, Part, service};
 
 /// What the whole group may take: its total and one more replica of the largest service, because a pod that is ending
-/// still counts while its successor waits.
+/// still counts while its successor waits; and as much again for each that was left behind on a lost node.
 pub(super) fn quota(frame: &Frame<'_>, parts: &[Part<'_>]) -> ResourceQuota {
     let mut hard = BTreeMap::new();
-    let requests = of_group(parts, |part| part.replica.requests.clone());
-    let limits = of_group(parts, |part| part.replica.limits.clone());
+    let spare = u64::from(frame.lease.left_behind).saturating_add(1);
+    let requests = of_group(parts, spare, |part| part.replica.requests.clone());
+    let limits = of_group(parts, spare, |part| part.replica.limits.clone());
     for (kind, amounts) in [("requests", requests), ("limits", limits)] {
         for (resource, amount) in amounts {
             // Extended resources have no limit that differs from their request.
@@ -24,7 +25,7 @@ pub(super) fn quota(frame: &Frame<'_>, parts: &[Part<'_>]) -> ResourceQuota {
             }
         }
     }
-    let claims = of_group(parts, |part| {
+    let claims = of_group(parts, 1, |part| {
         let mut claims = Amounts::from([("persistentvolumeclaims".to_owned(), 0)]);
         for claim in &part.volumes.claims {
             for (resource, amount) in [
@@ -39,7 +40,7 @@ pub(super) fn quota(frame: &Frame<'_>, parts: &[Part<'_>]) -> ResourceQuota {
         claims
     });
     hard.extend(claims.into_iter().map(|(resource, amount)| (resource, Quantity(amount.to_string()))));
-    let pods = parts.iter().map(|part| u64::from(part.service.count)).fold(1, u64::saturating_add);
+    let pods = parts.iter().map(|part| u64::from(part.service.count)).fold(spare, u64::saturating_add);
     let node_ports: usize = parts.iter().map(|part| service::node_ports(part.service).len()).sum();
     let addresses: usize = parts.iter().map(|part| service::endpoints(part.service).len()).sum();
     for (resource, count) in [
@@ -86,8 +87,8 @@ pub(super) fn limit_range(frame: &Frame<'_>, parts: &[Part<'_>]) -> LimitRange {
     LimitRange { metadata: frame.metadata("lease"), spec: Some(LimitRangeSpec { limits: items }) }
 }
 
-/// Each amount over all replicas, and once more the most that one service has of it.
-fn of_group(parts: &[Part<'_>], amounts: impl Fn(&Part<'_>) -> Amounts) -> Amounts {
+/// Each amount over all replicas, and `spare` times the most that one service has of it.
+fn of_group(parts: &[Part<'_>], spare: u64, amounts: impl Fn(&Part<'_>) -> Amounts) -> Amounts {
     let (mut total, mut largest) = (Amounts::new(), Amounts::new());
     for part in parts {
         for (resource, amount) in amounts(part) {
@@ -99,7 +100,7 @@ fn of_group(parts: &[Part<'_>], amounts: impl Fn(&Part<'_>) -> Amounts) -> Amoun
     }
     for (resource, amount) in largest {
         let sum = total.entry(resource).or_default();
-        *sum = sum.saturating_add(amount);
+        *sum = sum.saturating_add(amount.saturating_mul(spare));
     }
     total
 }

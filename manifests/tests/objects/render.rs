@@ -264,6 +264,17 @@ fn the_quota_has_room_for_the_group_and_one_replica_that_is_ending() {
 }
 
 #[test]
+fn the_quota_has_room_for_the_successors_of_pods_that_nobody_ends() {
+    let case = Case::named("gpu");
+    let lease = LeaseContext { left_behind: 2, ..case.lease() };
+    let objects = render(&case.group(), &lease, &settings()).expect("is supported");
+    let quota = objects.items.iter().find(|item| item.kind == "ResourceQuota").expect("there is one");
+    let hard = &quota.body["spec"]["hard"];
+    assert_eq!((&hard["pods"], &hard["requests.cpu"]), (&json!("5"), &json!("20000m")));
+    assert_eq!(hard["requests.nvidia.com/gpu"], json!("10"));
+}
+
+#[test]
 fn an_answer_is_limited_only_where_the_tenant_limits_it() {
     let request = |read_timeout: u32| {
         let mut case = Case::named("web");

@@ -21,9 +21,10 @@ use market::api::LeaseState as State;
 
 use super::apply::{Applier, is_above_quota};
 use super::cluster::Cluster;
-use super::health::Verdict;
+use super::health::{Verdict, node};
 use super::names::{lease_of, selector, short_name};
 use super::plan::{Depths, Step, is_given_up, namespaces, step};
+use super::pods::Source;
 use super::redact::redact;
 use super::sight::Sight;
 use super::status::Shown;
@@ -136,11 +137,12 @@ impl Turn for Reconcile {
         let mut jobs = Vec::new();
         let mut ended = Vec::new();
         let cluster = self.cluster.settings();
+        let left_behind = self.left_behind().unwrap_or_default();
         for row in self.store.leases_in_hand(self.provider).await? {
             match step(&row, head, self.depths) {
                 Step::Wait => waits = true,
                 Step::Remove => ended.push(row),
-                Step::Run => match self.job(&row, &cluster).await {
+                Step::Run => match self.job(&row, &cluster, &left_behind).await {
                     Ok(Some(job)) => jobs.push(job),
                     Ok(None) => {}
                     Err(error) => {
@@ -182,6 +184,7 @@ impl Reconcile {
         &self,
         row: &LeaseRow,
         cluster: &anyhow::Result<objects::Settings>,
+        left_behind: &BTreeMap<String, u32>,
     ) -> anyhow::Result<Option<Job>> {
         let id = row.lease.id;
         let Some(stored) = self.store.manifest(id).await? else { return Ok(None) };
@@ -196,9 +199,17 @@ impl Reconcile {
         let placement = self.placement(id).await?;
 
         let cluster = cluster.as_ref().map_err(|problem| anyhow!("{problem:#}"))?;
-        let given = self.given(&short_name(id, self.provider))?;
+        let name = short_name(id, self.provider);
+        let given = self.given(&name)?;
+        let left_behind = left_behind.get(&name).copied().unwrap_or(0);
         let secrets = self.store.secrets(id).await?;
-        let context = LeaseContext { placement, given, secrets, ..LeaseContext::unplaced(id, self.provider) };
+        let context = LeaseContext {
+            placement,
+            given,
+            left_behind,
+            secrets,
+            ..LeaseContext::unplaced(id, self.provider)
+        };
         let objects = render(&group, &context, cluster)?;
         let bodies: Vec<String> = objects.items.iter().map(|object| object.body.to_string()).collect();
         let fingerprint = self.memory.hasher.hash_one(&bodies);
@@ -209,6 +220,18 @@ impl Reconcile {
     /// The ports of nodes and the addresses that the cluster gave to a lease's Services.
     fn given(&self, short_name: &str) -> anyhow::Result<Given> {
         Ok(self.workloads.seen()?.remove(short_name).map(|seen| seen.given()).unwrap_or_default())
+    }
+
+    /// How many pods of each lease are to end on nodes that do not answer, by short name.
+    fn left_behind(&self) -> Result<BTreeMap<String, u32>, Blind> {
+        let answers = self.inventory.answering()?;
+        let is_left = |source: &Source| {
+            let node = node(&source.pod);
+            let answers = answers.get(node).copied().unwrap_or(false);
+            source.pod.metadata.deletion_timestamp.is_some() && !node.is_empty() && !answers
+        };
+        let count = |pods: Vec<Source>| pods.iter().filter(|source| is_left(source)).map(|_| 1).sum();
+        Ok(self.inventory.pods_by_lease()?.into_iter().map(|(lease, pods)| (lease, count(pods))).collect())
     }
 
     async fn placement(&self, id: LeaseId) -> anyhow::Result<Placement> {

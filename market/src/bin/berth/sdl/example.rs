@@ -77,6 +77,7 @@ pub(super) fn lease(group: &Group, gseq: u16) -> LeaseContext {
             replicas: group.services.iter().flat_map(replicas).collect(),
             ..Placement::default()
         },
+        left_behind: 0,
         given: Given::default(),
         secrets: BTreeMap::new(),
     }

@@ -10,7 +10,7 @@ use crate::stage::{
 };
 use crate::wait::until;
 use axum::http::StatusCode;
-use manifests::objects::SecretValue;
+use manifests::objects::{ProviderAccess, SecretValue, Settings};
 use manifests::order::{Address, Fact, LeaseId};
 use provider::clock::Clock;
 use provider::inventory::{Inventory, Promise};
@@ -195,6 +195,47 @@ async fn a_lease_is_applied_with_its_limits_before_what_runs_and_a_second_turn_c
 
     assert_eq!(house.turn().await, 0);
     assert_eq!(house.api.take_changes(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_right_that_was_just_given_is_waited_for_and_one_that_never_comes_is_not_waited_for_long() {
+    const FORBIDDEN: &str =
+        "resourcequotas is forbidden: User \"berth\" cannot patch resource \"resourcequotas\"";
+    let mut house = House::new().await;
+    let access = ProviderAccess {
+        cluster_role: "leases".to_owned(),
+        account: "berth".to_owned(),
+        namespace: "home".to_owned(),
+    };
+    let settings = Settings { provider_access: Some(access), ..cluster() };
+    house.reconcile.cluster = Cluster::new(settings, house.inventory.clone());
+    let (manifest, spec) = parsed(&document(1, 0, ""));
+    let id = house.stage.lease(TENANT, 1, &manifest, &spec).await;
+    house.stage.send(id, &manifest).await;
+    house.api.refuse("/resourcequotas/", StatusCode::FORBIDDEN, FORBIDDEN);
+    let api = house.api.clone();
+    let noted = async {
+        let mut seen = Vec::new();
+        until("it is tried again", || {
+            seen.extend(api.take_changes());
+            let tries = seen.iter().filter(|change| change.contains("/resourcequotas/")).count();
+            std::future::ready(tries >= 2)
+        })
+        .await;
+        api.refuse_nothing();
+        seen
+    };
+    let (changed, seen) = tokio::join!(house.turn(), noted);
+    assert!(seen[0].contains("/namespaces/") && seen[1].contains("/rolebindings/lease.provider"), "{seen:?}");
+    assert!(changed > 0);
+    assert_eq!(house.status(id).await.0.applied_revision, Some(1));
+
+    let other = house.stage.lease(TENANT, 2, &manifest, &spec).await;
+    house.stage.send(other, &manifest).await;
+    house.api.refuse("/resourcequotas/", StatusCode::FORBIDDEN, FORBIDDEN);
+    let turn = tokio::time::timeout(std::time::Duration::from_secs(20), house.reconcile.turn()).await;
+    turn.expect("it gives up").expect("a turn");
+    assert_eq!(house.status(other).await.0.applied_revision, None);
 }
 
 #[tokio::test]

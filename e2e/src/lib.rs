@@ -34,6 +34,7 @@ pub mod product;
 pub mod progress;
 pub mod registry;
 pub mod report;
+pub mod schemas;
 pub mod story;
 pub mod suite;
 pub mod supervisor;

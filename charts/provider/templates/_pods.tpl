@@ -97,7 +97,7 @@ capabilities:
 - name: wallet
   secret:
     secretName: {{ $v.wallet.existingSecret | quote }}
-    defaultMode: 0400
+    defaultMode: 256 # 0400, as every reader of YAML reads it
     items:
       - {key: {{ $v.wallet.keystoreKey | quote }}, path: {{ $v.wallet.keystoreKey | quote }}}
       - {key: {{ $v.wallet.passwordKey | quote }}, path: {{ $v.wallet.passwordKey | quote }}}
@@ -106,7 +106,7 @@ capabilities:
 - name: tls
   secret:
     secretName: {{ . | quote }}
-    defaultMode: 0400
+    defaultMode: 256 # 0400, as every reader of YAML reads it
     items:
       - {key: tls.key, path: tls.key}
 {{- end }}
@@ -115,7 +115,7 @@ capabilities:
 - name: data-key
   secret:
     secretName: {{ .existingSecret | quote }}
-    defaultMode: 0400
+    defaultMode: 256 # 0400, as every reader of YAML reads it
     items:
       - {key: {{ .key | quote }}, path: {{ .key | quote }}}
 {{- end }}

@@ -57,6 +57,7 @@ pub(super) fn all() -> Vec<Part> {
     let checks =
         ["fmt", "clippy", "doc", "deny", "advisories", "contracts", "manifests_unit", UNIT, CHAIN_UNIT];
     let stories = [
+        "admission",
         "gateway",
         "bad_input",
         "bidengine",

@@ -1,5 +1,6 @@
 //! All pods but the agents' keep to the profile `restricted` of Pod Security.
 
+use e2e::product;
 use serde_json::Value;
 
 use crate::helm;
@@ -76,6 +77,21 @@ fn all_pods_but_the_agents_keep_to_the_restricted_profile() {
             } else {
                 assert!(refused.is_empty(), "{}: {name}: {refused:?}", values.display());
             }
+        }
+    }
+}
+
+#[test]
+#[ignore = "wants the tools: cargo e2e test chart"]
+fn pods_run_the_image_of_this_version_as_the_user_that_it_is_made_for() {
+    let values = helm::values().unwrap();
+    let five = values.iter().find(|path| path.ends_with("five-values.yaml")).unwrap();
+    let objects = helm::rendered(five).unwrap();
+    let image = format!("{}:{}", product::NAME, env!("CARGO_PKG_VERSION"));
+    for (name, pod) in pods(&objects) {
+        assert_eq!(pod["containers"][0]["image"], image.as_str(), "{name}");
+        if !name.starts_with("\"DaemonSet\"") {
+            assert_eq!(pod["securityContext"]["runAsUser"], product::USER, "{name}");
         }
     }
 }

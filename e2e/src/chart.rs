@@ -1,4 +1,5 @@
-//! The chart's files that are made from its commented `values.yaml`: the schema of the values and the README.
+//! The chart's files that are made from others: the schema of the values and the README from its commented `values.yaml`, the
+//! dashboards from their source.
 //!
 //! The comments are those that the field's tools read: `# -- ` begins a value's description, and a block between two lines
 //! `# @schema` is a piece of JSON Schema about the value below it, in YAML. What a piece does not say is taken from the default:
@@ -11,6 +12,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
+use crate::dashboards;
 use crate::tools::Tools;
 use crate::workspace;
 
@@ -31,7 +33,12 @@ pub fn made(tools: &Tools) -> Result<Vec<(PathBuf, String)>> {
         std::fs::read_to_string(&values).with_context(|| format!("failed to read {}", values.display()))?;
     let schema = schema(&text).with_context(|| format!("{} makes no schema", values.display()))?;
     let schema = serde_json::to_string_pretty(&schema)? + "\n";
-    Ok(vec![(folder.join("values.schema.json"), schema), (folder.join("README.md"), readme(tools, &folder)?)])
+    let mut made = vec![
+        (folder.join("values.schema.json"), schema),
+        (folder.join("README.md"), readme(tools, &folder)?),
+    ];
+    made.extend(dashboards::made(&folder)?);
+    Ok(made)
 }
 
 /// What helm-docs makes of the values.

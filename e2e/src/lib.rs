@@ -13,6 +13,7 @@ mod cgroups;
 pub mod chain;
 pub mod chart;
 pub mod cluster;
+pub mod dashboards;
 pub mod database;
 pub mod deployment;
 pub mod device_plugin;

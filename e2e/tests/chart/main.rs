@@ -6,6 +6,7 @@
 mod configuration;
 mod files;
 mod helm;
+mod metrics;
 mod pods;
 mod rights;
 mod rules;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use e2e::{chart, workspace};
+use e2e::chart;
 use serde_json::Value;
 
 fn yaml(path: &Path) -> Value {
@@ -22,7 +22,7 @@ fn tests_files() -> [PathBuf; 2] {
 }
 
 /// The alerts by name.
-fn alerts() -> BTreeMap<String, Value> {
+pub(crate) fn alerts() -> BTreeMap<String, Value> {
     let rules = yaml(&rules_file());
     let groups = rules["groups"].as_array().unwrap();
     let all = groups.iter().flat_map(|group| group["rules"].as_array().unwrap());
@@ -89,32 +89,4 @@ fn every_alert_says_how_bad_it_is_and_has_a_page_that_says_what_to_do() {
         let name = entry.unwrap().file_name().to_string_lossy().into_owned();
         assert!(known.contains(&name), "runbooks/{name} is about no alert");
     }
-}
-
-#[test]
-#[ignore = "wants the tools: cargo e2e test chart"]
-fn every_metric_that_an_alert_asks_for_is_one_of_ours() {
-    let sources = ["provider/src/metrics.rs", "provider/src/inventory/agent/metrics.rs"];
-    let code: String =
-        sources.iter().map(|path| fs::read_to_string(workspace::root().join(path)).unwrap()).collect();
-    let metrics: BTreeSet<&str> =
-        code.split('"').filter(|text| text.starts_with("berth_") && is_name(text)).collect();
-    assert!(metrics.len() > 50, "{metrics:?}");
-    for (name, alert) in alerts() {
-        let expression = alert["expr"].as_str().unwrap();
-        let words = expression.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
-        let asked: Vec<&str> = words.filter(|word| word.starts_with("berth_")).collect();
-        assert!(!asked.is_empty(), "{name} asks for nothing of ours");
-        for metric in asked {
-            let whole = ["_bucket", "_count", "_sum"].iter().find_map(|part| metric.strip_suffix(part));
-            assert!(
-                metrics.contains(metric) || whole.is_some_and(|whole| metrics.contains(whole)),
-                "{name} asks for {metric}, which nobody tells"
-            );
-        }
-    }
-}
-
-fn is_name(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }

@@ -1,0 +1,63 @@
+//! Metrics between those who tell them and those who ask: nobody asks for what nobody tells, nor tells what nobody asks for.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use e2e::{chart, dashboards, workspace};
+
+use crate::rules::alerts;
+
+/// The names that daemon and agent register.
+fn told() -> BTreeSet<String> {
+    let sources = ["provider/src/metrics.rs", "provider/src/inventory/agent/metrics.rs"];
+    let code = sources.map(|path| {
+        let text = fs::read_to_string(workspace::root().join(path)).unwrap();
+        text.split("#[cfg(test)]").next().unwrap().to_owned()
+    });
+    let code = code.concat();
+    let names = code.split('"').filter(|text| text.starts_with("berth_") && text.bytes().all(is_letter));
+    names.map(str::to_owned).collect()
+}
+
+fn is_letter(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'
+}
+
+/// Who asks for what: the alerts' and panels' names with the metrics of their expressions.
+fn asked() -> Vec<(String, BTreeSet<String>)> {
+    let expression = |alert: &serde_json::Value| alert["expr"].as_str().unwrap().to_owned();
+    let alerts = alerts().into_iter().map(|(name, alert)| (name, expression(&alert)));
+    let queries = dashboards::queries(&chart::folder()).unwrap();
+    let told = told();
+    let metrics = |expression: &str| {
+        let words = expression.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
+        let ours = words.filter(|word| word.starts_with("berth_")).map(|word| {
+            let parts = ["_bucket", "_count", "_sum"];
+            let whole =
+                parts.iter().find_map(|part| word.strip_suffix(part)).filter(|whole| told.contains(*whole));
+            whole.unwrap_or(word).to_owned()
+        });
+        ours.collect()
+    };
+    alerts.chain(queries).map(|(name, expression)| (name, metrics(&expression))).collect()
+}
+
+#[test]
+#[ignore = "wants the tools: cargo e2e test chart"]
+fn every_metric_that_an_alert_or_a_panel_asks_for_is_one_of_ours() {
+    let told = told();
+    assert!(told.len() > 50, "{told:?}");
+    for (who, metrics) in asked() {
+        let unknown: Vec<&String> = metrics.difference(&told).collect();
+        assert!(unknown.is_empty(), "{who} asks for {unknown:?}, which nobody tells");
+    }
+}
+
+#[test]
+#[ignore = "wants the tools: cargo e2e test chart"]
+fn every_metric_of_ours_is_asked_for_by_an_alert_or_a_panel() {
+    let asked: BTreeSet<String> = asked().into_iter().flat_map(|(_, metrics)| metrics).collect();
+    let told = told();
+    let idle: Vec<&String> = told.difference(&asked).collect();
+    assert!(idle.is_empty(), "nobody asks for {idle:?}: show them, or do not tell them");
+}

@@ -68,15 +68,11 @@ fn plain() -> String {
 /// # Errors
 /// When the source cannot be read.
 pub fn made(chart: &Path) -> Result<Vec<(PathBuf, String)>> {
-    let source = chart.join("files/dashboards.yaml");
-    let wrong = || format!("{} makes no dashboards", source.display());
-    let text = std::fs::read_to_string(&source).with_context(wrong)?;
-    let dashboards: Vec<Dashboard> = serde_yaml::from_str(&text).with_context(wrong)?;
     let file = |dashboard: &Dashboard| {
         let path = chart.join(format!("dashboards/{}.json", dashboard.name));
         Ok((path, serde_json::to_string_pretty(&for_grafana(dashboard))? + "\n"))
     };
-    dashboards.iter().map(file).collect()
+    read(chart)?.iter().map(file).collect()
 }
 
 /// Every query of the dashboards, as Prometheus is asked for it, with the panel that asks: of all clusters and instances.
@@ -84,12 +80,8 @@ pub fn made(chart: &Path) -> Result<Vec<(PathBuf, String)>> {
 /// # Errors
 /// When the source cannot be read.
 pub fn queries(chart: &Path) -> Result<Vec<(String, String)>> {
-    let source = chart.join("files/dashboards.yaml");
-    let text =
-        std::fs::read_to_string(&source).with_context(|| format!("failed to read {}", source.display()))?;
-    let dashboards: Vec<Dashboard> = serde_yaml::from_str(&text)?;
     let mut queries = Vec::new();
-    for dashboard in &dashboards {
+    for dashboard in &read(chart)? {
         for panel in dashboard.rows.iter().flat_map(|row| &row.panels) {
             let place = format!("{}: {}", dashboard.title, panel.title);
             let anywhere =
@@ -98,6 +90,13 @@ pub fn queries(chart: &Path) -> Result<Vec<(String, String)>> {
         }
     }
     Ok(queries)
+}
+
+fn read(chart: &Path) -> Result<Vec<Dashboard>> {
+    let source = chart.join("files/dashboards.yaml");
+    let wrong = || format!("{} makes no dashboards", source.display());
+    let text = std::fs::read_to_string(&source).with_context(wrong)?;
+    serde_yaml::from_str(&text).with_context(wrong)
 }
 
 fn expand(expr: &str) -> String {

@@ -3,6 +3,7 @@
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::manifest::Service;
 use crate::objects::{Frame, Object, RenderError, unsupported};
@@ -62,20 +63,26 @@ pub(super) fn name(service: &Service) -> &str {
 /// Lets the provider work in the namespace.
 pub(super) fn provider(frame: &Frame<'_>) -> Option<RoleBinding> {
     let access = frame.settings.provider_access.as_ref()?;
-    Some(RoleBinding {
-        metadata: frame.metadata(PROVIDER_BINDING),
+    let role = ("ClusterRole", access.cluster_role.as_str());
+    Some(binding(frame.metadata(PROVIDER_BINDING), role, &access.account, &access.namespace))
+}
+
+/// Gives a role, by its kind and name, to the account of a namespace.
+fn binding(metadata: ObjectMeta, (kind, role): (&str, &str), account: &str, namespace: &str) -> RoleBinding {
+    RoleBinding {
+        metadata,
         role_ref: RoleRef {
             api_group: Some("rbac.authorization.k8s.io".to_owned()),
-            kind: "ClusterRole".to_owned(),
-            name: access.cluster_role.clone(),
+            kind: kind.to_owned(),
+            name: role.to_owned(),
         },
         subjects: Some(vec![Subject {
             kind: "ServiceAccount".to_owned(),
-            name: access.account.clone(),
-            namespace: Some(access.namespace.clone()),
+            name: account.to_owned(),
+            namespace: Some(namespace.to_owned()),
             ..Subject::default()
         }]),
-    })
+    }
 }
 
 /// The account that carries no token.
@@ -128,19 +135,7 @@ pub(super) fn of(frame: &Frame<'_>, service: &Service) -> Result<Vec<Object>, Re
         automount_service_account_token: Some(true),
         ..ServiceAccount::default()
     };
-    let binding = RoleBinding {
-        metadata: frame.metadata_of(service, service.name.as_str()),
-        role_ref: RoleRef {
-            api_group: Some("rbac.authorization.k8s.io".to_owned()),
-            kind: "Role".to_owned(),
-            name: service.name.clone(),
-        },
-        subjects: Some(vec![Subject {
-            kind: "ServiceAccount".to_owned(),
-            name: service.name.clone(),
-            namespace: Some(frame.namespace.clone()),
-            ..Subject::default()
-        }]),
-    };
+    let name = service.name.as_str();
+    let binding = binding(frame.metadata_of(service, name), ("Role", name), name, &frame.namespace);
     Ok(vec![Object::new(&account), Object::new(&role), Object::new(&binding)])
 }

@@ -7,7 +7,7 @@ use manifests::decision::{Decision, Passing, Reason};
 use manifests::order::{Fact, LogRef, Order};
 use provider::explain;
 use provider::pricing::Terms;
-use provider::store::{Advance, Again, DecisionRow, Health, LeaseStatus, NewDecision, NewInputs, Part};
+use provider::store::{Advance, Again, DecisionRow, NewDecision, NewInputs, Part};
 use provider::task::Turn as _;
 use serde::Serialize;
 
@@ -40,19 +40,6 @@ impl Bench {
 
     async fn declined(&self, code: &str) -> String {
         self.metric(&format!("berth_orders_declined_total{{reason=\"{code}\"}}")).await
-    }
-
-    async fn is_torn_down(&self, dseq: u64) {
-        let status = LeaseStatus {
-            lease: id(dseq),
-            health: Health::Unknown,
-            since: GENESIS,
-            applied_revision: Some(1),
-            torn_down_at: Some(GENESIS),
-            body: "{}".to_owned(),
-            updated_at: GENESIS,
-        };
-        self.store.put_lease_status(&status).await.expect("stored");
     }
 }
 

@@ -80,6 +80,20 @@ pub(super) struct Bench {
 }
 
 impl Bench {
+    /// Nothing of the lease's workload is left in the cluster.
+    pub(super) async fn is_torn_down(&self, dseq: u64) {
+        let status = LeaseStatus {
+            lease: id(dseq),
+            health: Health::Unknown,
+            since: GENESIS,
+            applied_revision: Some(1),
+            torn_down_at: Some(GENESIS),
+            body: "{}".to_owned(),
+            updated_at: GENESIS,
+        };
+        self.store.put_lease_status(&status).await.expect("stored");
+    }
+
     pub(super) async fn new(gpus: u64) -> Self {
         let store = Store::fresh().await.expect("opens");
         let (chain, cluster, clock) = (FakeChain::new(), Cluster::default(), Clock::manual(GENESIS));
@@ -253,16 +267,7 @@ async fn a_won_lease_keeps_its_capacity_until_nothing_of_it_is_left_in_the_clust
     assert_eq!(bench.reservation(1).await.state, ReservationState::Leased);
     bench.after(vec![ended(1, GENESIS + 20)]).await;
     assert_eq!(bench.free_gpus().await, 1, "pods may still be running");
-    let status = LeaseStatus {
-        lease: id(1),
-        health: Health::Unknown,
-        since: GENESIS,
-        applied_revision: Some(1),
-        torn_down_at: Some(GENESIS),
-        body: "{}".to_owned(),
-        updated_at: GENESIS,
-    };
-    bench.store.put_lease_status(&status).await.expect("stored");
+    bench.is_torn_down(1).await;
     bench.settle().await;
     assert_eq!(bench.free_gpus().await, 4);
 }

@@ -6,9 +6,10 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// What stands for the labels of one provider's daemon, and of a cluster.
+/// What stands for the labels of a cluster, and of one provider's daemon. They are filled in this order: `$instance`, which the
+/// second brings in, begins like the first.
 const PLACES: [(&str, &str); 2] =
-    [("$of", r#"cluster=~"$cluster", instance=~"$instance""#), ("$in", r#"cluster=~"$cluster""#)];
+    [("$in", r#"cluster=~"$cluster""#), ("$of", r#"cluster=~"$cluster", instance=~"$instance""#)];
 
 /// The columns of a dashboard, and how many of them and of its lines a panel takes.
 const COLUMNS: usize = 24;

@@ -2,7 +2,8 @@
 //!
 //! The same loop decides what becomes of reservations: held while a bid stands, leased when it won, released when it lost,
 //! expired or was refused, or when the lease is gone from the cluster; moved when a node is lost. It is the only writer of
-//! decisions and reservations, so what is promised never exceeds what is there, also across restarts.
+//! decisions and reservations, so what is promised never exceeds what is there, also across restarts. What binds us without a
+//! place is placed anew, or ended before it costs the tenant more.
 //!
 //! Its turns are short: a turn settles what is promised and answers a slice of the open orders, and the next follows at once
 //! while there are more.
@@ -13,6 +14,7 @@ mod fate;
 mod record;
 mod replace;
 mod tally;
+mod unplaced;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -21,14 +23,14 @@ use anyhow::Context;
 use bidengine::{Books, Capacity, Circumstances, decide};
 use manifests::decision::Decision;
 use manifests::money::Rate;
-use manifests::order::{Address, Bid, BlockRef, Order};
+use manifests::order::{Address, BlockRef, Order};
 use market::call::Call;
 use tracing::{debug, info, warn};
 
 use self::auction::{Step, most_below, step};
 use self::fate::{Fate, Release, fate};
 use self::record::Record;
-use self::replace::{Watch, anywhere, drain, new_places};
+use self::replace::{Watch, drain, new_places};
 pub(crate) use self::tally::Tally;
 use crate::clock::Clock;
 use crate::config::Bids;
@@ -38,8 +40,8 @@ use crate::leases::places::Troubles;
 use crate::metrics::Metrics;
 use crate::pricing::{Now, Pricing, Terms};
 use crate::store::{
-    Again, BidState, IntentHistory, IntentKind, IntentState, NewDecision, NewIntent, OrderRow, OrderState,
-    Promised, Put, ReservationRow, ReservationState, Standing, Store,
+    Again, BidState, IntentKind, IntentState, NewDecision, NewIntent, OrderRow, OrderState, Promised, Put,
+    ReservationRow, ReservationState, Standing, Store,
 };
 use crate::task::{Nudge, Report, Turn};
 
@@ -120,11 +122,13 @@ impl<S: CapacitySource> Turn for Bidder<S> {
     async fn turn(&mut self) -> anyhow::Result<Report> {
         let Some(cursor) = self.store.cursor().await? else { return Ok(Report::default()) };
         let (mut changed, contested) = self.settle_reservations(&cursor).await?;
-        changed += self.hold_again(&cursor).await?;
-        changed += self.replace().await?;
-        let mut due = None;
         // While the chain is not followed, or being caught up with, what looks open may be long over.
-        if !self.settings.freshness.lag(&cursor, self.clock.now()).is_stale() {
+        let is_fresh = !self.settings.freshness.lag(&cursor, self.clock.now()).is_stale();
+        let homeless = self.place_leases(&cursor, is_fresh).await?;
+        changed += homeless.changed + self.hold_again(&cursor).await?;
+        changed += self.replace(homeless.left).await?;
+        let mut due = None;
+        if is_fresh {
             changed += self.contest(contested, &cursor).await?;
             let slice = self.answer_orders(&cursor).await?;
             changed += slice.answered;
@@ -183,11 +187,6 @@ impl<S: CapacitySource> Bidder<S> {
                 Fate::Release(release) => self.release(&standing, release).await?,
             };
         }
-        // A lease on chain binds us, whatever was thought of its bid.
-        for order in self.store.released_but_leased(provider).await? {
-            warn!(%order, "a lease was won on a bid that was given up; its capacity is reserved again");
-            changed += u64::from(self.store.lease_reservation(order, now).await?);
-        }
         Ok((changed, contested))
     }
 
@@ -233,12 +232,13 @@ impl<S: CapacitySource> Bidder<S> {
 
     /// Gives promises new places whose node is lost, or on whose node the scheduler finds no room. Held bids and leases alike: what
     /// was promised is kept. Where nothing fits it is told, and tried again each turn.
-    async fn replace(&mut self) -> anyhow::Result<u64> {
+    /// `unplaced` leases have no place at all.
+    async fn replace(&mut self, unplaced: usize) -> anyhow::Result<u64> {
         let Promised { mut rows, mut last } = self.store.promised().await?;
         let Some(mut troubles) = self.source.troubles(&rows) else { return Ok(0) };
         drain(&mut troubles, &self.store.drained_nodes().await?, &rows);
         let now = self.clock.now();
-        let (mut moved, mut homeless) = (0, 0);
+        let (mut moved, mut homeless) = (0, unplaced);
         for (order, troubled) in self.watch.due(&troubles, now, self.settings.replace_after) {
             let Some(index) = rows.iter().position(|row| row.order == order) else { continue };
             let Some(OrderRow { order: terms, .. }) = self.store.order(order).await? else { continue };
@@ -273,69 +273,6 @@ impl<S: CapacitySource> Bidder<S> {
         }
         self.metrics.without_place(homeless);
         Ok(moved)
-    }
-
-    /// Promises again what was released for a bid that stands again after a reorganisation: whatever of it is accepted binds us.
-    /// Where there is no room any more the bid is taken back; if it is accepted before that, its lease comes first.
-    async fn hold_again(&mut self, cursor: &BlockRef) -> anyhow::Result<u64> {
-        let (provider, now) = (self.settings.provider, self.clock.now());
-        let standing = self.store.released_but_standing(provider, cursor.timestamp).await?;
-        let (mut changed, mut crowded) = (0, BTreeSet::new());
-        for (reservation, OrderRow { order, .. }, bid) in standing {
-            let id = order.id;
-            let lowest = self.store.lowest_of_others(id, provider).await?;
-            if order.award.is_some() && lowest.is_some_and(|other| other.bid.rate < bid.bid.rate) {
-                continue;
-            }
-            let Promised { rows, last } = self.store.promised().await?;
-            let Some(mut free) = self.source.free(&rows) else { return Ok(changed) };
-            let placement = match free.take(&reservation.placement) {
-                Ok(()) => Ok(reservation.placement),
-                Err(_) => anywhere(&order, &free, &self.settings.pricing.terms().tariff),
-            };
-            match placement {
-                Ok(placement) if self.store.hold_again(id, &placement, last, now).await? => {
-                    info!(order = %id, "our bid stands again after a reorganisation; its capacity is held again");
-                    changed += 1;
-                }
-                // Another made a promise meanwhile; the next turn decides by it.
-                Ok(_) => {}
-                Err(why) => {
-                    debug!(order = %id, why, "there is no room for a bid that stands again");
-                    crowded.insert(id);
-                    changed += self.take_back(&bid.bid, cursor).await?;
-                }
-            }
-        }
-        for order in self.watch.crowded(crowded) {
-            warn!(%order, "our bid stands again after a reorganisation, and there is no room for it any more: it is taken back; if it wins before, the cluster has to grow");
-        }
-        Ok(changed)
-    }
-
-    /// Stores the wish to take a bid back that cannot be kept, once; and again where a reorganisation took the end of the bid away.
-    /// The best bid of an order that goes to its lowest one cannot be taken back: the chain refuses it, and nothing more is said.
-    async fn take_back(&self, bid: &Bid, cursor: &BlockRef) -> anyhow::Result<u64> {
-        let IntentHistory { latest, count } =
-            self.store.intents_of(Some(bid.order), IntentKind::TakeBack).await?;
-        let is_due = match latest.map(|row| row.state) {
-            None => true,
-            Some(IntentState::Done { block }) => cursor.number >= block + fate::MUST_SHOW,
-            Some(IntentState::Pending | IntentState::Failed { .. }) => false,
-        };
-        if !is_due {
-            return Ok(0);
-        }
-        let intent = NewIntent {
-            id: format!("take back {} {count}", bid.order),
-            kind: IntentKind::TakeBack,
-            order: Some(bid.order),
-            call: Call::WithdrawBid { order: bid.order, provider: bid.provider },
-            deadline: Some(bid.expires_at),
-        };
-        let stored = self.store.put_intent(&intent, self.clock.now()).await?;
-        self.wakes.outbox.nudge();
-        Ok(u64::from(stored))
     }
 
     /// Bids lower where an order goes to its lowest bid, another's is lower than ours, and it still pays. One revision is on

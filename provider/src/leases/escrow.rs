@@ -16,17 +16,12 @@ use tracing::{info, warn};
 use crate::clock::Clock;
 use crate::config::Escrow as Settings;
 use crate::freshness::Freshness;
+use crate::leases::close::{REST, close};
 use crate::leases::ledger::after_fee;
 use crate::leases::payout::{Claim, Fee, Worth, collect};
 use crate::metrics::Metrics;
 use crate::store::{IntentKind, IntentState, LeaseRow, LeaseState, NewIntent, Store};
 use crate::task::{Nudge, Report, Turn};
-
-/// Blocks after which the mined end of a lease must be among the facts; if it is not, a reorg took it away.
-const CLOSE_MUST_SHOW: u64 = 3;
-
-/// Seconds that a wish which was refused rests before it is wished again.
-const REST: u64 = 60;
 
 /// After so many leases in a row that could not be looked at, the others are not asked for in this turn.
 const BLIND: usize = 3;
@@ -198,18 +193,11 @@ impl<V: EscrowView> Escrow<V> {
     }
 
     async fn close(&self, lease: LeaseId, call: Call, height: u64) -> anyhow::Result<u64> {
-        let history = self.store.intents_of(Some(lease), IntentKind::Close).await?;
-        let is_said = history.latest.is_some_and(|row| match row.state {
-            IntentState::Pending => true,
-            IntentState::Done { block } => height < block.saturating_add(CLOSE_MUST_SHOW),
-            IntentState::Failed { .. } => self.rests(row.created_at),
-        });
-        if is_said {
-            return Ok(0);
+        let stored = close(&self.store, lease, call, height, self.clock.now()).await?;
+        if stored {
+            self.outbox.nudge();
         }
-        warn!(%lease, ?call, "closing a lease");
-        let id = format!("close {lease} {}", history.count);
-        self.put(NewIntent { id, kind: IntentKind::Close, order: Some(lease), call, deadline: None }).await
+        Ok(u64::from(stored))
     }
 
     /// One withdrawal at a time, and none before the follower has seen what the last one brought.

@@ -2,6 +2,7 @@
 //! money; and its removal once the chain says that it ended.
 
 pub mod apply;
+pub(crate) mod close;
 pub mod cluster;
 pub mod escrow;
 pub mod health;

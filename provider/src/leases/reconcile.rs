@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
@@ -33,7 +33,7 @@ use super::workloads::Workloads;
 use crate::clock::Clock;
 use crate::inventory::watch::Blind;
 use crate::inventory::{Incident, Inventory};
-use crate::store::{Health, LeaseRow, LeaseStatus, Store, StoredManifest};
+use crate::store::{Health, LeaseRow, LeaseStatus, ReservationState, Store, StoredManifest};
 use crate::task::{Nudge, Report, Turn};
 
 /// How many leases are worked on at once.
@@ -235,8 +235,10 @@ impl Reconcile {
     }
 
     async fn placement(&self, id: LeaseId) -> anyhow::Result<Placement> {
-        let reservation = self.store.reservation(id).await?;
-        reservation.map(|reservation| reservation.placement).context("nothing was reserved for it")
+        let reservation = self.store.reservation(id).await?.context("nothing was reserved for it")?;
+        // What was released may be another's by now.
+        ensure!(reservation.state != ReservationState::Released, "nothing is reserved for it at the moment");
+        Ok(reservation.placement)
     }
 
     /// Applies what is new, changed or due; gives the problems by lease, without secrets.

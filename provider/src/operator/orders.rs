@@ -65,6 +65,7 @@ impl Line {
             Outcome::Declined => "-".to_owned(),
             Outcome::Standing => "bid stands".to_owned(),
             Outcome::Won(state) => format!("won, {state}"),
+            Outcome::Unplaced(because) => format!("won, without a place: {because}"),
             Outcome::Lost => "lost to another bid".to_owned(),
             Outcome::Released(because) => format!("released: {because}"),
         };

@@ -31,6 +31,8 @@ pub enum Outcome {
     Standing,
     /// It is our lease; in the words of the lease's state.
     Won(String),
+    /// It is our lease and lives, and has no place, for this reason.
+    Unplaced(String),
     /// Another provider has the lease.
     Lost,
     /// The capacity was released, for this reason.
@@ -67,15 +69,19 @@ fn read(row: &AnyRow, provider: Address) -> anyhow::Result<AnswerRow> {
     let decision: Decision = json(row, "decision")?;
     let winner: Option<Address> = maybe_text(row, "winner")?;
     let held: Option<String> = maybe_text(row, "held")?;
-    let outcome = match (&decision, winner) {
-        (Decision::Decline { .. }, _) => Outcome::Declined,
-        (_, Some(winner)) if winner == provider => Outcome::Won(string(row, "lease_state")?),
-        (_, Some(_)) => Outcome::Lost,
-        (_, None) if held.as_deref() == Some(ReservationState::Released.word()) => {
-            let because: Option<String> = maybe_text(row, "released_because")?;
-            Outcome::Released(because.unwrap_or_default())
-        }
-        (_, None) => Outcome::Standing,
+    let released = match held.as_deref() == Some(ReservationState::Released.word()) {
+        true => Some(maybe_text::<String>(row, "released_because")?.unwrap_or_default()),
+        false => None,
+    };
+    let outcome = match (&decision, winner, released) {
+        (Decision::Decline { .. }, ..) => Outcome::Declined,
+        (_, Some(winner), released) if winner == provider => match (string(row, "lease_state")?, released) {
+            (state, Some(because)) if state != "closed" => Outcome::Unplaced(because),
+            (state, _) => Outcome::Won(state),
+        },
+        (_, Some(_), _) => Outcome::Lost,
+        (_, None, Some(because)) => Outcome::Released(because),
+        (_, None, None) => Outcome::Standing,
     };
     Ok(AnswerRow { order: text(row, "order_id")?, decided_at: number(row, "decided_at")?, decision, outcome })
 }

@@ -151,22 +151,36 @@ impl Store {
         rows.context("failed to read how reservations stand")?.iter().map(read).collect()
     }
 
-    /// Orders whose lease is live although what was promised for it was released.
+    /// Leases that are live although what was promised for them was released, and whether the cluster holds their workload:
+    /// what that takes nobody else was promised.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn released_but_leased(&self, provider: Address) -> anyhow::Result<Vec<OrderId>> {
-        sqlx::query(
+    pub async fn released_but_leased(
+        &self,
+        provider: Address,
+    ) -> anyhow::Result<Vec<(ReservationRow, OrderRow, bool)>> {
+        let ids = sqlx::query(
             "select order_id from reservations join leases on leases.id = reservations.order_id \
-             where reservations.state = 'released' and leases.state <> 'closed' and leases.provider = $1",
+             where reservations.state = 'released' and leases.state <> 'closed' and leases.provider = $1 order by order_id",
         )
         .bind(provider.to_string())
         .fetch_all(&self.reader)
         .await
-        .context("failed to look for leases without a reservation")?
-        .iter()
-        .map(|row| text(row, "order_id"))
-        .collect()
+        .context("failed to look for leases without a reservation")?;
+        let mut found = Vec::new();
+        for row in &ids {
+            let id: OrderId = text(row, "order_id")?;
+            // What changed in between is another turn's.
+            if let (Some(reservation), Some(order)) = (self.reservation(id).await?, self.order(id).await?) {
+                let runs = self
+                    .lease_status(id)
+                    .await?
+                    .is_some_and(|seen| seen.applied_revision.is_some() && seen.torn_down_at.is_none());
+                found.push((reservation, order, runs));
+            }
+        }
+        Ok(found)
     }
 
     /// Orders whose time is not over at `now` (unix seconds of chain time), for which a bid of this provider stands although what
@@ -228,6 +242,49 @@ impl Store {
             )
             .await;
         held.with_context(|| format!("failed to reserve again for order {order}"))
+    }
+
+    /// The same for an order that became a lease although what was promised for it was released.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn lease_again(
+        &self,
+        order: OrderId,
+        placement: &Placement,
+        last: u64,
+        now: u64,
+    ) -> anyhow::Result<bool> {
+        let leased = self
+            .place_anew(
+                "update reservations set state = 'leased', placement = $2, promise = $3 + 1, updated_at = $4, \
+             released_because = null where order_id = $1 and state = 'released' \
+             and $3 = (select coalesce(max(promise), 0) from reservations)",
+                order,
+                placement,
+                last,
+                now,
+            )
+            .await;
+        leased.with_context(|| format!("failed to reserve again for lease {order}"))
+    }
+
+    /// Says anew why nothing is promised for an order. Returns whether that is news.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn tell_released(&self, order: OrderId, because: &str, now: u64) -> anyhow::Result<bool> {
+        let changed = sqlx::query(
+            "update reservations set released_because = $2, updated_at = $3 \
+             where order_id = $1 and state = 'released' and coalesce(released_because, '') <> $2",
+        )
+        .bind(order.to_string())
+        .bind(because)
+        .bind(sql(now)?)
+        .execute(&self.writer)
+        .await
+        .with_context(|| format!("failed to say why nothing is reserved for order {order}"))?;
+        Ok(changed.rows_affected() > 0)
     }
 
     /// Gives a reservation a placement that was chosen by the promises up to `last`; whether it did.
@@ -306,16 +363,13 @@ impl Store {
         Ok(changed.rows_affected() > 0)
     }
 
-    /// Turns what was held for a bid into what its lease has; also when it was released before, because a lease on chain
-    /// binds us whatever we thought. Returns whether that changed anything.
+    /// Turns what was held for a bid into what its lease has. Returns whether that changed anything: not if nothing is held.
     ///
     /// # Errors
     /// When the database refuses.
     pub async fn lease_reservation(&self, order: OrderId, now: u64) -> anyhow::Result<bool> {
         let changed = sqlx::query(
-            "update reservations set state = 'leased', released_because = null, updated_at = $2, promise = case \
-             when state = 'released' then (select coalesce(max(promise), 0) + 1 from reservations) else promise end \
-             where order_id = $1 and state <> 'leased'",
+            "update reservations set state = 'leased', updated_at = $2 where order_id = $1 and state = 'held'",
         )
         .bind(order.to_string())
         .bind(sql(now)?)

@@ -379,6 +379,22 @@ async fn a_lease_that_ended_before_its_manifest_came_is_noted_as_gone_without_a_
 }
 
 #[tokio::test]
+async fn a_lease_whose_place_may_be_anothers_is_not_started() {
+    let mut house = House::new().await;
+    let (manifest, spec) = parsed(&document(1, 0, ""));
+    let id = house.stage.lease(TENANT, 1, &manifest, &spec).await;
+    house.stage.send(id, &manifest).await;
+    house.stage.mine(1, vec![]).await;
+    let store = &house.stage.store;
+    store.release_reservation(id, "a reorganisation took the order away", false, 3).await.expect("freed");
+    house.turn().await;
+    let (status, shown) = house.status(id).await;
+    assert_eq!((status.health, status.applied_revision), (Health::Unknown, None));
+    assert!(shown.why.expect("told").contains("nothing is reserved for it at the moment"));
+    assert_eq!(house.api.take_changes(), [""; 0]);
+}
+
+#[tokio::test]
 async fn what_somebody_else_deleted_comes_back() {
     let mut house = House::new().await;
     let (manifest, spec) = parsed(&document(1, 0, ""));

@@ -15,6 +15,7 @@ use market::sender::{MemoryJournal, Sender};
 use provider::bidder::{self, Bidder, CapacitySource, Wakes};
 use provider::clock::Clock;
 use provider::config;
+use provider::explain;
 use provider::follower::{self, Follower};
 use provider::freshness::Freshness;
 use provider::leases::escrow::{Escrow, EscrowView, Seen};
@@ -23,8 +24,8 @@ use provider::metrics::Metrics;
 use provider::money::reconcile;
 use provider::outbox::Outbox;
 use provider::store::{
-    BidState, DatabaseUrl, Health, IntentKind, LeaseState, LeaseStatus, ReservationRow, ReservationState,
-    Sealer, Store,
+    BidState, DatabaseUrl, Health, IntentKind, LeaseState, LeaseStatus, Outcome, ReservationRow,
+    ReservationState, Sealer, Store,
 };
 use provider::task::{Nudge, Turn as _};
 use provider::withdraw::{Withdraw, tell, withdraw};
@@ -326,6 +327,104 @@ async fn a_bid_that_stands_again_after_a_reorg_and_has_lost_its_place_is_taken_b
     }
     daemon.until("the bid to be taken back again", is_taken_back).await;
     assert!(daemon.store.reservations().await.expect("read").is_empty(), "nothing is promised for it");
+}
+
+/// Room for one order of these tests and no more.
+fn narrow() -> Capacity {
+    let mut capacity = one_node(0);
+    capacity.nodes.get_mut("n1").expect("there").cpu_milli = 1500;
+    capacity
+}
+
+async fn reserved(store: &Store, order: OrderId) -> Option<ReservationState> {
+    store.reservation(order).await.expect("read").map(|row| row.state)
+}
+
+/// Takes turns until our lease on this order is closed for want of a place; it must have cost seconds.
+async fn until_closed_by_us(daemon: &mut Daemon, lease: OrderId) {
+    daemon
+        .until("the lease to be closed", async |store| {
+            let row = store.lease(lease).await.expect("read");
+            row.is_some_and(|row| matches!(row.state, LeaseState::Closed { .. }))
+        })
+        .await;
+    let row = daemon.store.lease(lease).await.expect("read").expect("won");
+    let LeaseState::Closed { reason, ended_at, .. } = row.state else { panic!("{row:?}") };
+    assert_eq!(reason, CloseReason::DECOMMISSION);
+    let seconds = ended_at - row.lease.started_at;
+    assert!(seconds <= 15, "it was charged for {seconds} seconds");
+    assert_eq!(reserved(&daemon.store, lease).await, Some(ReservationState::Released));
+    let closes = daemon.store.intents_of(Some(lease), IntentKind::Close).await.expect("read");
+    assert_eq!(closes.count, 1, "it is said once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bid_without_a_place_that_is_accepted_before_it_is_taken_back_costs_its_tenant_seconds() {
+    let Some(market) = Market::open().await else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let database = DatabaseUrl::fresh(folder.path()).await.expect("a database");
+    let provider = market.provider.address();
+    let first = post(&market, 1).await;
+    let mut daemon = Daemon::start(&market, &database).await;
+    *daemon.cluster.0.lock().expect("not poisoned") = narrow();
+    daemon.until_our_bid_is_followed(first, provider).await;
+    let second = post_with(&market, 2, Amount(20_000_001)).await;
+    mined(&market.tenant, &Call::CancelOrder { order: first }).await;
+    let cancelled = market.chain.head().await.expect("a head").number;
+    daemon.until_our_bid_is_followed(second, provider).await;
+    assert_eq!(reserved(&daemon.store, first).await, Some(ReservationState::Released));
+
+    let depth = market.chain.head().await.expect("a head").number - cancelled + 1;
+    market.anvil.ask("anvil_reorg", json!([depth, []])).await;
+    market.tenant.recover().await.expect("its nonces count from what is mined");
+    accept(&market, first).await;
+    until_closed_by_us(&mut daemon, first).await;
+    assert_eq!(reserved(&daemon.store, second).await, Some(ReservationState::Held));
+    for _ in 0..5 {
+        market.anvil.mine().await;
+    }
+    daemon.until_our_bid_is_followed(second, provider).await;
+    let (_, told) = reconcile(&daemon.store, &market.chain, provider).await.expect("read");
+    assert!(told.iter().all(|lease| lease.differences.is_empty()), "{told:?}");
+    let told = explain::tell(&explain::of(&daemon.store, first).await.expect("explained")).expect("told");
+    assert!(told.contains("nothing else fits"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_best_bid_of_an_auction_cannot_be_taken_back_and_its_lease_is_closed_when_it_wins() {
+    let Some(market) = Market::open().await else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let database = DatabaseUrl::fresh(folder.path()).await.expect("a database");
+    let provider = market.provider.address();
+    let end = market.now().await + 600;
+    let order = post_for(&market, 1, Amount(20_000_000), Some(end)).await;
+    let mut daemon = Daemon::start(&market, &database).await;
+    daemon.until_our_bid_is_followed(order, provider).await;
+    mined(&market.tenant, &Call::CancelOrder { order }).await;
+    daemon
+        .until("the reservation to be released", async |store| {
+            reserved(store, order).await == Some(ReservationState::Released)
+        })
+        .await;
+    *daemon.cluster.0.lock().expect("not poisoned") = Capacity::default();
+    market.anvil.ask("anvil_reorg", json!([1, []])).await;
+    daemon
+        .until("the refusal to be told", async |store| {
+            let row = store.reservation(order).await.expect("read").expect("reserved");
+            row.released_because.is_some_and(|because| because.contains("the bid is the lowest of an order"))
+        })
+        .await;
+    let Some(Outcome::Released(because)) =
+        daemon.store.answers(provider, 0, 1).await.expect("read").pop().map(|row| row.outcome)
+    else {
+        panic!("it did not win yet")
+    };
+    assert!(because.contains("is refused so far (wish 1"), "{because}");
+
+    market.tenant.recover().await.expect("its nonces count from what is mined");
+    market.anvil.mine_at(end + 1).await;
+    mined(&market.tenant, &Call::Award { order }).await;
+    until_closed_by_us(&mut daemon, order).await;
 }
 
 /// Leases that run since now, each with its manifest.

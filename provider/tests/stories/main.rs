@@ -23,3 +23,4 @@ mod replace;
 mod reservations;
 mod support;
 mod sweep;
+mod unplaced;

@@ -236,6 +236,28 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_that_ended_holds_nothing_and_makes_nothing_unknown() {
+        let ended = |name: &str, node: &str, phase: &str| {
+            let mut pod = pod(name, "l1", node);
+            Arc::make_mut(&mut pod).status =
+                serde_json::from_value(json!({"phase": phase})).expect("a status");
+            pod
+        };
+        let records =
+            record(&[("a", "GPU-1"), ("b", "GPU-1"), ("c", "GPU-2")], &[("GPU-1", H100), ("GPU-2", H100)]);
+        let pods = [
+            ended("a", "n1", "Succeeded"),
+            ended("c", "n1", "Failed"),
+            ended("d", "unheard", "Failed"),
+            pod("b", "l2", "n1"),
+        ];
+        let holdings = Holdings::join(&records, &pods);
+        assert!(!holdings.known.contains_key("l1") && holdings.unknown.is_empty(), "{holdings:?}");
+        assert_eq!(holdings.by_pod(), BTreeMap::from([("uid-b".to_owned(), vec!["GPU-1".to_owned()])]));
+        assert!(holdings.incidents(|_, _| BTreeSet::new()).is_empty(), "the next pod may have its device");
+    }
+
+    #[test]
     fn a_node_that_is_not_heard_of_ends_nothing() {
         let mut records = record(&[], &[]);
         let pods = [pod("a", "l1", "n1"), pod("b", "l2", "n2")];

@@ -831,6 +831,14 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_is_being_deleted_takes_no_tenants_and_says_so() {
+        let node = node("n1", json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}));
+        let told: Vec<String> = obstacles(&node).map(|obstacle| obstacle.to_string()).collect();
+        assert_eq!(told, ["it is being deleted"]);
+        assert!(!takes_pods(&node));
+    }
+
+    #[test]
     fn nodes_that_take_no_tenants_are_told_apart() {
         let gpu_taint = json!({"spec": {"taints": [{"key": GPU_RESOURCE, "effect": "NoSchedule"}]}});
         for (case, changes, expected) in [

@@ -138,4 +138,21 @@ mod tests {
         );
         assert!(Segments::default().of_node(&zone("a")).is_empty());
     }
+
+    #[test]
+    fn a_place_of_which_nothing_can_be_read_has_nothing_left() {
+        let sold = Sold { name: "local".to_owned(), limit_bytes: 1, id_mapped: true };
+        let sold = BTreeMap::from([("beta3".to_owned(), sold)]);
+        let of = |name: &str| json!({"matchLabels": {"zone": name}});
+        let mut silent = place("silent", "local", &of("b"), "1");
+        Arc::make_mut(&mut silent).capacity = None;
+        let told =
+            [place("odd", "local", &of("a"), "plenty"), place("below", "local", &of("c"), "-5"), silent];
+        let segments = Segments::of(&sold, &told);
+        for (zone_name, name) in [("a", "odd"), ("b", "silent"), ("c", "below")] {
+            let name = format!("kube-system/{name}");
+            assert_eq!(segments.of_node(&zone(zone_name))["beta3"], name);
+            assert_eq!(segments.left()[&name], 0, "{name}");
+        }
+    }
 }

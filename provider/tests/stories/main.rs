@@ -11,6 +11,7 @@ mod backlog;
 mod bidder;
 mod chain;
 mod crowd;
+mod explained;
 mod follower;
 mod histories;
 mod kills;

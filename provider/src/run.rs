@@ -73,7 +73,8 @@ pub async fn run(config: Config, file: PathBuf) -> anyhow::Result<ExitCode> {
     let operators = bind(config.metrics.listen, "metrics").await?;
     let store = open_store(&config).await?;
     let (chain, signer) = connect_chain(&config, &store, key.spki_hash()).await?;
-    let (cluster, version) = client::connect(config.cluster.kubeconfig.as_deref()).await?;
+    let (cluster, version) =
+        client::connect_heard(config.cluster.kubeconfig.as_deref(), Arc::new(metrics.clone())).await?;
     ensure_allowed(&config, &cluster).await?;
     info!(provider = %config.provider, operator = %signer.address(), key = signer.place(), chain = config.chain.chain_id, cluster = version, "starting");
 
@@ -187,7 +188,7 @@ pub async fn run(config: Config, file: PathBuf) -> anyhow::Result<ExitCode> {
             clock: clock.clone(),
             provider: config.provider,
             inventory: inventory.clone(),
-            workloads,
+            workloads: workloads.clone(),
             applier: Applier::new(cluster.clone()),
             cluster: leased_from.clone(),
             port_host: port_host(&config),
@@ -225,7 +226,7 @@ pub async fn run(config: Config, file: PathBuf) -> anyhow::Result<ExitCode> {
         cluster: leased_from,
         quoter: Quoter::new(
             store.clone(),
-            capacity,
+            capacity.clone(),
             bidder_settings(&config, pricing.clone(), freshness.clone()),
             identity(&config),
             clock.clone(),
@@ -244,9 +245,9 @@ pub async fn run(config: Config, file: PathBuf) -> anyhow::Result<ExitCode> {
     loops.led("gateway", serve(tenants, tls, router, Limits::default(), lifecycle.stop()));
     let ops = Ops {
         store,
-        provider: config.provider,
         metrics: metrics.clone(),
-        inventory,
+        cluster: capacity,
+        workloads,
         clock,
         freshness,
         leader: leader.clone(),

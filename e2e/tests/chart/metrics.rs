@@ -2,19 +2,27 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 
 use e2e::{chart, dashboards, workspace};
+use serde_json::json;
 
-use crate::rules::alerts;
+use crate::rules::{alerts, promtool};
+
+/// The sources of what daemon and agent tell.
+fn sources() -> Vec<PathBuf> {
+    let source = workspace::root().join("provider/src");
+    let files = fs::read_dir(source.join("metrics")).unwrap().map(|entry| entry.unwrap().path());
+    files.chain([source.join("inventory/agent/metrics.rs")]).collect()
+}
 
 /// The names that daemon and agent register.
 fn told() -> BTreeSet<String> {
-    let sources = ["provider/src/metrics.rs", "provider/src/inventory/agent/metrics.rs"];
-    let code = sources.map(|path| {
-        let text = fs::read_to_string(workspace::root().join(path)).unwrap();
+    let code = sources().into_iter().map(|path| {
+        let text = fs::read_to_string(path).unwrap();
         text.split("#[cfg(test)]").next().unwrap().to_owned()
     });
-    let code = code.concat();
+    let code: String = code.collect();
     let names = code.split('"').filter(|text| text.starts_with("berth_") && text.bytes().all(is_letter));
     names.map(str::to_owned).collect()
 }
@@ -60,4 +68,23 @@ fn every_metric_of_ours_is_asked_for_by_an_alert_or_a_panel() {
     let told = told();
     let idle: Vec<&String> = told.difference(&asked).collect();
     assert!(idle.is_empty(), "nobody asks for {idle:?}: show them, or do not tell them");
+}
+
+#[test]
+#[ignore = "wants the tools: cargo e2e test chart"]
+fn prometheus_can_read_the_query_of_every_panel() {
+    let queries = dashboards::queries(&chart::folder()).unwrap();
+    assert!(queries.len() > 50, "{} queries", queries.len());
+    // What a rule may record is what a panel may ask. A label says which panel it is, for whoever reads promtool's complaint.
+    let rules: Vec<_> = (0..)
+        .zip(&queries)
+        .map(|(number, (panel, expr))| {
+            json!({"record": format!("query:{number}"), "expr": expr, "labels": {"panel": panel}})
+        })
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("queries.yaml");
+    let groups = json!({"groups": [{"name": "queries", "rules": rules}]});
+    fs::write(&file, serde_yaml::to_string(&groups).unwrap()).unwrap();
+    promtool(&["check", "rules"], &file);
 }

@@ -33,7 +33,8 @@ pub(crate) fn alerts() -> BTreeMap<String, Value> {
     by_name
 }
 
-fn promtool(arguments: &[&str], file: &Path) {
+/// Has Prometheus' own tool look at a file, which must find nothing wrong with it.
+pub(crate) fn promtool(arguments: &[&str], file: &Path) {
     let output = Command::new("promtool").args(arguments).arg(file).output().expect("promtool is there");
     let said = [output.stdout, output.stderr].concat();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));

@@ -6,7 +6,8 @@ use tracing::debug;
 
 use super::CapacitySource;
 use crate::clock::Clock;
-use crate::inventory::{Inventory, Promise};
+use crate::inventory::watch::Blind;
+use crate::inventory::{Inventory, Promise, Snapshot};
 use crate::leases::names::short_name;
 use crate::leases::places::{Troubles, troubles};
 use crate::store::{ReservationRow, ReservationState};
@@ -30,6 +31,11 @@ impl ClusterCapacity {
             placement: row.placement.clone(),
         };
         promised.iter().map(promise).collect()
+    }
+
+    /// The cluster as a whole, with what is promised.
+    pub(crate) fn snapshot(&self, promised: &[ReservationRow]) -> Result<Snapshot, Blind> {
+        self.inventory.snapshot(&self.promises(promised), self.clock.now())
     }
 }
 

@@ -11,12 +11,12 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use manifests::order::Address;
 
+use crate::bidder::cluster::ClusterCapacity;
 use crate::clock::Clock;
 use crate::freshness::{Freshness, Lag};
-use crate::inventory::Inventory;
 use crate::leader::Leader;
+use crate::leases::workloads::Workloads;
 use crate::metrics::Metrics;
 use crate::store::Store;
 
@@ -24,13 +24,13 @@ use crate::store::Store;
 pub struct Ops {
     /// Gauges are computed from it.
     pub store: Store,
-    /// Whose leases are counted.
-    pub provider: Address,
     /// Counters.
     pub metrics: Metrics,
-    /// Whether the cluster can be seen.
-    pub inventory: Inventory,
-    /// The time by which records of the cluster are fresh.
+    /// What the cluster has for this provider's orders, and whether it can be seen.
+    pub cluster: ClusterCapacity,
+    /// What runs for leases.
+    pub workloads: Workloads,
+    /// The time by which the chain is followed.
     pub clock: Clock,
     /// Whether the chain is followed.
     pub freshness: Freshness,
@@ -55,12 +55,19 @@ async fn metrics(State(ops): State<Arc<Ops>>) -> Response {
         ops.metrics.endpoint(&endpoint, is_up);
     }
     ops.metrics.leader(ops.leader.waits(Instant::now()).is_none());
+    let (now, mut pulses) = (ops.clock.now(), ops.cluster.inventory.pulses());
+    let silent = pulses.iter().map(|pulse| pulse.silent.as_secs()).max().unwrap_or(0);
     // A database that does not answer is told below.
     if let Ok(Some(cursor)) = ops.store.cursor().await {
-        let now = ops.clock.now();
         ops.metrics.lag(ops.freshness.lag(&cursor, now), now);
     }
-    exposition(ops.metrics.render(&ops.store, ops.provider).await)
+    if let Ok(promised) = ops.store.reservations().await {
+        let seen = ops.cluster.snapshot(&promised).ok();
+        ops.metrics.inventory(seen.as_ref(), silent);
+    }
+    pulses.extend(ops.workloads.pulses());
+    ops.metrics.watches(&pulses);
+    exposition(ops.metrics.render(&ops.store, ops.cluster.provider).await)
 }
 
 fn exposition(text: anyhow::Result<String>) -> Response {
@@ -91,7 +98,7 @@ async fn healthz(State(ops): State<Arc<Ops>>) -> Response {
         Ok(None) => return unready("no block of the chain was followed yet".to_owned()),
         Err(error) => return unready(format!("the database does not answer: {error:#}")),
     }
-    match ops.inventory.view(ops.clock.now()) {
+    match ops.cluster.inventory.view(ops.clock.now()) {
         Ok(_) => "ok\n".into_response(),
         Err(blind) => unready(blind.to_string()),
     }

@@ -1,6 +1,7 @@
 //! The connection to the cluster.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -9,8 +10,11 @@ use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::node::v1::RuntimeClass;
 pub use kube::Client;
 use kube::api::{ObjectMeta, PostParams};
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Config};
+
+use super::calls::{self, Observe};
 
 /// How long the API server may take to say its version.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,7 +25,29 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 /// When there is no such file, or the API server does not answer or refuses us.
 pub async fn connect(kubeconfig: Option<&Path>) -> anyhow::Result<(Client, String)> {
-    let config = match kubeconfig {
+    let config = configuration(kubeconfig).await?;
+    let server = config.cluster_url.clone();
+    let client = Client::try_from(config).with_context(|| format!("failed to use the cluster {server}"))?;
+    checked(client, &server.to_string()).await
+}
+
+/// As [`connect`], with somebody who hears of every request.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_heard(
+    kubeconfig: Option<&Path>,
+    observe: Arc<dyn Observe>,
+) -> anyhow::Result<(Client, String)> {
+    let config = configuration(kubeconfig).await?;
+    let server = config.cluster_url.clone();
+    let builder =
+        ClientBuilder::try_from(config).with_context(|| format!("failed to use the cluster {server}"))?;
+    checked(builder.with_layer(&calls::layer(observe)).build(), &server.to_string()).await
+}
+
+async fn configuration(kubeconfig: Option<&Path>) -> anyhow::Result<Config> {
+    Ok(match kubeconfig {
         Some(path) => {
             let file = Kubeconfig::read_from(path).with_context(|| {
                 format!("failed to read the kubeconfig {}: correct cluster.kubeconfig", path.display())
@@ -37,9 +63,11 @@ pub async fn connect(kubeconfig: Option<&Path>) -> anyhow::Result<(Client, Strin
                  cluster.kubeconfig"
             )
         })?,
-    };
-    let server = config.cluster_url.clone();
-    let client = Client::try_from(config).with_context(|| format!("failed to use the cluster {server}"))?;
+    })
+}
+
+/// A client whose API server answers.
+async fn checked(client: Client, server: &str) -> anyhow::Result<(Client, String)> {
     let version = tokio::time::timeout(PATIENCE, client.apiserver_version())
         .await
         .with_context(|| format!("the API server {server} did not answer within {} s", PATIENCE.as_secs()))?

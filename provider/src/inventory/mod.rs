@@ -7,6 +7,7 @@
 
 pub mod agent;
 mod api_servers;
+pub mod calls;
 pub mod client;
 pub mod gpus;
 mod holdings;
@@ -45,13 +46,14 @@ use self::memo::Memo;
 use self::naming::Naming;
 pub use self::nodes::Promise;
 use self::nodes::ledger::Ledger;
+pub use self::nodes::sums::{GpuState, NodeState, Sums, sums};
 use self::nodes::taken::Taken;
 use self::nodes::{View, has_user_namespaces, is_ready, trim_node, trim_pod};
 use self::offers::{Offers, Records, offers};
 use self::ports::{PortRange, Ports};
 use self::segments::Segments;
 use self::storage::{Classes, Sold, classes};
-use self::watch::{Blind, PATIENCE, Watch, Watched};
+use self::watch::{Blind, PATIENCE, Pulse, Watch, Watched};
 use crate::leases::names::{lease_of, service_of};
 use crate::leases::pods::Source;
 
@@ -88,6 +90,17 @@ pub struct Inventory {
     taken: Memo<[Arc<Pod>], Arc<Taken>>,
     read: Records,
     ledger: Ledger,
+}
+
+/// The cluster at one moment, as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// What its nodes have, summed up.
+    pub sums: Sums,
+    /// What is free of it.
+    pub capacity: Capacity,
+    /// How many addresses are leased in all.
+    pub leased_ips: u64,
 }
 
 /// The node that a pod is bound to; nothing for one that waits.
@@ -164,6 +177,31 @@ impl Inventory {
             Ok(view) => self.ledger.free(&view, promises),
             Err(blind) => Capacity { problem: Some(blind.to_string()), ..Capacity::default() },
         }
+    }
+
+    /// The cluster as a whole at `now` unix seconds, with what is promised.
+    ///
+    /// # Errors
+    /// [`Blind`] when it cannot be seen.
+    pub fn snapshot(&self, promises: &[Promise], now: u64) -> Result<Snapshot, Blind> {
+        let view = self.view(now)?;
+        let capacity = self.ledger.free(&view, promises);
+        Ok(Snapshot { sums: sums(&view, &capacity, promises), capacity, leased_ips: view.leased_ips })
+    }
+
+    /// How the watches do that it is kept by.
+    #[must_use]
+    pub fn pulses(&self) -> Vec<Pulse> {
+        let Self { nodes, pods, records, classes, places, services, api_servers, .. } = self;
+        vec![
+            nodes.pulse(),
+            pods.pulse(),
+            records.pulse(),
+            classes.pulse(),
+            places.pulse(),
+            services.pulse(),
+            api_servers.pulse(),
+        ]
     }
 
     /// What the agents say, with the reasons for which GPUs are not sold.

@@ -7,6 +7,7 @@
 pub mod account;
 pub mod ledger;
 pub mod obstacles;
+pub mod sums;
 pub mod taken;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -68,6 +68,21 @@ struct Cache<K> {
     objects: Objects<K>,
     alive: Option<Instant>,
     problem: Option<String>,
+    /// When this began.
+    began: Instant,
+    /// How often it was begun again after a failure.
+    restarts: u64,
+}
+
+/// How a watch does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pulse {
+    /// Plural of the kind.
+    pub kind: String,
+    /// For how long nothing was heard; since the start, if nothing ever was.
+    pub silent: Duration,
+    /// How often it failed and was begun again.
+    pub restarts: u64,
 }
 
 /// Objects by UID, in groups, so that who reads thousands of them for every change need look at one group only.
@@ -152,6 +167,14 @@ impl<K> Watched<K> {
         Ok(told.collect())
     }
 
+    /// How the watch does.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        let cache = self.lock();
+        let heard = cache.alive.unwrap_or(cache.began);
+        Pulse { kind: self.kind.clone(), silent: heard.elapsed(), restarts: cache.restarts }
+    }
+
     fn vouch(&self, cache: &Cache<K>) -> Result<(), Blind> {
         let Some(alive) = cache.alive else {
             return Err(Blind::NotSynced { kind: self.kind.clone(), problem: cache.problem.clone() });
@@ -172,6 +195,12 @@ impl<K> Watched<K> {
         let mut cache = self.lock();
         cache.alive = Some(Instant::now());
         cache.problem = None;
+    }
+
+    fn failed(&self, problem: String) {
+        let mut cache = self.lock();
+        cache.problem = Some(problem);
+        cache.restarts += 1;
     }
 }
 
@@ -211,7 +240,8 @@ where
         group: fn(&K) -> String,
         changed: impl Fn() + Send + Sync + 'static,
     ) -> (Watched<K>, impl Future<Output = ()> + Send + 'static) {
-        let cache = Cache { objects: Objects::new(), alive: None, problem: None };
+        let cache =
+            Cache { objects: Objects::new(), alive: None, problem: None, began: Instant::now(), restarts: 0 };
         let watched = Watched {
             cache: Arc::new(Mutex::new(cache)),
             group,
@@ -234,7 +264,7 @@ where
                     version = next;
                     let problem = format!("{error:#}");
                     tracing::debug!(kind = watched.kind, problem, "the watch failed and is started again");
-                    watched.lock().problem = Some(problem);
+                    watched.failed(problem);
                     tokio::time::sleep(pause).await;
                     pause = LONGEST_PAUSE.min(pause * 2);
                 }

@@ -15,7 +15,7 @@ use manifests::resources::Volume;
 use market::api::PortStatus;
 
 use super::names::{lease_of, service_of};
-use crate::inventory::watch::{Blind, PATIENCE, Watch, Watched};
+use crate::inventory::watch::{Blind, PATIENCE, Pulse, Watch, Watched};
 
 /// The objects of all leases, as they were last heard of. Clones share them.
 #[derive(Debug, Clone)]
@@ -108,6 +108,13 @@ impl Workloads {
             join4(keep_namespaces, keep_deployments, keep_sets, keep_services).await;
         };
         (Self { namespaces, deployments, sets, services }, task)
+    }
+
+    /// How the watches do that they are kept by.
+    #[must_use]
+    pub fn pulses(&self) -> Vec<Pulse> {
+        let Self { namespaces, deployments, sets, services } = self;
+        vec![namespaces.pulse(), deployments.pulse(), sets.pulse(), services.pulse()]
     }
 
     /// The namespaces of leases, by the lease's short name.

@@ -41,6 +41,7 @@ mod rows;
 mod seal;
 mod secrets;
 mod tables;
+mod tallies;
 
 use std::sync::Arc;
 
@@ -67,6 +68,7 @@ pub use reservations::{Promised, ReservationRow, ReservationState, Standing};
 pub use rows::{BidRow, BidState, OrderRow, OrderState};
 pub use seal::Sealer;
 pub use tables::Rows;
+pub use tallies::LeaseTally;
 
 /// The word whose sealed form tells whether the data key is the one the database was written with.
 const KEY_CHECK: &str = "data key check";

@@ -9,8 +9,10 @@ use axum::body::{Body, Bytes};
 use axum::http::{Method, Request, Response, StatusCode};
 use futures::StreamExt;
 use kube::Client;
+use provider::inventory::calls::{self, Observe};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tower::{Layer, Service};
 
 /// Where an object is: its collection's path, and its name.
 type Key = (String, String);
@@ -39,12 +41,29 @@ pub(crate) struct Apiserver(Arc<Mutex<State>>);
 
 impl Apiserver {
     pub(crate) fn client(&self) -> Client {
+        Client::new(self.service(), "default")
+    }
+
+    /// A client whose requests are heard of.
+    pub(crate) fn client_heard(&self, observe: Arc<dyn Observe>) -> Client {
+        Client::new(calls::layer(observe).layer(self.service()), "default")
+    }
+
+    fn service(
+        &self,
+    ) -> impl Service<
+        Request<kube::client::Body>,
+        Response = Response<Body>,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + Clone
+    + Send
+    + 'static {
         let server = self.clone();
-        let service = tower::service_fn(move |request: Request<kube::client::Body>| {
+        tower::service_fn(move |request: Request<kube::client::Body>| {
             let server = server.clone();
             async move { Ok::<_, Infallible>(server.answer(request).await) }
-        });
-        Client::new(service, "default")
+        })
     }
 
     /// Puts an object there, as somebody else would.

@@ -153,7 +153,7 @@ pub(crate) fn node() -> Value {
     })
 }
 
-fn record(allocations: &Value, observed_at: u64) -> Value {
+pub(crate) fn record(allocations: &Value, observed_at: u64) -> Value {
     let device = |uuid: &str| {
         json!({
             "uuid": uuid, "gpu": POOL, "name": "", "memory_mib": 0, "pci": "", "bus": "", "minor": null, "mig": false,
@@ -168,7 +168,7 @@ fn record(allocations: &Value, observed_at: u64) -> Value {
     json!({"metadata": {"namespace": "berth", "labels": {"berth.dev/record": "node"}}, "data": {"record.json": record.to_string()}})
 }
 
-const RECORD: &str = "/api/v1/namespaces/berth/configmaps/berth-node-node-a";
+pub(crate) const RECORD: &str = "/api/v1/namespaces/berth/configmaps/berth-node-node-a";
 
 #[tokio::test]
 async fn a_lease_is_applied_with_its_limits_before_what_runs_and_a_second_turn_changes_nothing() {

@@ -10,6 +10,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use manifests::money::Amount;
 use manifests::order::{Address, BlockRef, Fact, Hash, LeaseId, Order};
+use provider::bidder::cluster::ClusterCapacity;
 use provider::bidder::{self, Bidder, CapacitySource, Wakes};
 use provider::clock::Clock;
 use provider::config;
@@ -178,9 +179,13 @@ impl Daemon {
         let is_dead = Arc::clone(&self.endpoint.is_dead);
         let ops = Ops {
             store: self.house.stage.store.clone(),
-            provider: PROVIDER,
             metrics: self.metrics.clone(),
-            inventory: self.house.reconcile.inventory.clone(),
+            cluster: ClusterCapacity {
+                provider: PROVIDER,
+                inventory: self.house.reconcile.inventory.clone(),
+                clock: self.clock.clone(),
+            },
+            workloads: self.house.reconcile.workloads.clone(),
             clock: self.clock.clone(),
             freshness: self.freshness.clone(),
             leader: leader::alone().await,

@@ -240,7 +240,8 @@ impl TryFrom<WireProbe> for Probe {
 pub enum Strategy {
     /// One after the other. One of the two numbers is not zero.
     RollingUpdate {
-        /// How many replicas there may be above the count; they need room beside it.
+        /// How many replicas there may be above the count. Nobody sells room beside it, so that it counts as none, and one may
+        /// be missing instead.
         max_surge: Within<0, 1>,
         /// How many replicas of the count may be missing.
         max_unavailable: Within<0, 100>,

@@ -23,6 +23,10 @@ use crate::tariff::{Reserve, Tariff, Usage};
 /// `capacity` is what is free beside the replicas that stay and what is kept. Lost nodes are not used, whatever it says of
 /// them, but it should still hold them as long as they are known: where their volumes are made stands there.
 ///
+/// Replicas with persistent volumes that had a node each find no place where only nodes of theirs have room
+/// ([`Reason::NodeVolumes`]): their one workload goes by their numbers, cannot be split, and cannot say which node is to have two.
+/// Moving those that run well together would end what is no trouble; they wait for another node.
+///
 /// # Errors
 /// The first reason why a replica found no node.
 pub fn move_off(

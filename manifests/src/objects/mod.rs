@@ -7,7 +7,7 @@
 //! A service is a Deployment, or a StatefulSet where its replicas have persistent volumes. Pods say which nodes they were
 //! promised so that the scheduler is left no choice: either one node, or several that get the same number of them each. Where the
 //! nodes of a service have different numbers of its replicas, there is a Deployment for each number, the largest under the
-//! service's own name and the others as `<service>-by-<number>`; each is updated by itself, in the way that the tenant wants.
+//! service's own name and the others as `<service>-by-<number>`; each is updated by itself. An update never adds a replica above the count.
 //!
 //! Every container is told about its lease by variables, over which its own win:
 //!
@@ -79,6 +79,8 @@ pub struct Objects {
     pub hosts: Vec<ServedHost>,
     /// The secrets that the manifest names and whose values are not there. The workloads that want them wait.
     pub missing_secrets: BTreeSet<String>,
+    /// What is done otherwise than the manifest says, in sentences for the tenant that begin with the service's name.
+    pub notes: Vec<String>,
 }
 
 /// A name under which a service answers.
@@ -213,7 +215,8 @@ pub fn render(group: &Group, lease: &LeaseContext, settings: &Settings) -> Resul
     let missing = |name: &&str| !lease.secrets.contains_key(*name);
     let missing_secrets =
         environment::secret_names(group).into_iter().filter(missing).map(str::to_owned).collect();
-    Ok(Objects { items, hosts, missing_secrets })
+    let notes = parts.iter().flat_map(workload::notes).collect();
+    Ok(Objects { items, hosts, missing_secrets, notes })
 }
 
 /// One service of the group, with what several of its objects are made of.

@@ -28,14 +28,14 @@ pub(super) fn objects(
     let shares = part.nodes.shares();
     if !part.is_stateful() {
         let mut names = Some(part.service.name.clone()).into_iter();
-        let deployment = |share: &Share<'_>| {
+        let deployment = |(share, strategy): (&Share<'_>, DeploymentStrategy)| {
             let name = names.next().unwrap_or_else(|| share_name(part.service, share));
             let template = pod::template(frame, part, share, environments)?;
-            let deployment =
-                deployment(frame, part.service, name, count(part.service, share.replicas())?, template);
+            let replicas = count(part.service, share.replicas())?;
+            let deployment = deployment(frame, part.service, name, replicas, strategy, template);
             Ok(Object { waits: environments.waits, ..Object::new(&deployment) })
         };
-        return shares.iter().map(deployment).collect();
+        return shares.iter().zip(giving_way(part.service, shares.len())).map(deployment).collect();
     }
     // Its volumes go by its name and by its replicas' numbers.
     let [share] = &shares[..] else {
@@ -103,6 +103,7 @@ fn deployment(
     service: &Service,
     name: String,
     replicas: i32,
+    strategy: DeploymentStrategy,
     template: PodTemplateSpec,
 ) -> Deployment {
     Deployment {
@@ -111,7 +112,7 @@ fn deployment(
             replicas: Some(replicas),
             revision_history_limit: Some(REVISIONS),
             selector: selector(frame, service),
-            strategy: Some(giving_way(service)),
+            strategy: Some(strategy),
             template,
             ..DeploymentSpec::default()
         }),
@@ -123,26 +124,54 @@ fn strategy(service: &Service) -> Option<Strategy> {
     service.x_berth.as_ref().and_then(|extension| extension.strategy)
 }
 
-/// How replicas of a Deployment give way to newer ones. Unless the tenant says otherwise none is added: the nodes have room
-/// for those that were bought.
-fn giving_way(service: &Service) -> DeploymentStrategy {
-    let number = |number: u32| Some(IntOrString::Int(i32::try_from(number).unwrap_or(i32::MAX)));
-    let rolling = |max_surge: u32, max_unavailable: u32| DeploymentStrategy {
-        type_: Some("RollingUpdate".to_owned()),
-        rolling_update: Some(RollingUpdateDeployment {
-            max_surge: number(max_surge),
-            max_unavailable: number(max_unavailable),
-        }),
-    };
-    match strategy(service) {
-        None => rolling(0, 1),
+/// How the replicas of each of so many Deployments of a service give way to newer ones. None is ever added above the count: the
+/// nodes have room for those that were bought, and what looks free there may be promised to others. The number that may be
+/// missing is divided among the Deployments, at least one each, or nothing would ever be replaced.
+fn giving_way(service: &Service, deployments: usize) -> impl Iterator<Item = DeploymentStrategy> {
+    let strategy = strategy(service);
+    let deployments = u32::try_from(deployments).unwrap_or(u32::MAX);
+    (0..deployments).map(move |place| {
+        let missing = match strategy {
+            Some(Strategy::Recreate) => {
+                return DeploymentStrategy { type_: Some("Recreate".to_owned()), rolling_update: None };
+            }
+            Some(Strategy::RollingUpdate { max_surge: _, max_unavailable }) => max_unavailable.get(),
+            None => 1,
+        };
+        let of_this = missing / deployments + u32::from(place < missing % deployments);
+        let number = |number: u32| Some(IntOrString::Int(i32::try_from(number).unwrap_or(i32::MAX)));
+        DeploymentStrategy {
+            type_: Some("RollingUpdate".to_owned()),
+            rolling_update: Some(RollingUpdateDeployment {
+                max_surge: number(0),
+                max_unavailable: number(of_this.max(1)),
+            }),
+        }
+    })
+}
+
+/// What its tenant should know of how a service is updated, where that is not what the manifest says.
+pub(super) fn notes(part: &Part<'_>) -> Vec<String> {
+    let name = &part.service.name;
+    let shares = if part.is_stateful() { 1 } else { part.nodes.shares().len() };
+    let mut notes = Vec::new();
+    match strategy(part.service) {
+        Some(Strategy::Recreate) if shares > 1 => notes.push(format!(
+            "{name}: its nodes have {shares} different numbers of its replicas, and an update stops those of each number before \
+             it starts newer ones there, not all of them before the first"
+        )),
         Some(Strategy::RollingUpdate { max_surge, max_unavailable }) => {
-            rolling(max_surge.get(), max_unavailable.get())
+            let missing = max_unavailable.get().max(u32::try_from(shares).unwrap_or(u32::MAX));
+            if max_surge.get() > 0 || missing > max_unavailable.get() {
+                notes.push(format!(
+                    "{name}: an update adds no replica, since its nodes have room for those that were bought; up to {missing} may be \
+                     missing while it goes on"
+                ));
+            }
         }
-        Some(Strategy::Recreate) => {
-            DeploymentStrategy { type_: Some("Recreate".to_owned()), rolling_update: None }
-        }
+        Some(Strategy::Recreate) | None => {}
     }
+    notes
 }
 
 /// The same for replicas that have volumes: one stops before its successor starts, because both cannot have them.

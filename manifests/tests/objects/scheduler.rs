@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::PodSpec;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use manifests::decision::{Placement, Replica, Takes};
+use manifests::extension::{Extension, Strategy};
 use manifests::manifest::{Group, Service};
 use manifests::objects::{LeaseContext, render};
 use proptest::prelude::*;
 use proptest::sample::Index;
+use serde_json::json;
 
 use crate::golden;
 use crate::stage::{self, settings};
@@ -173,4 +176,59 @@ fn services_that_share_a_unit_get_its_replicas_by_turns() {
         there,
         There::from([("web".to_owned(), one_on_each.clone()), ("worker".to_owned(), one_on_each)])
     );
+}
+
+/// The Deployments' types of update with how many replicas they may add and miss, and what the tenant is told.
+fn updates(strategy: Option<serde_json::Value>, nodes: &[&str]) -> (Vec<(String, i32, i32)>, Vec<String>) {
+    let (mut group, lease) = lease([u32::try_from(nodes.len()).expect("few"), 0], nodes);
+    let strategy: Option<Strategy> = strategy.map(|strategy| serde_json::from_value(strategy).expect("one"));
+    group.services.truncate(1);
+    group.services[0].x_berth = Some(Extension { strategy, ..Extension::default() });
+    let rendered = render(&group, &lease, &settings()).expect("is placed");
+    let told = |deployment: Deployment| {
+        let strategy = deployment.spec.and_then(|spec| spec.strategy).expect("says how");
+        let number = |number: Option<IntOrString>| match number {
+            Some(IntOrString::Int(number)) => number,
+            other => panic!("{other:?}"),
+        };
+        let numbers = strategy
+            .rolling_update
+            .map_or((0, 0), |rolling| (number(rolling.max_surge), number(rolling.max_unavailable)));
+        (strategy.type_.expect("a type"), numbers.0, numbers.1)
+    };
+    (deployments(&group, &lease).into_iter().map(told).collect(), rendered.notes)
+}
+
+#[test]
+fn an_update_adds_no_replica_and_divides_what_may_be_missing() {
+    let rolling = |surge: u32, missing: u32| {
+        Some(json!({"type": "RollingUpdate", "maxSurge": surge, "maxUnavailable": missing}))
+    };
+    let (even, uneven) = (["node-a", "node-b"], ["node-a", "node-a", "node-b", "node-b", "node-c"]);
+    for (strategy, nodes, missing, told) in [
+        (None, &even[..], vec![1], None),
+        (None, &uneven[..], vec![1, 1], None),
+        (rolling(0, 2), &even, vec![2], None),
+        (rolling(1, 0), &even, vec![1], Some("up to 1 may be missing")),
+        (rolling(1, 2), &even, vec![2], Some("up to 2 may be missing")),
+        (rolling(0, 5), &uneven, vec![3, 2], None),
+        (rolling(0, 1), &uneven, vec![1, 1], Some("up to 2 may be missing")),
+        (rolling(1, 0), &uneven, vec![1, 1], Some("up to 2 may be missing")),
+    ] {
+        let (updates, notes) = updates(strategy.clone(), nodes);
+        let expected: Vec<_> =
+            missing.iter().map(|missing| ("RollingUpdate".to_owned(), 0, *missing)).collect();
+        assert_eq!(updates, expected, "{strategy:?} on {nodes:?}");
+        assert_eq!(notes.len(), usize::from(told.is_some()), "{strategy:?} on {nodes:?}: {notes:?}");
+        assert!(
+            told.is_none_or(|told| notes[0].starts_with("web: ") && notes[0].contains(told)),
+            "{notes:?}"
+        );
+    }
+    let recreate = Some(json!({"type": "Recreate"}));
+    let (all_at_once, notes) = updates(recreate.clone(), &even);
+    assert_eq!((all_at_once.len(), notes.len()), (1, 0));
+    let (by_number, notes) = updates(recreate, &uneven);
+    assert!(by_number.iter().all(|update| update.0 == "Recreate") && by_number.len() == 2);
+    assert!(notes[0].contains("2 different numbers of its replicas"), "{notes:?}");
 }

@@ -568,5 +568,5 @@ fn notes(objects: &Objects) -> Vec<String> {
         true => format!("{service}: runs in a user namespace of its own"),
         false => format!("{service}: runs in the user namespace of its node"),
     };
-    services.into_iter().map(note).collect()
+    services.into_iter().map(note).chain(objects.notes.iter().cloned()).collect()
 }

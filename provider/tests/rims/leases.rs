@@ -395,6 +395,18 @@ async fn a_lease_whose_place_may_be_anothers_is_not_started() {
 }
 
 #[tokio::test]
+async fn a_tenant_is_told_that_an_update_adds_no_replica() {
+    let mut house = House::new().await;
+    let surge = "    x-berth: {strategy: {type: RollingUpdate, maxSurge: 1}}";
+    let (manifest, spec) = parsed(&document(2, 0, surge));
+    let id = house.stage.lease(TENANT, 1, &manifest, &spec).await;
+    house.stage.send(id, &manifest).await;
+    house.turn().await;
+    let notes = house.status(id).await.1.notes;
+    assert!(notes.iter().any(|note| note.starts_with("web: an update adds no replica")), "{notes:?}");
+}
+
+#[tokio::test]
 async fn what_somebody_else_deleted_comes_back() {
     let mut house = House::new().await;
     let (manifest, spec) = parsed(&document(1, 0, ""));

@@ -5,7 +5,9 @@ use std::time::Duration;
 use crate::bidder::{Bench, wants_gpus};
 use crate::support::*;
 use bidengine::Capacity;
-use provider::store::ReservationState;
+use manifests::order::Fact;
+use provider::pricing::Terms;
+use provider::store::{IntentKind, ReservationState};
 use provider::task::Turn as _;
 
 /// Nodes of four H100 each.
@@ -149,4 +151,41 @@ async fn of_two_on_a_lost_node_the_one_that_fits_moves() {
     let mut now = [places(&bench, 1).await, places(&bench, 2).await].concat();
     now.sort_unstable();
     assert_eq!(now, ["n1", "n2"]);
+}
+
+#[tokio::test]
+async fn replicas_with_volumes_of_a_lost_node_wait_for_one_that_has_none_of_them() {
+    let mut bench = bench(&["n1", "n2", "n3"]).await;
+    let terms = bench.pricing.terms();
+    let mut table = serde_json::to_value(&terms.tariff).expect("JSON");
+    table["storageGiB"] = serde_json::json!({"beta2": "0.1"});
+    let table = serde_json::from_value(table).expect("a tariff");
+    bench.pricing.change(Terms::new(table, terms.policy.clone()), None);
+    let classes = |mut capacity: Capacity| {
+        capacity.storage.insert("beta2".to_owned(), 100 << 30);
+        capacity
+    };
+    bench.cluster.has(Some(classes(nodes(&["n1", "n2", "n3"]))));
+    let volume = serde_json::json!({
+        "name": "data", "size": {"val": "1073741824"},
+        "attributes": [{"key": "class", "value": "beta2"}, {"key": "persistent", "value": "true"}],
+    });
+    let mut wanted: serde_json::Value = serde_json::from_slice(&spec(2000, 0)).expect("JSON");
+    wanted["resources"][0]["count"] = 3.into();
+    wanted["resources"][0]["resource"]["storage"].as_array_mut().expect("a list").push(volume);
+    bench.after(vec![Fact::OrderCreated(order(1, serde_json::to_vec(&wanted).expect("JSON")))]).await;
+    bench.after(vec![bid_of(US, 1), won_by(US, 1)]).await;
+    assert_eq!(places(&bench, 1).await, ["n1", "n2", "n3"], "no node has room for all three");
+
+    // Two of three nodes have room for the third, and no workload can be told to put it there and nowhere else.
+    bench.cluster.loses(&["n3"]);
+    bench.settle().await;
+    after_seconds(&mut bench, 120).await;
+    assert_eq!(places(&bench, 1).await, ["n1", "n2", "n3"]);
+    assert_eq!(bench.metric("berth_reservations_without_place").await, "1");
+    let close = bench.store.intents_of(Some(id(1)), IntentKind::Close).await.expect("read");
+    assert_eq!(close.count, 0, "two of its replicas run: nothing is given up for the third");
+    bench.cluster.has(Some(classes(nodes(&["n1", "n2", "n3", "n4"]))));
+    bench.settle().await;
+    assert_eq!(places(&bench, 1).await, ["n1", "n2", "n4"]);
 }

@@ -39,10 +39,9 @@ pub(super) fn of_service(service: &Service) -> Vec<String> {
         extension.probes.all().map(|(name, probe)| format!("{name}: {}", asked(probe))).collect();
     match extension.strategy {
         Some(Strategy::Recreate) => told.push("updates stop all replicas before new ones start".to_owned()),
-        Some(Strategy::RollingUpdate { max_surge, max_unavailable }) => told.push(format!(
-            "updates go one after the other, with {} replicas more and {} fewer than its count",
-            max_surge.get(),
-            max_unavailable.get()
+        Some(Strategy::RollingUpdate { max_surge: _, max_unavailable }) => told.push(format!(
+            "updates go one after the other, with no replica above its count and up to {} missing",
+            max_unavailable.get().max(1)
         )),
         None => {}
     }

@@ -133,3 +133,31 @@ impl Store {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::engine::Engine;
+    use super::*;
+
+    #[tokio::test]
+    async fn orders_to_decide_again_are_found_without_reading_orders_or_decisions() {
+        let store = Store::fresh().await.expect("opens");
+        if store.engine != Engine::Sqlite {
+            eprintln!(
+                "LEFT OUT: another engine tells of its plans in other words, and by what its tables hold"
+            );
+            return;
+        }
+        for sequence in [AGAIN_ENDS_FIRST, AGAIN_LONGEST_AGO] {
+            let text = format!("explain query plan {REFUSED} order by {sequence} limit $5");
+            let plan =
+                sqlx::query(AssertSqlSafe(text)).bind(1i64).bind(BY_ITSELF).bind(1i64).bind("").bind(9i64);
+            let rows = plan.fetch_all(&store.reader).await.expect("told");
+            let steps: Vec<String> = rows.iter().map(|row| string(row, "detail").expect("told")).collect();
+            for index in ["orders_open", "decisions_again"] {
+                let covering = format!("USING COVERING INDEX {index}");
+                assert!(steps.iter().any(|step| step.contains(&covering)), "{index}: {steps:#?}");
+            }
+        }
+    }
+}

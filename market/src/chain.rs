@@ -1,7 +1,10 @@
 //! A chain with a market on it, checked before it is used.
 
+use std::sync::Arc;
+
 use manifests::order::Address;
 
+use crate::observe::Observe;
 use crate::rpc::{Rpc, RpcError};
 
 /// The contracts that make up one market.
@@ -166,6 +169,11 @@ impl Chain {
     #[must_use]
     pub fn endpoints(&self) -> Vec<(String, bool)> {
         self.rpc.endpoints()
+    }
+
+    /// From now on the observer hears of every question to the chain, and of what senders on it find; the first observer stays.
+    pub fn tell(&self, observer: Arc<dyn Observe>) {
+        self.rpc.tell(observer);
     }
 
     /// The domain in which requests to gateways of this market are signed.

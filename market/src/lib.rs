@@ -18,6 +18,7 @@ mod events;
 pub mod feed;
 mod moment;
 mod node;
+pub mod observe;
 pub mod private_file;
 pub mod quote;
 pub mod reader;

@@ -88,6 +88,8 @@ pub struct Follower<C> {
     ahead: Option<Page>,
     /// Loops that act on facts are woken up to this height: some wait for a fact to lie deep enough.
     wake_until: u64,
+    /// Chain time of the head, unix seconds.
+    head_time: u64,
 }
 
 /// What a range of blocks says.
@@ -119,6 +121,7 @@ impl<C: ChainSource> Turn for Follower<C> {
     async fn turn(&mut self) -> anyhow::Result<Report> {
         let head = self.chain.head().await.context("failed to read the chain's head")?;
         self.metrics.chain_head(head.number);
+        self.head_time = head.timestamp;
         self.settings.freshness.head(head.number);
         let Some(cursor) = self.store.cursor().await? else {
             return self.begin(head).await;
@@ -137,7 +140,7 @@ impl<C: ChainSource> Turn for Follower<C> {
 impl<C: ChainSource> Follower<C> {
     /// A follower of this chain into this store.
     pub fn new(chain: C, store: Store, settings: Settings, metrics: Metrics) -> Self {
-        Self { chain, store, settings, metrics, page: FIRST_PAGE, ahead: None, wake_until: 0 }
+        Self { chain, store, settings, metrics, page: FIRST_PAGE, ahead: None, wake_until: 0, head_time: 0 }
     }
 
     /// Puts the cursor of a new database just below the first block to follow.
@@ -306,7 +309,9 @@ impl<C: ChainSource> Follower<C> {
     /// Tells logs, metrics and loops what was stored.
     fn tell(&mut self, step: &Advance) {
         let Advance { ancestor, blocks, events } = step;
+        let late = blocks.last().map_or(0, |block| self.head_time.saturating_sub(block.timestamp));
         for (_, fact) in events {
+            self.metrics.lease_fact(self.settings.provider, fact, late);
             match fact {
                 Fact::OrderCreated(order) => {
                     info!(order = %order.id, max_rate = %order.max_rate, "order seen");

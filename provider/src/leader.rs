@@ -48,13 +48,22 @@ enum Standing {
 
 /// Tells whether this daemon may send; clones tell the same.
 #[derive(Debug, Clone)]
-pub struct Leader(watch::Receiver<Standing>);
+pub struct Leader {
+    key: Address,
+    standing: watch::Receiver<Standing>,
+}
 
 impl Leader {
+    /// The key that it may send with.
+    #[must_use]
+    pub fn key(&self) -> Address {
+        self.key
+    }
+
     /// Why it may not send at this moment; nothing while it may.
     #[must_use]
     pub fn waits(&self, now: Instant) -> Option<String> {
-        match &*self.0.borrow() {
+        match &*self.standing.borrow() {
             Standing::Waits(why) => Some(why.clone()),
             Standing::Leads(until) if now < *until => None,
             Standing::Leads(_) => {
@@ -65,7 +74,7 @@ impl Leader {
 
     /// Resolves when this daemon may send.
     pub async fn leads(&self) {
-        let mut standing = self.0.clone();
+        let mut standing = self.standing.clone();
         loop {
             standing.mark_unchanged();
             if self.waits(Instant::now()).is_none() {
@@ -211,9 +220,9 @@ impl Candidate {
     /// A candidate, and what tells whether it leads.
     #[must_use]
     pub fn new(claim: Claim) -> (Self, Leader) {
-        let (standing, leader) =
-            watch::channel(Standing::Waits("the Lease was not asked for yet".to_owned()));
-        (Self { claim, seen: BTreeMap::new(), led: false, standing }, Leader(leader))
+        let (standing, told) = watch::channel(Standing::Waits("the Lease was not asked for yet".to_owned()));
+        let leader = Leader { key: claim.operator, standing: told };
+        (Self { claim, seen: BTreeMap::new(), led: false, standing }, leader)
     }
 
     /// Strives for the Lease and renews it until stopping begins.

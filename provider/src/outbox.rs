@@ -10,7 +10,7 @@ mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use market::call::Call;
 use market::revert::{MarketError, Reaction};
@@ -82,6 +82,7 @@ pub struct Outbox<S> {
 struct Spoken {
     kind: IntentKind,
     ends: Vec<(IntentRow, Result<Outcome, SendError>)>,
+    took: Duration,
 }
 
 /// Why an intent need not be said.
@@ -107,13 +108,13 @@ impl<S: Say> Turn for Outbox<S> {
         while let Some(ended) = self.tasks.try_join_next() {
             ended?;
         }
-        while let Ok(Spoken { kind, ends }) = self.results.1.try_recv() {
+        while let Ok(Spoken { kind, ends, took }) = self.results.1.try_recv() {
             if let Some(count) = self.transactions.get_mut(&kind) {
                 *count = count.saturating_sub(1);
             }
             for (row, result) in ends {
                 self.on_its_way.remove(&row.intent.id);
-                self.note(row, result).await?;
+                self.note(row, result, took).await?;
                 changed += 1;
             }
         }
@@ -270,17 +271,24 @@ impl<S: Say> Outbox<S> {
         self.tasks.spawn(async move {
             let intents: Vec<(String, Call)> =
                 rows.iter().map(|row| (row.intent.id.clone(), row.intent.call.clone())).collect();
+            let began = Instant::now();
             let ends = rows.into_iter().zip(sender.say(&intents).await).collect();
+            let took = began.elapsed();
             // Nobody listens only when the outbox is gone, and this task with it.
-            let _ = results.send(Spoken { kind, ends });
+            let _ = results.send(Spoken { kind, ends, took });
             said.nudge();
         });
     }
 
-    async fn note(&self, row: IntentRow, result: Result<Outcome, SendError>) -> anyhow::Result<()> {
+    async fn note(
+        &self,
+        row: IntentRow,
+        result: Result<Outcome, SendError>,
+        took: Duration,
+    ) -> anyhow::Result<()> {
         let IntentRow { intent, tries, .. } = row;
         let now = self.clock.now();
-        self.metrics.said(&intent, &result);
+        self.metrics.said(&intent, &result, took);
         match result {
             Ok(Outcome::Mined { hash, block, gas_used, .. }) => {
                 info!(intent = intent.id, tx = %hash, block, gas_used, "mined");

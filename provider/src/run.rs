@@ -73,6 +73,7 @@ pub async fn run(config: Config, file: PathBuf) -> anyhow::Result<ExitCode> {
     let operators = bind(config.metrics.listen, "metrics").await?;
     let store = open_store(&config).await?;
     let (chain, signer) = connect_chain(&config, &store, key.spki_hash()).await?;
+    chain.tell(Arc::new(metrics.clone()));
     let (cluster, version) =
         client::connect_heard(config.cluster.kubeconfig.as_deref(), Arc::new(metrics.clone())).await?;
     ensure_allowed(&config, &cluster).await?;
@@ -218,6 +219,7 @@ pub async fn run(config: Config, file: PathBuf) -> anyhow::Result<ExitCode> {
         escrow,
     );
 
+    let streams = Streams::default();
     let gateway = Gateway {
         store: store.clone(),
         pricing: pricing.clone(),
@@ -237,7 +239,7 @@ pub async fn run(config: Config, file: PathBuf) -> anyhow::Result<ExitCode> {
         observe: Arc::new(metrics.clone()),
         stop: lifecycle.stop(),
         nonces: Nonces::default(),
-        streams: Streams::default(),
+        streams: streams.clone(),
         claims: Mutex::default(),
     };
     let tls = Some(key.server_config().into());
@@ -248,6 +250,7 @@ pub async fn run(config: Config, file: PathBuf) -> anyhow::Result<ExitCode> {
         metrics: metrics.clone(),
         cluster: capacity,
         workloads,
+        streams,
         clock,
         freshness,
         leader: leader.clone(),

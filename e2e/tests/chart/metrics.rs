@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use e2e::{chart, dashboards, workspace};
 use serde_json::json;
@@ -87,4 +87,31 @@ fn prometheus_can_read_the_query_of_every_panel() {
     let groups = json!({"groups": [{"name": "queries", "rules": rules}]});
     fs::write(&file, serde_yaml::to_string(&groups).unwrap()).unwrap();
     promtool(&["check", "rules"], &file);
+}
+
+/// The texts of tests, those in the agent's own file too.
+fn tests(folder: &Path) -> String {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let text = |path: PathBuf| match path.is_dir() {
+        true => tests(&path),
+        false => fs::read_to_string(path).unwrap_or_default(),
+    };
+    entries.map(text).collect()
+}
+
+#[test]
+#[ignore = "wants the tools: cargo e2e test chart"]
+fn every_metric_of_ours_is_read_by_a_test() {
+    let agent =
+        fs::read_to_string(workspace::root().join("provider/src/inventory/agent/metrics.rs")).unwrap();
+    let texts =
+        tests(&workspace::root().join("provider/tests")) + agent.split("#[cfg(test)]").nth(1).unwrap();
+    let words: BTreeSet<&str> =
+        texts.split(|letter: char| !letter.is_ascii() || !is_letter(letter as u8)).collect();
+    let is_read = |name: &String| {
+        let parts = ["", "_count", "_sum", "_bucket"];
+        parts.iter().any(|part| words.contains(format!("{name}{part}").as_str()))
+    };
+    let untried: Vec<String> = told().into_iter().filter(|name| !is_read(name)).collect();
+    assert!(untried.is_empty(), "no test reads {untried:?} after doing what moves them");
 }

@@ -7,7 +7,7 @@
 mod endpoint;
 mod health;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 pub(crate) use self::endpoint::{Endpoint, causes, clean};
 
 use self::health::{Health, order};
+use crate::observe::{Ended, Observe, Resync};
 
 /// How long one call may take where nobody else can be asked, connection included.
 const CALL_LIMIT: Duration = Duration::from_secs(20);
@@ -121,6 +122,8 @@ pub struct Rpc {
 struct Pool {
     endpoints: Vec<Endpoint>,
     state: Mutex<State>,
+    /// Who hears of every question; nobody at first.
+    observer: OnceLock<Arc<dyn Observe>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -150,7 +153,8 @@ impl Rpc {
         let count = endpoints.len();
         let health = vec![Health::default(); count];
         let state = State { health, checked: vec![false; count], ..State::default() };
-        Ok(Self { pool: Arc::new(Pool { endpoints, state: Mutex::new(state) }), only: None })
+        let pool = Pool { endpoints, state: Mutex::new(state), observer: OnceLock::new() };
+        Ok(Self { pool: Arc::new(pool), only: None })
     }
 
     /// Scheme, host and port of the endpoints.
@@ -166,6 +170,18 @@ impl Rpc {
         let state = self.state();
         let shown = self.pool.endpoints.iter().map(|endpoint| endpoint.shown().to_owned());
         shown.zip(state.health.iter().map(|health| health.is_well())).collect()
+    }
+
+    /// From now on every question is told to the observer; the first one stays.
+    pub(crate) fn tell(&self, observer: Arc<dyn Observe>) {
+        // Whoever listens already goes on.
+        let _ = self.pool.observer.set(observer);
+    }
+
+    pub(crate) fn resynced(&self, how: Resync) {
+        if let Some(observer) = self.pool.observer.get() {
+            observer.resynced(how);
+        }
     }
 
     /// A handle for each endpoint by itself, the best first.
@@ -257,6 +273,10 @@ impl Rpc {
         let start = Instant::now();
         let answer = self.pool.endpoints[place].call(method, params, limit).await;
         self.note(place, start, answer.as_ref().err());
+        if let Some(observer) = self.pool.observer.get() {
+            let took = start.elapsed();
+            observer.asked(method, Ended::of(answer.as_ref().err(), took, limit), took);
+        }
         answer
     }
 

@@ -47,6 +47,7 @@ use self::slot::{Slot, free_nonce, gaps, slots};
 use crate::call::{Call, Payload};
 use crate::chain::Chain;
 use crate::node::{At, Probe, Receipt};
+use crate::observe::Resync;
 use crate::revert::MarketError;
 use crate::rpc::{Rpc, RpcError};
 use crate::signer::{SignError, Signer, unix_now};
@@ -567,6 +568,7 @@ impl<J: Journal> Inner<J> {
         let (gas, fees) = try_join(self.probe(&payload), async { Ok(self.fees().await?) }).await?;
         let attempt = self.sign(Vec::new(), self.transaction(&payload, nonce, gas), fees).await?;
         tracing::warn!(nonce, key = %self.key(), "filling a gap in the sequence of transactions");
+        self.rpc().resynced(Resync::Gap);
         self.broadcast(&attempt).await?;
         Ok(())
     }
@@ -596,6 +598,7 @@ impl<J: Journal> Inner<J> {
                 if now - *used_since.get_or_insert(now) >= slowest_poll * 3 {
                     self.used_below.fetch_max(slot.nonce + 1, Ordering::SeqCst);
                     self.settle(slot.nonce, &Verdict::Void).await?;
+                    self.rpc().resynced(Resync::Lost);
                     return Ok(None);
                 }
             } else if now - priced_at >= self.patience(slot.nonce) {

@@ -1,11 +1,13 @@
 //! Ill endpoints in front of a node that is well: what is read is never less than what there is, and what is sent happens once.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fault_proxy::{Fault, FaultProxy, Relay};
 use manifests::money::Amount;
 use manifests::order::{Address, Fact};
 use market::call::Call;
+use market::observe::{Ended, Observe, Resync};
 use market::sender::{MemoryJournal, Outcome, Sender};
 use market::wakeup::Wakeup;
 use market::{At, Chain, ConnectError};
@@ -42,6 +44,23 @@ async fn happens_once(market: &Market, chain: &Chain, to: Address) {
     let outcome = timeout(LIMIT, sender.send("mint", &mint(to))).await.expect("in time").expect("sent");
     assert!(matches!(outcome, Outcome::Mined { .. }), "{outcome:?}");
     assert_eq!(tokens(market, to).await, Amount(5));
+}
+
+/// Hears of what the chain is asked and of what the sender finds.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    asked: Mutex<Vec<(&'static str, Ended)>>,
+    pub(crate) resyncs: Mutex<Vec<Resync>>,
+}
+
+impl Observe for Heard {
+    fn asked(&self, method: &'static str, ended: Ended, _: Duration) {
+        self.asked.lock().expect("whole").push((method, ended));
+    }
+
+    fn resynced(&self, how: Resync) {
+        self.resyncs.lock().expect("whole").push(how);
+    }
 }
 
 #[tokio::test]
@@ -163,9 +182,11 @@ async fn a_send_happens_once_under_every_fault_of_the_only_endpoint() {
         ("no receipt is told", "eth_getTransactionReceipt", Fault::Truncated),
         ("no receipt for a while", "eth_getTransactionReceipt", Fault::StaleHead(1)),
     ];
+    let heard = Arc::new(Heard::default());
     for (number, (what, method, fault)) in (1u8..).zip(faults) {
         let proxy = FaultProxy::start(market.anvil.url()).await;
         let chain = through(&market, &[&proxy]).await;
+        chain.tell(heard.clone());
         proxy.next(1, method, fault);
         let (to, journal) = (Address([number; 20]), MemoryJournal::default());
         let sender = Sender::new(chain, wallet(3), journal, quick());
@@ -177,6 +198,10 @@ async fn a_send_happens_once_under_every_fault_of_the_only_endpoint() {
         };
         assert!(matches!(outcome, Outcome::Mined { .. }), "{what}: {outcome:?}");
         assert_eq!(tokens(&market, to).await, Amount(5), "{what}");
+    }
+    let asked = heard.asked.lock().expect("whole").clone();
+    for ended in [Ended::Ok, Ended::Error] {
+        assert!(asked.contains(&("eth_sendRawTransaction", ended)), "{ended:?} is not in {asked:?}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! One effect for each intent, whatever stops in between.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -7,12 +8,14 @@ use manifests::money::Amount;
 use manifests::order::{Address, Hash};
 use market::At;
 use market::call::Call;
+use market::observe::Resync;
 use market::revert::MarketError;
 use market::sender::{Attempt, Journal, MemoryJournal, Outcome, SendError, Sender, Settings, Verdict};
 use serde_json::json;
 use tokio::time::timeout;
 
 use crate::anvil::{Market, mined, quick, rate, wallet};
+use crate::faults::Heard;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -110,6 +113,8 @@ async fn a_send_that_died_after_its_broadcast_is_not_sent_a_second_time() {
 #[tokio::test]
 async fn a_gap_in_the_sequence_is_filled_so_that_what_waits_behind_it_is_mined() {
     let Some(market) = Market::open().await else { return };
+    let heard = Arc::new(Heard::default());
+    market.chain.tell(heard.clone());
     let (first, second) = (Address([3; 20]), Address([4; 20]));
     // The first attempt is remembered and lost; the second one, at the next nonce, travels and has to wait.
     let journal = Lasting::dying();
@@ -125,6 +130,7 @@ async fn a_gap_in_the_sequence_is_filled_so_that_what_waits_behind_it_is_mined()
     (&forgetful).remember(&lost[1]).await.expect("remembered");
     let sender = Sender::new(market.chain.clone(), wallet(3), &forgetful, quick());
     sender.recover().await.expect("recovered");
+    assert_eq!(*heard.resyncs.lock().expect("whole"), [Resync::Gap]);
     timeout(LIMIT, sender.send("waits", &mint(second))).await.expect("in time").expect("mined");
     assert_eq!(tokens(&market, second).await, Amount(5));
     assert_eq!(tokens(&market, first).await, Amount::ZERO);
@@ -134,6 +140,8 @@ async fn a_gap_in_the_sequence_is_filled_so_that_what_waits_behind_it_is_mined()
 #[tokio::test]
 async fn a_nonce_that_somebody_else_took_gives_the_intent_another_one() {
     let Some(market) = Market::open().await else { return };
+    let heard = Arc::new(Heard::default());
+    market.chain.tell(heard.clone());
     let (ours, theirs) = (Address([5; 20]), Address([6; 20]));
     let journal = Lasting::dying();
     let sender = Sender::new(market.chain.clone(), wallet(3), &journal, quick());
@@ -146,6 +154,7 @@ async fn a_nonce_that_somebody_else_took_gives_the_intent_another_one() {
     assert!(matches!(outcome, Outcome::Mined { .. }), "{outcome:?}");
     assert_eq!(tokens(&market, ours).await, Amount(5));
     assert_eq!(nonce(&market, wallet(3).address()).await, 2);
+    assert_eq!(*heard.resyncs.lock().expect("whole"), [Resync::Lost]);
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use axum::routing::get;
 use crate::bidder::cluster::ClusterCapacity;
 use crate::clock::Clock;
 use crate::freshness::{Freshness, Lag};
+use crate::gateway::streams::Streams;
 use crate::leader::Leader;
 use crate::leases::workloads::Workloads;
 use crate::metrics::Metrics;
@@ -34,6 +35,8 @@ pub struct Ops {
     pub clock: Clock,
     /// Whether the chain is followed.
     pub freshness: Freshness,
+    /// Streams that the gateway serves.
+    pub streams: Streams,
     /// Whether this daemon may send.
     pub leader: Leader,
     /// The endpoints of the chain, by what may be shown of their URLs, and whether each answers.
@@ -54,7 +57,8 @@ async fn metrics(State(ops): State<Arc<Ops>>) -> Response {
     for (endpoint, is_up) in (ops.endpoints)() {
         ops.metrics.endpoint(&endpoint, is_up);
     }
-    ops.metrics.leader(ops.leader.waits(Instant::now()).is_none());
+    ops.metrics.leader(ops.leader.key(), ops.leader.waits(Instant::now()).is_none());
+    ops.metrics.streams(&ops.streams);
     let (now, mut pulses) = (ops.clock.now(), ops.cluster.inventory.pulses());
     let silent = pulses.iter().map(|pulse| pulse.silent.as_secs()).max().unwrap_or(0);
     // A database that does not answer is told below.

@@ -23,6 +23,12 @@ pub(super) struct Open {
 }
 
 impl Streams {
+    /// How many are open.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+    }
+
     /// Opens a stream for a lease, unless there are too many.
     pub(super) fn open(&self, lease: LeaseId) -> Option<Open> {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);

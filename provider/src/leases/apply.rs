@@ -141,12 +141,18 @@ impl Applier {
         Ok(There { sets, claims })
     }
 
-    /// Deletes what the namespace still holds under `selector` besides the objects given. Nothing is deleted unless every
-    /// kind could be listed.
+    /// Deletes what the namespace still holds under `selector` besides the objects given, and calls `deleted` with the kind of
+    /// each. Nothing is deleted unless every kind could be listed.
     ///
     /// # Errors
     /// When a list or a deletion fails.
-    pub async fn prune(&self, namespace: &str, selector: &str, keep: &[Object]) -> anyhow::Result<u64> {
+    pub async fn prune(
+        &self,
+        namespace: &str,
+        selector: &str,
+        keep: &[Object],
+        deleted: impl Fn(&str),
+    ) -> anyhow::Result<()> {
         let keep: BTreeSet<(&str, &str)> =
             keep.iter().map(|object| (object.kind.as_str(), object.name.as_str())).collect();
         let mut leftovers = Vec::new();
@@ -168,15 +174,15 @@ impl Applier {
                 }
             }
         }
-        let mut deleted = 0;
         for (api, kind, name, uid) in leftovers {
             let result = timely(api.delete(&name, &only(uid))).await;
-            deleted += u64::from(
-                forgive_absence(result)
-                    .with_context(|| format!("failed to delete {kind} {namespace}/{name}"))?,
-            );
+            let was_there = forgive_absence(result)
+                .with_context(|| format!("failed to delete {kind} {namespace}/{name}"))?;
+            if was_there {
+                deleted(kind);
+            }
         }
-        Ok(deleted)
+        Ok(())
     }
 
     /// Deletes a namespace of a lease, if it still is the one that was seen.

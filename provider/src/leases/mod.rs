@@ -14,6 +14,7 @@ pub mod plan;
 pub mod pods;
 pub mod reconcile;
 mod redact;
+pub mod restarts;
 mod sight;
 pub mod status;
 pub mod volumes;

@@ -26,6 +26,7 @@ use super::names::{lease_of, selector, short_name};
 use super::plan::{Depths, Step, is_given_up, namespaces, step};
 use super::pods::Source;
 use super::redact::redact;
+use super::restarts::{Cause, Restarts};
 use super::sight::Sight;
 use super::status::Shown;
 use super::volumes::{Obstacles, obstacles};
@@ -33,7 +34,7 @@ use super::workloads::Workloads;
 use crate::clock::Clock;
 use crate::inventory::watch::Blind;
 use crate::inventory::{Incident, Inventory};
-use crate::store::{Health, LeaseRow, LeaseStatus, ReservationState, Store, StoredManifest};
+use crate::store::{Health, LeaseRow, LeaseState, LeaseStatus, ReservationState, Store, StoredManifest};
 use crate::task::{Nudge, Report, Turn};
 
 /// How many leases are worked on at once.
@@ -62,6 +63,16 @@ pub trait Observe: Send + Sync {
     fn held_namespaces(&self, count: usize);
     /// A lease's objects could not be applied.
     fn apply_failed(&self);
+    /// How many live leases with a manifest have something missing that should run for them.
+    fn missing_workloads(&self, count: usize);
+    /// An object of this kind was deleted because nothing wants it any more.
+    fn deleted(&self, kind: &str);
+    /// Nothing of a lease is left, so long after its end.
+    fn torn_down(&self, took: Duration);
+    /// Something of leases ended and was begun again, so many times.
+    fn began_again(&self, cause: Cause, times: u64);
+    /// How many host names of leases are served, and how many wait for their objects to be applied.
+    fn hosts(&self, served: usize, waiting: usize);
 }
 
 /// The loop's work.
@@ -99,6 +110,7 @@ pub struct Memory {
     applied: HashMap<LeaseId, Applied>,
     incidents: BTreeSet<Incident>,
     held: BTreeSet<String>,
+    restarts: Restarts,
 }
 
 /// The last complete application of a lease's objects.
@@ -136,6 +148,7 @@ impl Turn for Reconcile {
         let mut waits = false;
         let mut jobs = Vec::new();
         let mut ended = Vec::new();
+        let mut unrendered = 0;
         let cluster = self.cluster.settings();
         let left_behind = self.left_behind().unwrap_or_default();
         for row in self.store.leases_in_hand(self.provider).await? {
@@ -146,6 +159,7 @@ impl Turn for Reconcile {
                     Ok(Some(job)) => jobs.push(job),
                     Ok(None) => {}
                     Err(error) => {
+                        unrendered += 1;
                         changed += self.tell_problem(row.lease.id, &error, before.get(&row.lease.id)).await?;
                     }
                 },
@@ -160,6 +174,7 @@ impl Turn for Reconcile {
                 .map(|problem| Verdict { health: Health::Unknown, why: Some(problem.clone()) });
             changed += self.tell(job, verdict, &sight, before.get(&job.id)).await?;
         }
+        self.count(&jobs, unrendered, &sight);
         changed += self.remove(&ended, head, &before).await?;
         changed += self.note_devices().await?;
         self.memory.applied.retain(|id, _| jobs.iter().any(|job| job.id == *id));
@@ -252,7 +267,12 @@ impl Reconcile {
         let sight = self.look();
         for job in jobs.iter().filter(|job| self.is_due(job, &sight)) {
             let known = before.get(&job.id).and_then(|status| status.applied_revision);
-            applications.push(apply(&self.applier, job, known.is_some_and(|known| known != job.revision)));
+            applications.push(apply(
+                &self.applier,
+                &*self.observe,
+                job,
+                known.is_some_and(|known| known != job.revision),
+            ));
         }
         let results: Vec<_> = futures::stream::iter(applications).buffer_unordered(AT_ONCE).collect().await;
 
@@ -279,6 +299,26 @@ impl Reconcile {
         let waits = !job.objects.missing_secrets.is_empty();
         let is_gone = || !waits && sight.as_ref().is_ok_and(|sight| sight.lacks(&job.short_name, &job.group));
         applied.objects != job.fingerprint || age >= REAPPLY || (age >= SETTLED && is_gone())
+    }
+
+    /// Tells operators what of all leases is missing, under which names they are reached, and what was begun again.
+    fn count(&mut self, jobs: &[Job], unrendered: usize, sight: &Result<Sight, Blind>) {
+        let (mut served, mut waiting) = (0, 0);
+        for job in jobs {
+            match self.memory.applied.contains_key(&job.id) {
+                true => served += job.objects.hosts.len(),
+                false => waiting += job.objects.hosts.len(),
+            }
+        }
+        self.observe.hosts(served, waiting);
+        // Of a cluster that cannot be seen it is not known what it lacks.
+        let Ok(sight) = sight else { return };
+        let lacks =
+            |job: &&Job| job.objects.missing_secrets.is_empty() && sight.lacks(&job.short_name, &job.group);
+        self.observe.missing_workloads(unrendered + jobs.iter().filter(lacks).count());
+        for (cause, times) in self.memory.restarts.note(sight.all_pods()) {
+            self.observe.began_again(cause, times);
+        }
     }
 
     fn look(&self) -> Result<Sight, Blind> {
@@ -414,6 +454,9 @@ impl Reconcile {
             match self.applier.delete_namespace(namespace).await {
                 Ok(deleted) => {
                     changed += u64::from(deleted);
+                    if deleted {
+                        self.observe.deleted("Namespace");
+                    }
                     let lease = leases.get(name).map_or_else(|| orphans[name].0, |row| row.lease.id);
                     let why = if leases.contains_key(name) {
                         "the lease ended"
@@ -428,7 +471,15 @@ impl Reconcile {
         }
         for row in ended {
             match self.note_gone(row.lease.id, &mine, before.get(&row.lease.id)).await {
-                Ok(noted) => changed += noted,
+                Ok(noted) => {
+                    if noted > 0
+                        && let LeaseState::Closed { ended_at, .. } = row.state
+                    {
+                        let took = self.clock.now().saturating_sub(ended_at);
+                        self.observe.torn_down(Duration::from_secs(took));
+                    }
+                    changed += noted;
+                }
                 Err(error) => problem = problem.or(Some(error)),
             }
         }
@@ -511,11 +562,21 @@ impl Reconcile {
 }
 
 /// Applies a lease's objects in order, and takes away what an older manifest left. The namespace must be ours or not there.
-async fn apply<'j>(applier: &Applier, job: &'j Job, replaces: bool) -> (&'j Job, anyhow::Result<()>) {
-    (job, try_to_apply(applier, job, replaces).await)
+async fn apply<'j>(
+    applier: &Applier,
+    observe: &dyn Observe,
+    job: &'j Job,
+    replaces: bool,
+) -> (&'j Job, anyhow::Result<()>) {
+    (job, try_to_apply(applier, observe, job, replaces).await)
 }
 
-async fn try_to_apply(applier: &Applier, job: &Job, replaces: bool) -> anyhow::Result<()> {
+async fn try_to_apply(
+    applier: &Applier,
+    observe: &dyn Observe,
+    job: &Job,
+    replaces: bool,
+) -> anyhow::Result<()> {
     let namespace = job.objects.items.iter().find(|object| object.kind == "Namespace");
     let namespace = &namespace.context("the rendered objects have no namespace")?.name;
     let mut is_new = true;
@@ -539,7 +600,7 @@ async fn try_to_apply(applier: &Applier, job: &Job, replaces: bool) -> anyhow::R
     let needs_room =
         applied.as_ref().is_err_and(|error| error.downcast_ref::<kube::Error>().is_some_and(is_above_quota));
     if needs_room || applied.is_ok() && (replaces || !is_new) {
-        applier.prune(namespace, &selector, items).await?;
+        applier.prune(namespace, &selector, items, |kind| observe.deleted(kind)).await?;
     }
     applied?;
     tracing::info!(lease = %job.id, revision = job.revision, "the objects of a lease are applied");

@@ -83,6 +83,11 @@ impl Sight {
         (judge(&views, &self.lost_nodes), statuses)
     }
 
+    /// The pods of all leases.
+    pub(super) fn all_pods(&self) -> impl Iterator<Item = &Pod> {
+        self.pods.values().flatten().map(|source| &*source.pod)
+    }
+
     /// All pods of a service, and those of them that are not ending.
     fn pods(&self, short_name: &str, service: &str) -> (Vec<&Pod>, Vec<&Pod>) {
         let sources =

@@ -1,8 +1,10 @@
 //! How the chain is followed, and how its endpoints answer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use market::observe::{Ended, Observe, Resync};
+use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::Metrics;
 use super::make::{Make, gauge};
@@ -18,6 +20,8 @@ pub(super) struct Chain {
     last_event: IntGauge,
     block_time: IntGauge,
     endpoints: IntGaugeVec,
+    requests: IntCounterVec,
+    took: HistogramVec,
     reorgs: IntCounter,
     differences: IntCounterVec,
 }
@@ -43,6 +47,16 @@ impl Chain {
                 "berth_chain_endpoint_up",
                 "Whether an endpoint of the chain gave the last answer it was asked for.",
                 &["endpoint"],
+            )?,
+            requests: make.counters(
+                "berth_chain_requests_total",
+                "Questions to the chain's endpoints, by method and result: ok, reverted, refused, error or timeout.",
+                &["method", "result"],
+            )?,
+            took: make.histograms(
+                "berth_chain_request_duration_seconds",
+                "How long it took until an endpoint of the chain answered, or was given up.",
+                &["method"],
             )?,
             reorgs: make
                 .counter("berth_chain_reorgs_total", "Reorganisations of the chain that were followed.")?,
@@ -90,5 +104,17 @@ impl Metrics {
     /// Counts differences between the store and a chain that was asked again: `missing`, `not_told` or `state`.
     pub(crate) fn differs(&self, kind: &str, count: u64) {
         self.0.chain.differences.with_label_values(&[kind]).inc_by(count);
+    }
+}
+
+impl Observe for Metrics {
+    fn asked(&self, method: &'static str, ended: Ended, took: Duration) {
+        let chain = &self.0.chain;
+        chain.requests.with_label_values(&[method, ended.word()]).inc();
+        chain.took.with_label_values(&[method]).observe(took.as_secs_f64());
+    }
+
+    fn resynced(&self, how: Resync) {
+        self.0.transactions.resynced(how);
     }
 }

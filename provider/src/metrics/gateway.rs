@@ -2,17 +2,21 @@
 
 use std::time::Duration;
 
-use prometheus::{HistogramVec, IntCounterVec};
+use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
 
 use super::Metrics;
-use super::make::Make;
-use crate::gateway::observe::Observe;
+use super::make::{Make, gauge};
+use crate::gateway::observe::{Direction, Observe};
+use crate::gateway::streams::Streams;
 
 #[derive(Debug)]
 pub(super) struct Gateway {
     requests: IntCounterVec,
     took: HistogramVec,
     refused_signatures: IntCounterVec,
+    streams: IntGaugeVec,
+    stream_ends: IntCounterVec,
+    bytes: IntCounterVec,
 }
 
 impl Gateway {
@@ -33,7 +37,26 @@ impl Gateway {
                 "Requests whose signature was not believed, by reason.",
                 &["reason"],
             )?,
+            streams: make.gauges("berth_gateway_streams", "Streams that are open, by kind.", &["kind"])?,
+            stream_ends: make.counters(
+                "berth_gateway_stream_closed_total",
+                "Streams that ended, by kind and reason: done, lease_ended, stopped with the daemon, left by who followed it, or \
+                 cut before its end.",
+                &["kind", "reason"],
+            )?,
+            bytes: make.counters(
+                "berth_gateway_bytes_total",
+                "Bytes of bodies of requests (in) and answers (out).",
+                &["direction"],
+            )?,
         })
+    }
+}
+
+impl Metrics {
+    /// Shows how many streams are open.
+    pub(crate) fn streams(&self, open: &Streams) {
+        self.0.gateway.streams.with_label_values(&["logs"]).set(gauge(open.count()));
     }
 }
 
@@ -46,5 +69,21 @@ impl Observe for Metrics {
 
     fn not_believed(&self, reason: &str) {
         self.0.gateway.refused_signatures.with_label_values(&[reason]).inc();
+    }
+
+    fn manifest(&self, refused: Option<&str>) {
+        self.0.manifests.answered(refused);
+    }
+
+    fn manifest_waited(&self, waited: Duration) {
+        self.0.manifests.waited(waited);
+    }
+
+    fn stream_ended(&self, kind: &str, reason: &str) {
+        self.0.gateway.stream_ends.with_label_values(&[kind, reason]).inc();
+    }
+
+    fn carried(&self, direction: Direction, bytes: u64) {
+        self.0.gateway.bytes.with_label_values(&[direction.word()]).inc_by(bytes);
     }
 }

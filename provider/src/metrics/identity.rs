@@ -1,6 +1,8 @@
 //! Who tells: the program, its configuration, and whether it may act.
 
+use manifests::order::Address;
 use prometheus::{IntGauge, IntGaugeVec};
+use sha2::{Digest, Sha256};
 
 use super::Metrics;
 use super::make::{Make, gauge};
@@ -9,6 +11,7 @@ use super::make::{Make, gauge};
 pub(super) struct Identity {
     pub(super) ready: IntGaugeVec,
     leader: IntGaugeVec,
+    config: IntGaugeVec,
     config_read: IntGauge,
     config_bad: IntGauge,
 }
@@ -26,7 +29,12 @@ impl Identity {
             leader: make.gauges(
                 "berth_leader",
                 "1 where a part of the daemon is the one that may act: the sender, which holds the Kubernetes Lease of its key.",
-                &["component"],
+                &["component", "key"],
+            )?,
+            config: make.gauges(
+                "berth_config_info",
+                "The configuration in use, by the beginning of its SHA-256; always 1.",
+                &["hash"],
             )?,
             config_read: make.gauge(
                 "berth_config_reload_success_timestamp_seconds",
@@ -41,16 +49,23 @@ impl Identity {
 }
 
 impl Metrics {
-    /// The configuration was read at this unix time; `None` says that it cannot be used.
-    pub(crate) fn config_read(&self, at: Option<u64>) {
+    /// This configuration was read at this unix time, and is in use from now on.
+    pub(crate) fn config_read(&self, text: &str, at: u64) {
         let identity = &self.0.identity;
-        identity.config_bad.set(i64::from(at.is_none()));
-        if let Some(at) = at {
-            identity.config_read.set(gauge(at));
-        }
+        identity.config_bad.set(0);
+        identity.config_read.set(gauge(at));
+        identity.config.reset();
+        let hash = hex::encode(&Sha256::digest(text)[..6]);
+        identity.config.with_label_values(&[&hash]).set(1);
     }
 
-    pub(crate) fn leader(&self, leads: bool) {
-        self.0.identity.leader.with_label_values(&["sender"]).set(i64::from(leads));
+    /// The configuration was read and cannot be used.
+    pub(crate) fn config_refused(&self) {
+        self.0.identity.config_bad.set(1);
+    }
+
+    /// Whether this daemon may send with this key.
+    pub(crate) fn leader(&self, key: Address, leads: bool) {
+        self.0.identity.leader.with_label_values(&["sender", &key.to_string()]).set(i64::from(leads));
     }
 }

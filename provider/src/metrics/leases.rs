@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use manifests::order::{Address, LeaseId};
-use prometheus::{IntGauge, IntGaugeVec};
+use manifests::order::{Address, CloseReason, Fact, LeaseId};
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::Metrics;
 use super::make::{Make, gauge};
@@ -14,6 +14,8 @@ use crate::store::Store;
 #[derive(Debug)]
 pub(super) struct Leases {
     states: IntGaugeVec,
+    events: IntCounterVec,
+    closed: IntCounterVec,
     revenue: IntGauge,
     withdrawn: IntGauge,
     accrued: IntGauge,
@@ -29,6 +31,16 @@ impl Leases {
     pub(super) fn new(make: &Make<'_>) -> anyhow::Result<Self> {
         Ok(Self {
             states: make.gauges("berth_leases", "Our leases, by state.", &["state"])?,
+            events: make.counters(
+                "berth_lease_events_total",
+                "What the chain told of our leases: started, noticed (we leave), paid or closed.",
+                &["event"],
+            )?,
+            closed: make.counters(
+                "berth_leases_closed_total",
+                "Our leases that ended, by who ended them (tenant, provider or market) and why.",
+                &["initiator", "reason"],
+            )?,
             revenue: make.gauge(
                 "berth_lease_revenue_nanounits_per_second",
                 "What live leases earn: token units × 10^9 per second.",
@@ -100,7 +112,47 @@ impl Leases {
     }
 }
 
+/// What is told longer after it happened than this many seconds is history, and counts for nothing now.
+const HISTORY: u64 = 3600;
+
+/// Who ended a lease, and why, in the words of metrics.
+fn words(reason: CloseReason) -> (&'static str, &'static str) {
+    match reason {
+        CloseReason::TENANT => ("tenant", "asked"),
+        CloseReason::PROVIDER => ("provider", "left"),
+        CloseReason::UNSTABLE => ("provider", "unstable"),
+        CloseReason::DECOMMISSION => ("provider", "decommission"),
+        CloseReason::MANIFEST_TIMEOUT => ("provider", "manifest_timeout"),
+        CloseReason::RECLAIM_ELAPSED => ("provider", "reclaim_elapsed"),
+        CloseReason::DEPLETED => ("market", "depleted"),
+        CloseReason::EXPIRED => ("market", "expired"),
+        other if other.is_tenants() => ("tenant", "other"),
+        CloseReason(100..=149) => ("provider", "other"),
+        CloseReason(_) => ("market", "other"),
+    }
+}
+
 impl Metrics {
+    /// Counts what the chain told of a lease of `provider` at least so many seconds after it happened.
+    pub(crate) fn lease_fact(&self, provider: Address, fact: &Fact, late: u64) {
+        let leases = &self.0.leases;
+        let event = match fact {
+            Fact::LeaseCreated(lease) if lease.provider == provider => "started",
+            Fact::ReclaimStarted { provider: ours, .. } if *ours == provider => "noticed",
+            Fact::Withdrawn { provider: ours, .. } if *ours == provider => "paid",
+            Fact::LeaseClosed { provider: ours, .. } if *ours == provider => "closed",
+            _ => return,
+        };
+        if late > HISTORY {
+            return;
+        }
+        leases.events.with_label_values(&[event]).inc();
+        if let Fact::LeaseClosed { reason, .. } = fact {
+            let (initiator, why) = words(*reason);
+            leases.closed.with_label_values(&[initiator, why]).inc();
+        }
+    }
+
     /// What the contract says of the accounts of live leases: unix seconds of chain time in which each ends.
     pub(crate) fn funded(&self, until: BTreeMap<LeaseId, u64>) {
         *self.0.leases.funded.lock().unwrap_or_else(PoisonError::into_inner) = until;

@@ -10,6 +10,10 @@ use prometheus::{
 /// What takes from an instant to half a minute, in seconds.
 const MOMENTS: [f64; 13] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
+/// What takes from seconds to a day, in seconds.
+const WAITS: [f64; 12] =
+    [1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 21_600.0, 86_400.0];
+
 /// Puts metrics into a registry as they are made.
 pub(super) struct Make<'a>(pub(super) &'a Registry);
 
@@ -42,6 +46,11 @@ impl Make<'_> {
 
     pub(super) fn histogram(&self, name: &str, help: &str) -> anyhow::Result<Histogram> {
         self.register(Histogram::with_opts(HistogramOpts::new(name, help).buckets(MOMENTS.to_vec())))
+    }
+
+    /// A histogram of what takes minutes.
+    pub(super) fn long_histogram(&self, name: &str, help: &str) -> anyhow::Result<Histogram> {
+        self.register(Histogram::with_opts(HistogramOpts::new(name, help).buckets(WAITS.to_vec())))
     }
 
     pub(super) fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> anyhow::Result<HistogramVec> {

@@ -13,14 +13,15 @@ mod kube;
 mod leases;
 mod loops;
 mod make;
+mod manifests;
 mod pricing;
 mod transactions;
 mod workloads;
 
 use std::sync::Arc;
 
+use ::manifests::order::Address;
 use anyhow::Context;
-use manifests::order::Address;
 use prometheus::{Encoder, Registry, TextEncoder};
 
 use self::bids::Bids;
@@ -32,6 +33,7 @@ use self::kube::Kube;
 use self::leases::Leases;
 use self::loops::Loops;
 use self::make::Make;
+use self::manifests::Manifests;
 use self::pricing::Pricing;
 use self::transactions::Transactions;
 use self::workloads::Workloads;
@@ -50,6 +52,7 @@ struct Inner {
     pricing: Pricing,
     transactions: Transactions,
     leases: Leases,
+    manifests: Manifests,
     workloads: Workloads,
     inventory: Inventory,
     kube: Kube,
@@ -72,6 +75,7 @@ impl Metrics {
             pricing: Pricing::new(&make)?,
             transactions: Transactions::new(&make)?,
             leases: Leases::new(&make)?,
+            manifests: Manifests::new(&make)?,
             workloads: Workloads::new(&make)?,
             inventory: Inventory::new(&make)?,
             kube: Kube::new(&make)?,
@@ -100,6 +104,7 @@ impl Metrics {
         inner.bids.read(store).await?;
         inner.transactions.read(store).await?;
         inner.leases.read(store, provider).await?;
+        inner.manifests.read(store, provider).await?;
         inner.workloads.read(store).await
     }
 }

@@ -1,17 +1,23 @@
 //! What leases run in the cluster, and what of it is not as it should be.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::Metrics;
 use super::make::{Make, gauge};
 use crate::leases::reconcile;
+use crate::leases::restarts::Cause;
 use crate::store::Store;
 
 #[derive(Debug)]
 pub(super) struct Workloads {
     health: IntGaugeVec,
+    restarts: IntCounterVec,
+    drift: IntGaugeVec,
+    deleted: IntCounterVec,
+    teardown: Histogram,
     hold: IntGauge,
     is_stale: AtomicBool,
     orphaned: IntGauge,
@@ -26,6 +32,25 @@ impl Workloads {
                 "berth_workload_health",
                 "Live leases, by their workload's health.",
                 &["state"],
+            )?,
+            restarts: make.counters(
+                "berth_workload_restarts_total",
+                "Times that something of a lease ended and was begun again, by reason: oom, error, ended (without one) or evicted.",
+                &["reason"],
+            )?,
+            drift: make.gauges(
+                "berth_drift_objects",
+                "What the cluster has and should not (orphan), or should have and has not (missing), by kind.",
+                &["kind", "direction"],
+            )?,
+            deleted: make.counters(
+                "berth_gc_deleted_total",
+                "Objects of leases that were deleted because nothing wants them any more, by kind.",
+                &["kind"],
+            )?,
+            teardown: make.long_histogram(
+                "berth_teardown_duration_seconds",
+                "How long after its end on chain nothing of a lease was left in the cluster.",
             )?,
             hold: make.gauge(
                 "berth_hold_mode",
@@ -73,8 +98,30 @@ impl reconcile::Observe for Metrics {
     }
 
     fn held_namespaces(&self, count: usize) {
-        self.0.workloads.orphaned.set(gauge(count));
-        self.0.workloads.tell_hold();
+        let workloads = &self.0.workloads;
+        workloads.orphaned.set(gauge(count));
+        workloads.drift.with_label_values(&["namespace", "orphan"]).set(gauge(count));
+        workloads.tell_hold();
+    }
+
+    fn missing_workloads(&self, count: usize) {
+        self.0.workloads.drift.with_label_values(&["workload", "missing"]).set(gauge(count));
+    }
+
+    fn deleted(&self, kind: &str) {
+        self.0.workloads.deleted.with_label_values(&[kind]).inc();
+    }
+
+    fn torn_down(&self, took: Duration) {
+        self.0.workloads.teardown.observe(took.as_secs_f64());
+    }
+
+    fn began_again(&self, cause: Cause, times: u64) {
+        self.0.workloads.restarts.with_label_values(&[cause.word()]).inc_by(times);
+    }
+
+    fn hosts(&self, served: usize, waiting: usize) {
+        self.0.manifests.hosts(served, waiting);
     }
 
     fn apply_failed(&self) {

@@ -25,11 +25,26 @@ pub trait Purse: Send + Sync {
     /// # Errors
     /// When the chain cannot be read.
     fn gas(&self, account: Address) -> impl Future<Output = anyhow::Result<u128>> + Send;
-    /// A provider's stake that no lease locks; `None` for one that is not registered.
+    /// What a provider has staked; `None` for one that is not registered.
     ///
     /// # Errors
     /// When the chain cannot be read.
-    fn free_bond(&self, provider: Address) -> impl Future<Output = anyhow::Result<Option<Amount>>> + Send;
+    fn stake(&self, provider: Address) -> impl Future<Output = anyhow::Result<Option<Stake>>> + Send;
+}
+
+/// What a provider has staked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stake {
+    /// All of it.
+    pub all: Amount,
+    /// What of it is bond, of leases and of best bids.
+    pub locked: Amount,
+}
+
+impl Stake {
+    fn free(self) -> Amount {
+        self.all.checked_sub(self.locked).unwrap_or(Amount::ZERO)
+    }
 }
 
 impl Purse for Chain {
@@ -37,13 +52,13 @@ impl Purse for Chain {
         Ok(self.gas_balance(account).await?)
     }
 
-    async fn free_bond(&self, provider: Address) -> anyhow::Result<Option<Amount>> {
+    async fn stake(&self, provider: Address) -> anyhow::Result<Option<Stake>> {
         let provider = self.provider(provider, At::Latest).await?;
-        Ok(provider.map(|provider| provider.stake.checked_sub(provider.locked).unwrap_or(Amount::ZERO)))
+        Ok(provider.map(|provider| Stake { all: provider.stake, locked: provider.locked }))
     }
 }
 
-/// The loop that reads it, while the policy asks for a least of it.
+/// The loop that reads it. What the policy asks for no least of is shown to people and weighs nothing.
 #[derive(Debug)]
 pub struct Watch<P> {
     purse: P,
@@ -68,8 +83,11 @@ impl<P: Purse> Turn for Watch<P> {
         let (gas, bond) = (floors.gas.is_some(), floors.bond.is_some());
         // What could not be read this time is not known any more.
         let read_gas = async { if gas { self.purse.gas(self.operator).await.map(Some) } else { Ok(None) } };
-        let read_bond = async { if bond { self.purse.free_bond(self.provider).await } else { Ok(None) } };
-        let (gas_wei, free_bond) = tokio::join!(read_gas, read_bond);
+        let (gas_wei, stake) = tokio::join!(read_gas, self.purse.stake(self.provider));
+        if let Ok(Some(Stake { all, locked })) = stake {
+            self.pricing.metrics.stake(all, locked);
+        }
+        let free_bond = if bond { stake.map(|stake| stake.map(Stake::free)) } else { Ok(None) };
         let problem = gas_wei.as_ref().err().or(free_bond.as_ref().err()).map(|error| format!("{error:#}"));
         let means = Means { gas_wei: gas_wei.unwrap_or(None), free_bond: free_bond.unwrap_or(None) };
         let changed = u64::from(self.pricing.has(means));

@@ -55,7 +55,7 @@ impl Reload {
     ) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("failed to read the configuration {}", path.display()))?;
-        pricing.metrics.config_read(Some(clock.now()));
+        pricing.metrics.config_read(&text, clock.now());
         Ok(Self { path, environment, seen: text.clone(), good: text, bids, pricing, feed, nudges, clock })
     }
 
@@ -66,7 +66,7 @@ impl Reload {
                     file = %self.path.display(), problem = format!("{problem:#}"),
                     "the changed configuration cannot be used; the last good one counts"
                 );
-                self.pricing.metrics.config_read(None);
+                self.pricing.metrics.config_refused();
             }
             Ok(mut config) => {
                 let others = changed_keys(&self.good, &text);
@@ -79,7 +79,7 @@ impl Reload {
                 let is_other = terms.currency() != self.pricing.terms().currency();
                 let fx = if is_other { self.feed.first(&terms).await } else { None };
                 self.pricing.change(terms, fx);
-                self.pricing.metrics.config_read(Some(self.clock.now()));
+                self.pricing.metrics.config_read(&text, self.clock.now());
                 self.nudges.iter().for_each(Nudge::nudge);
                 self.good = text;
             }

@@ -76,6 +76,22 @@ impl Store {
             .context("failed to count how leases do")
     }
 
+    /// How many live leases of a provider wait for their manifest.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn count_awaiting_manifest(&self, provider: Address) -> anyhow::Result<u64> {
+        let row = sqlx::query(
+            "select count(*) as n from leases where provider = $1 and state <> 'closed' \
+             and not exists (select 1 from manifests where lease_id = leases.id)",
+        )
+        .bind(provider.to_string())
+        .fetch_one(&self.reader)
+        .await
+        .context("failed to count the leases without a manifest")?;
+        number(&row, "n")
+    }
+
     async fn count(&self, query: &'static str) -> anyhow::Result<Vec<(String, u64)>> {
         let rows = sqlx::query(query).fetch_all(&self.reader).await?;
         rows.iter().map(|row| Ok((string(row, "word")?, number(row, "n")?))).collect()

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex as StdMutex};
 use std::time::Duration;
 
 use crate::apiserver::Apiserver;
+use crate::metrics::{scrape_of, tells};
 use crate::stage::{
     API_SERVERS, IDENTITY, NODE, PROVIDER, Stage, answers_at, cluster, document, named, parsed, sold,
     storage_class, storage_class_path,
@@ -25,7 +26,7 @@ use market::client::{ClientError, GatewayClient};
 use market::wallet::Wallet;
 use provider::clock::Clock;
 use provider::gateway::nonces::Nonces;
-use provider::gateway::observe::Observe;
+use provider::gateway::observe::{Direction, Observe};
 use provider::gateway::server::{Limits, bind, serve};
 use provider::gateway::streams::Streams;
 use provider::gateway::tls::GatewayKey;
@@ -33,7 +34,9 @@ use provider::gateway::{Gateway, router};
 use provider::inventory::Inventory;
 use provider::leases::cluster::Cluster;
 use provider::leases::pods::LeaseLogs;
+use provider::leases::workloads::Workloads;
 use provider::lifecycle::Lifecycle;
+use provider::metrics::Metrics;
 use provider::pricing::{Pricing, Terms};
 use provider::task::Nudge;
 use serde_json::json;
@@ -48,16 +51,34 @@ fn wallet(digit: &str) -> Wallet {
     Wallet::from_private_key(&digit.repeat(64)).expect("a key")
 }
 
-#[derive(Default)]
-struct Heard(StdMutex<Vec<String>>);
+/// Hears of everything, and passes it on to the metrics.
+struct Heard(StdMutex<Vec<String>>, Metrics);
 
 impl Observe for Heard {
-    fn answered(&self, route: &str, method: &str, status: u16, _took: Duration) {
+    fn answered(&self, route: &str, method: &str, status: u16, took: Duration) {
         self.0.lock().expect("whole").push(format!("{method} {route} {status}"));
+        self.1.answered(route, method, status, took);
     }
 
     fn not_believed(&self, reason: &str) {
         self.0.lock().expect("whole").push(reason.to_owned());
+        self.1.not_believed(reason);
+    }
+
+    fn manifest(&self, refused: Option<&str>) {
+        self.1.manifest(refused);
+    }
+
+    fn manifest_waited(&self, waited: Duration) {
+        self.1.manifest_waited(waited);
+    }
+
+    fn stream_ended(&self, kind: &str, reason: &str) {
+        self.1.stream_ended(kind, reason);
+    }
+
+    fn carried(&self, direction: Direction, bytes: u64) {
+        self.1.carried(direction, bytes);
     }
 }
 
@@ -71,6 +92,8 @@ pub(crate) struct House {
     heard: Arc<Heard>,
     lifecycle: Lifecycle,
     pub(crate) pricing: Pricing,
+    inventory: Inventory,
+    streams: Streams,
     router: Router,
 }
 
@@ -84,11 +107,12 @@ impl House {
         tokio::spawn(keep);
         until("the cluster has been read", async || inventory.view(0).is_ok()).await;
         let (nudge, clock, lifecycle) = (Nudge::default(), Clock::manual(NOW), Lifecycle::new());
-        let heard = Arc::new(Heard::default());
+        let heard = Arc::new(Heard(StdMutex::default(), Metrics::new().expect("distinct names")));
         let cluster = Cluster::new(cluster(), inventory.clone());
         let folder = tempfile::tempdir().expect("a temporary folder");
         let key = GatewayKey::load_or_create(folder.path()).expect("made");
         let pricing = bidder_settings().pricing;
+        let streams = Streams::default();
         let gateway = Gateway {
             store: stage.store.clone(),
             clock: clock.clone(),
@@ -98,15 +122,28 @@ impl House {
             quoter: crate::quote::quoter(&stage.store, &clock),
             key: key.clone(),
             reconcile: nudge.clone(),
-            logs: LeaseLogs::new(client, inventory, PROVIDER),
+            logs: LeaseLogs::new(client, inventory.clone(), PROVIDER),
             observe: heard.clone(),
             stop: lifecycle.stop(),
             nonces: Nonces::default(),
-            streams: Streams::default(),
+            streams: streams.clone(),
             claims: Mutex::default(),
         };
         let router = router(Arc::new(gateway));
-        Self { stage, api, cluster, nudge, clock, key, heard, lifecycle, pricing, router }
+        Self { stage, api, cluster, nudge, clock, key, heard, lifecycle, pricing, inventory, streams, router }
+    }
+
+    /// What operators are told.
+    async fn scrape(&self) -> String {
+        let (store, clock) = (self.stage.store.clone(), self.clock.clone());
+        let workloads = Workloads::start(&self.api.client(), || {}).0;
+        scrape_of(store, clock, &self.inventory, &workloads, &self.streams, &self.heard.1).await
+    }
+
+    /// All of these lines are told to operators.
+    async fn tells(&self, lines: &[&str]) {
+        let told = self.heard.1.render(&self.stage.store, PROVIDER).await.expect("rendered");
+        tells(&told, lines);
     }
 
     /// Serves over TLS on loopback, and gives the tenants' client for it.
@@ -240,6 +277,15 @@ async fn a_stranger_at_the_gateway_is_refused_each_with_its_own_reason() {
     let heard = house.heard.0.lock().expect("whole").clone();
     assert!(heard.contains(&"other_body".to_owned()), "{heard:?}");
     assert!(heard.contains(&"GET /v1/leases/{id} 401".to_owned()), "paths are counted by route: {heard:?}");
+    let made_up = Request::builder().method("BREW").uri("/v1/status").body(Body::empty()).expect("a request");
+    house.ask(made_up).await;
+    house
+        .tells(&[
+            r#"berth_gateway_auth_failures_total{reason="other_body"} 1"#,
+            r#"berth_gateway_requests_total{code="404",method="other",route="/v1/status"} 1"#,
+            r#"berth_gateway_request_duration_seconds_count{route="/v1/status"} 1"#,
+        ])
+        .await;
 }
 
 #[tokio::test]
@@ -504,8 +550,20 @@ async fn a_host_name_belongs_to_the_lease_that_claimed_it_first() {
     let (status, body) = send_refused(&house, &client, &second, theirs, &manifest.to_json()).await;
     assert_eq!((status, body.reason.as_deref()), (422, Some("hostname_taken")));
     assert!(body.message.contains("shop.example"), "{}", body.message);
+    house.clock.set(NOW + 90);
+    house.tells(&["berth_leases_awaiting_manifest 1"]).await;
     house.stage.close(mine, 0).await;
     client.send_manifest(&second, theirs, &manifest.to_json()).await.expect("free again");
+    house
+        .tells(&[
+            r#"berth_manifest_total{reason="",result="accepted"} 3"#,
+            r#"berth_manifest_total{reason="hostname_taken",result="refused"} 1"#,
+            "berth_hostname_conflicts_total 1",
+            "berth_leases_awaiting_manifest 0",
+            "berth_manifest_wait_seconds_count 2",
+            "berth_manifest_wait_seconds_sum 90",
+        ])
+        .await;
 
     let (below, manifest) = lease(&house, &first, 2, &with_host("evil.apps.provider.test")).await;
     let (status, body) = send_refused(&house, &client, &first, below, &manifest.to_json()).await;
@@ -613,6 +671,29 @@ async fn logs_of_all_pods_come_as_one_stream_and_end_with_the_lease() {
     assert_eq!(lines, ["web/web-1 again", "web/web-1 hello", "web/web-1 world", "web/web-2 second"]);
     let refused = client.logs(&tenant, id, &once).await.err().and_then(|refused| refused.refusal());
     assert_eq!(refused, Some(ErrorKind::LeaseClosed));
+    house.tells(&[r#"berth_gateway_stream_closed_total{kind="logs",reason="lease_ended"} 1"#]).await;
+    let told = house.heard.1.render(&house.stage.store, PROVIDER).await.expect("rendered");
+    assert!(told.contains(r#"berth_gateway_stream_closed_total{kind="logs",reason="done"} "#), "{told}");
+    let out =
+        told.lines().find_map(|line| line.strip_prefix(r#"berth_gateway_bytes_total{direction="out"} "#));
+    let out: u64 = out.expect("bytes went out").parse().expect("a number");
+    let written: usize = lines.iter().map(|line| line.len() + 1).sum();
+    assert!(out > u64::try_from(written).expect("few"), "{out} bytes");
+}
+
+#[tokio::test]
+async fn a_reader_who_goes_before_the_end_left_if_he_followed_and_was_cut_off_if_he_did_not() {
+    let house = House::new().await;
+    let tenant = wallet("1");
+    let (id, _) = lease(&house, &tenant, 1, &document(1, 0, "")).await;
+    let (client, _) = house.serve().await;
+    let follow = LogsQuery { follow: true, ..LogsQuery::default() };
+    let stream = client.logs(&tenant, id, &follow).await.unwrap_or_else(|refused| panic!("{refused}"));
+    let told = house.scrape().await;
+    assert!(told.contains("berth_gateway_streams{kind=\"logs\"} 1\n"), "{told}");
+    drop(stream);
+    until("the stream is closed", async || house.streams.count() == 0).await;
+    house.tells(&[r#"berth_gateway_stream_closed_total{kind="logs",reason="left"} 1"#]).await;
 }
 
 async fn read(client: &GatewayClient, tenant: &Wallet, id: LeaseId, query: &LogsQuery) -> Vec<String> {
@@ -633,6 +714,7 @@ async fn a_stop_ends_streams_with_a_word_and_takes_no_new_connections() {
     let read = stream.map(|chunk| chunk.expect("whole")).concat();
     let bytes: Vec<u8> = tokio::time::timeout(Duration::from_secs(10), read).await.expect("it ends");
     assert_eq!(String::from_utf8(bytes).expect("text"), "# the provider stops for a while: ask again\n");
+    house.tells(&[r#"berth_gateway_stream_closed_total{kind="logs",reason="stopped"} 1"#]).await;
     until("nobody listens any more", async || tokio::net::TcpStream::connect(address).await.is_err()).await;
 }
 

@@ -18,6 +18,7 @@ use provider::leases::apply::Applier;
 use provider::leases::cluster::Cluster;
 use provider::leases::plan::Depths;
 use provider::leases::reconcile::{Memory, Observe, Reconcile};
+use provider::leases::restarts::Cause;
 use provider::leases::status::Shown;
 use provider::leases::workloads::Workloads;
 use provider::store::{Health, LeaseStatus};
@@ -42,6 +43,16 @@ impl Observe for Heard {
     }
 
     fn apply_failed(&self) {}
+
+    fn missing_workloads(&self, _: usize) {}
+
+    fn deleted(&self, _: &str) {}
+
+    fn torn_down(&self, _: std::time::Duration) {}
+
+    fn began_again(&self, _: Cause, _: u64) {}
+
+    fn hosts(&self, _: usize, _: usize) {}
 }
 
 pub(crate) struct House {
@@ -355,7 +366,7 @@ async fn a_lease_that_comes_back_after_a_reorg_keeps_its_workload() {
 }
 
 /// Takes turns until the lease is noted as torn down.
-async fn gone(house: &mut House, id: LeaseId) {
+pub(crate) async fn gone(house: &mut House, id: LeaseId) {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     loop {
         house.turn().await;

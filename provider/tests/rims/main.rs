@@ -5,6 +5,7 @@ mod apiserver;
 mod gateway;
 mod leader;
 mod leases;
+mod lint;
 mod metrics;
 mod moves;
 mod outage;

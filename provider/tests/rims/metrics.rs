@@ -1,41 +1,58 @@
 //! What Prometheus is told: things are done, and `/metrics` is read.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use manifests::order::Address;
 use provider::bidder::cluster::ClusterCapacity;
+use provider::clock::Clock;
 use provider::freshness::Freshness;
 use provider::gateway::ops::{self, Ops};
+use provider::gateway::streams::Streams;
 use provider::inventory::Inventory;
 use provider::leases::workloads::Workloads;
+use provider::lifecycle::Lifecycle;
 use provider::metrics::Metrics;
+use provider::task::{Nudge, Report, Turn, repeat};
 use serde_json::json;
 use tower::ServiceExt as _;
 
 use crate::apiserver::Apiserver;
 use crate::leader;
-use crate::leases::{House, RECORD, becomes, node, record};
-use crate::stage::{PROVIDER, document, parsed, sold};
+use crate::leases::{House, RECORD, becomes, gone, node, record};
+use crate::lint::lint;
+use crate::stage::{PROVIDER, document, named, parsed, sold};
 use crate::wait::until;
-use provider::store::Health;
+use provider::store::{Health, Store};
 
 const TENANT: Address = Address([0xaa; 20]);
 
 /// A scrape of a daemon that has this inventory.
 async fn scrape(house: &House, inventory: &Inventory, workloads: &Workloads, metrics: &Metrics) -> String {
+    let (store, clock) = (house.stage.store.clone(), house.clock.clone());
+    scrape_of(store, clock, inventory, workloads, &Streams::default(), metrics).await
+}
+
+/// A scrape of a daemon that is made of these parts.
+pub(crate) async fn scrape_of(
+    store: Store,
+    clock: Clock,
+    inventory: &Inventory,
+    workloads: &Workloads,
+    streams: &Streams,
+    metrics: &Metrics,
+) -> String {
     let ops = Ops {
-        store: house.stage.store.clone(),
+        store,
         metrics: metrics.clone(),
-        cluster: ClusterCapacity {
-            provider: PROVIDER,
-            inventory: inventory.clone(),
-            clock: house.clock.clone(),
-        },
+        cluster: ClusterCapacity { provider: PROVIDER, inventory: inventory.clone(), clock: clock.clone() },
         workloads: workloads.clone(),
-        clock: house.clock.clone(),
+        clock,
         freshness: Freshness::default(),
+        streams: streams.clone(),
         leader: leader::alone().await,
         endpoints: Box::new(Vec::new),
     };
@@ -46,8 +63,9 @@ async fn scrape(house: &House, inventory: &Inventory, workloads: &Workloads, met
     String::from_utf8(body.to_vec()).expect("text")
 }
 
-/// All of these lines are told.
-fn tells(told: &str, lines: &[&str]) {
+/// All of these lines are told, and nothing that breaks a rule.
+pub(crate) fn tells(told: &str, lines: &[&str]) {
+    lint(told);
     for line in lines {
         assert!(told.lines().any(|told| told == *line), "{line} is not in:\n{told}");
     }
@@ -99,6 +117,7 @@ async fn what_the_cluster_has_is_told_by_who_has_it_and_nothing_of_a_cluster_tha
             r#"berth_gpu_max_free_per_node{interface="sxm",model="h100",ram="80Gi",vendor="nvidia"} 2"#,
             r#"berth_ip_pool{state="free"} 0"#,
             "berth_inventory_age_seconds 0",
+            &format!("berth_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")),
         ],
     );
 
@@ -142,4 +161,116 @@ async fn requests_to_the_api_server_are_counted_and_so_are_watches_that_are_begu
         "{told}"
     );
     assert!(told.contains(r#"berth_kube_request_duration_seconds_count{verb="watch"} "#), "{told}");
+}
+
+#[tokio::test]
+async fn what_leases_run_is_told_when_it_is_missing_begun_again_left_behind_and_taken_away() {
+    let (mut house, metrics) = (House::new().await, Metrics::new().expect("distinct names"));
+    house.reconcile.observe = Arc::new(metrics.clone());
+    let (manifest, spec) = parsed(&document(1, 0, ""));
+    let id = house.stage.lease(TENANT, 1, &manifest, &spec).await;
+    house.stage.send(id, &manifest).await;
+    house.turn().await;
+    house.run_pod(id, "web-1", true);
+    becomes(&mut house, id, Health::Healthy).await;
+    let told = metrics.render(&house.stage.store, PROVIDER).await.expect("rendered");
+    let healthy = [
+        r#"berth_workload_health{state="healthy"} 1"#,
+        r#"berth_drift_objects{direction="missing",kind="workload"} 0"#,
+        r#"berth_drift_objects{direction="orphan",kind="namespace"} 0"#,
+        r#"berth_hostnames{state="served"} 1"#,
+        r#"berth_hostnames{state="waiting"} 0"#,
+        "berth_apply_failures_total 0",
+        "berth_hold_mode 0",
+    ];
+    tells(&told, &healthy);
+
+    // Its container runs out of memory twice; its Deployment is taken away, and the API server takes no other; and somebody
+    // leaves a namespace with our label.
+    let namespace = named(id).namespace();
+    let pod = format!("/api/v1/namespaces/{namespace}/pods/web-1");
+    let mut status = house.api.get(&pod).expect("there")["status"]["containerStatuses"].clone();
+    status[0]["restartCount"] = json!(2);
+    status[0]["lastState"] = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}});
+    house.api.change(&pod, json!({"status": {"containerStatuses": status}}));
+    house.api.refuse("PATCH", StatusCode::FORBIDDEN, "not yours");
+    house.api.delete(&format!("/apis/apps/v1/namespaces/{namespace}/deployments/web"));
+    let stray = json!({"metadata": {
+        "labels": {"berth.dev/lease": "stray"}, "annotations": {"berth.dev/provider": PROVIDER.to_string()},
+    }});
+    house.api.put("/api/v1/namespaces/berth-stray", stray);
+    let held = json!([{
+        "namespace": namespace, "pod": "web-1", "container": "web", "resource": "nvidia.com/gpu", "uuids": ["GPU-9"],
+    }]);
+    house.api.put(RECORD, record(&held, 1000));
+    let ill = [
+        r#"berth_drift_objects{direction="missing",kind="workload"} 1"#,
+        r#"berth_drift_objects{direction="orphan",kind="namespace"} 1"#,
+        r#"berth_workload_restarts_total{reason="oom"} 2"#,
+        r#"berth_inventory_invariant_violations_total{kind="gpu_unknown"} 1"#,
+        "berth_orphaned_namespaces 1",
+        "berth_hold_mode 1",
+    ];
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        house.turn().await;
+        let told = metrics.render(&house.stage.store, PROVIDER).await.expect("rendered");
+        if ill.iter().all(|line| told.lines().any(|told| told == *line)) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{ill:?} are not in:\n{told}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+
+    house.api.refuse_nothing();
+    house.clock.set(1_800_000_600);
+    house.stage.close(id, 3).await;
+    gone(&mut house, id).await;
+    let told = metrics.render(&house.stage.store, PROVIDER).await.expect("rendered");
+    let removed = [
+        r#"berth_gc_deleted_total{kind="Namespace"} 1"#,
+        "berth_teardown_duration_seconds_count 1",
+        "berth_teardown_duration_seconds_sum 100",
+        r#"berth_leases{state="closed"} 1"#,
+        r#"berth_hostnames{state="served"} 0"#,
+    ];
+    tells(&told, &removed);
+}
+
+/// A loop that fails once.
+struct Clumsy(bool);
+
+impl Turn for Clumsy {
+    const NAME: &'static str = "clumsy";
+
+    async fn turn(&mut self) -> anyhow::Result<Report> {
+        ensure!(std::mem::replace(&mut self.0, true), "once");
+        Ok(Report::default())
+    }
+}
+
+#[tokio::test]
+async fn turns_of_loops_are_counted_by_how_they_went_and_so_are_nonces_that_were_lost() {
+    let (house, metrics, lifecycle) =
+        (House::new().await, Metrics::new().expect("distinct names"), Lifecycle::new());
+    let (nudge, told) = (Nudge::default(), metrics.clone());
+    nudge.nudge();
+    let turns = repeat(Clumsy(false), Duration::from_secs(3600), nudge, lifecycle.stop(), move |outcome| {
+        told.turn(outcome);
+    });
+    let turns = tokio::spawn(turns);
+    market::observe::Observe::resynced(&metrics, market::observe::Resync::Lost);
+    let lines = [
+        r#"berth_reconcile_runs_total{controller="clumsy",result="error"} 1"#,
+        r#"berth_reconcile_runs_total{controller="clumsy",result="ok"} 1"#,
+        r#"berth_reconcile_duration_seconds_count{controller="clumsy"} 2"#,
+        r#"berth_tx_sequence_resyncs_total{reason="lost"} 1"#,
+    ];
+    until("it has turned twice", async || {
+        let told = metrics.render(&house.stage.store, PROVIDER).await.expect("rendered");
+        lines.iter().all(|line| told.lines().any(|told| told == *line))
+            && told.contains(r#"berth_reconcile_last_success_timestamp_seconds{controller="clumsy"} "#)
+    })
+    .await;
+    turns.abort();
 }

@@ -17,6 +17,7 @@ use provider::config;
 use provider::follower::{self, ChainSource, Follower};
 use provider::freshness::Freshness;
 use provider::gateway::ops::{self, Ops};
+use provider::gateway::streams::Streams;
 use provider::leases::escrow::{Escrow, EscrowView, Seen};
 use provider::leases::places::Troubles;
 use provider::metrics::Metrics;
@@ -188,6 +189,7 @@ impl Daemon {
             workloads: self.house.reconcile.workloads.clone(),
             clock: self.clock.clone(),
             freshness: self.freshness.clone(),
+            streams: Streams::default(),
             leader: leader::alone().await,
             endpoints: Box::new(move || vec![("http://node".to_owned(), !is_dead.load(Ordering::SeqCst))]),
         };
@@ -265,6 +267,7 @@ async fn thirty_minutes_without_a_node_close_no_lease_and_bidding_resumes_within
         "berth_hold_mode 1",
         "berth_chain_lag_seconds 1800",
         "berth_component_ready{component=\"chain\"} 0",
+        "berth_leader{component=\"sender\",key=\"0x4242424242424242424242424242424242424242\"} 1",
         "berth_chain_endpoint_up{endpoint=\"http://node\"} 0",
         last.as_str(),
     ] {

@@ -17,7 +17,7 @@ use provider::clock::Clock;
 use provider::config::Config;
 use provider::metrics::Metrics;
 use provider::pricing::fx::Feed;
-use provider::pricing::means::{Purse, Watch};
+use provider::pricing::means::{Purse, Stake, Watch};
 use provider::pricing::reload::Reload;
 use provider::pricing::{Now, Pricing, Terms};
 use provider::task::{Nudge, Turn};
@@ -202,7 +202,9 @@ async fn a_failed_program_declines_the_order_and_an_order_that_does_not_fit_is_n
 /// What metrics show.
 async fn shown(metrics: &Metrics) -> String {
     let stage = Stage::new().await;
-    metrics.render(&stage.store, PROVIDER).await.expect("text")
+    let told = metrics.render(&stage.store, PROVIDER).await.expect("text");
+    crate::lint::lint(&told);
+    told
 }
 
 fn rate(pricing: &Pricing) -> Option<String> {
@@ -300,6 +302,12 @@ async fn a_changed_file_changes_prices_and_a_bad_one_changes_nothing() {
     assert!(is_kept(&before), "a bad file keeps the last good one");
     assert_eq!(reload.turn().await.expect("a turn").changed, 0, "it is told once");
     let seen = shown(&metrics).await;
+    let hash = |seen: &str| {
+        let told = seen.lines().filter(|line| line.starts_with("berth_config_info{"));
+        told.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let first = hash(&seen);
+    assert!(first.len() == 1 && first[0].ends_with("\"} 1"), "{first:?}");
     assert!(seen.contains("berth_config_reload_failed 1"), "{seen}");
     assert!(seen.contains("berth_config_reload_success_timestamp_seconds 1000"), "{seen}");
 
@@ -320,6 +328,7 @@ async fn a_changed_file_changes_prices_and_a_bad_one_changes_nothing() {
     let seen = shown(&metrics).await;
     assert!(seen.contains("berth_config_reload_failed 0"), "{seen}");
     assert!(seen.contains("berth_config_reload_success_timestamp_seconds 2000"), "{seen}");
+    assert!(hash(&seen).len() == 1 && hash(&seen) != first, "another configuration is in use");
 
     // A mounted file is swapped by a link: for a moment it may not be there.
     std::fs::remove_file(&file).expect("removed");
@@ -335,8 +344,9 @@ impl Purse for Held {
         self.0.map(|(gas, _)| gas).ok_or_else(|| anyhow::anyhow!("no answer"))
     }
 
-    async fn free_bond(&self, _provider: Address) -> anyhow::Result<Option<Amount>> {
-        self.0.map(|(_, bond)| Some(Amount(bond))).ok_or_else(|| anyhow::anyhow!("no answer"))
+    async fn stake(&self, _provider: Address) -> anyhow::Result<Option<Stake>> {
+        let stake = |(_, bond)| Some(Stake { all: Amount(bond + 5), locked: Amount(5) });
+        self.0.map(stake).ok_or_else(|| anyhow::anyhow!("no answer"))
     }
 }
 
@@ -347,10 +357,14 @@ async fn what_the_provider_has_is_known_while_the_policy_wants_a_least_of_it_and
         let text = EXAMPLE.replace("\npolicy:\n", &format!("\npolicy:\n  floors: {floors}\n"));
         Config::parse(&text, |_| None).expect("is good")
     };
-    let pricing = Pricing::new(Terms::of(&config("{gas: '0.05'}")), metrics);
+    let pricing = Pricing::new(Terms::of(&config("{gas: '0.05'}")), metrics.clone());
     let has = |held: Held| Watch::new(held, US, PROVIDER, pricing.clone());
     has(Held(Some((7, 9)))).turn().await.expect("read");
     assert_eq!((pricing.now().means.gas_wei, pricing.now().means.free_bond), (Some(7), None));
+    let seen = shown(&metrics).await;
+    for (state, units) in [("free", 9), ("locked", 5)] {
+        assert!(seen.contains(&format!("berth_stake_units{{state=\"{state}\"}} {units}\n")), "{seen}");
+    }
     pricing.change(Terms::of(&config("{gas: '0.05', bond: '100'}")), None);
     has(Held(Some((7, 9)))).turn().await.expect("read");
     assert_eq!(pricing.now().means.free_bond, Some(Amount(9)));

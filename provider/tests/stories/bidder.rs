@@ -136,6 +136,7 @@ impl Bench {
     /// What operators see of a metric.
     pub(super) async fn metric(&self, line: &str) -> String {
         let text = self.metrics.render(&self.store, US).await.expect("rendered");
+        crate::lint::lint(&text);
         let found = text.lines().find_map(|told| told.strip_prefix(line)?.strip_prefix(' '));
         found.unwrap_or_else(|| panic!("{line} is not in:\n{text}")).to_owned()
     }
@@ -279,6 +280,23 @@ async fn an_order_that_is_cancelled_frees_what_was_held_for_it() {
     bench.after(vec![bid_of(US, 1)]).await;
     bench.after(vec![Fact::OrderClosed { order: id(1), reason: CloseReason::TENANT }]).await;
     assert_eq!(bench.free_gpus().await, 4);
+}
+
+#[tokio::test]
+async fn a_bid_that_expires_frees_what_was_held_for_it_and_is_counted() {
+    let mut bench = Bench::new(4).await;
+    bench.after(vec![wants_gpus(1, 3)]).await;
+    bench.after(vec![bid_of(US, 1)]).await;
+    assert_eq!(bench.metric("berth_bids_open").await, "1");
+    assert_eq!(bench.metric("berth_reservations{state=\"held\"}").await, "1");
+    assert_ne!(bench.metric("berth_decision_inputs_bytes").await, "0");
+    for _ in 0..700 {
+        bench.chain.mine(vec![]);
+    }
+    bench.after(vec![]).await;
+    assert_eq!(bench.free_gpus().await, 4);
+    assert_eq!(bench.metric("berth_bids_open").await, "0");
+    assert_eq!(bench.metric("berth_reservation_expired_total").await, "1");
 }
 
 #[tokio::test]

@@ -80,6 +80,7 @@ impl<V: EscrowView> Daemon<V> {
         let store = Store::open(database, Sealer::new(&[7; 32])).await.expect("opens");
         let (chain, clock, provider) = (market.chain.clone(), Clock::default(), market.provider.address());
         let (metrics, nudge) = (Metrics::new().expect("distinct names"), Nudge::default());
+        chain.tell(Arc::new(metrics.clone()));
         let settings = follower::Settings {
             provider,
             start_block: 0,
@@ -180,8 +181,11 @@ async fn an_order_is_bid_on_won_paid_and_closed_over_two_restarts() {
 
     let mut daemon = Daemon::start(&market, &database).await;
     daemon.until("a decision", async |store| store.decision(order).await.expect("read").is_some()).await;
+    // The chain's connection, which all daemons here share, tells the first of them.
+    let metrics = daemon.escrow.metrics.clone();
     // Stopped with the bid anywhere on its way.
     let mut daemon = Daemon::start(&market, &database).await;
+    let second = daemon.escrow.metrics.clone();
     daemon.until_our_bid_is_followed(order, provider).await;
     accept(&market, order).await;
     daemon
@@ -243,6 +247,19 @@ async fn an_order_is_bid_on_won_paid_and_closed_over_two_restarts() {
         })
         .await;
     assert!(daemon.store.pending_intents().await.expect("read").is_empty());
+    let told = metrics.render(&daemon.store, provider).await.expect("rendered");
+    crate::lint::lint(&told);
+    for part in [
+        r#"berth_chain_requests_total{method="eth_sendRawTransaction",result="ok"} "#,
+        r#"berth_chain_request_duration_seconds_count{method="eth_getBlockByNumber"} "#,
+    ] {
+        assert!(told.contains(part), "{part} is not in:\n{told}");
+    }
+    // The second daemon may have had to send what the first began.
+    let told = second.render(&daemon.store, provider).await.expect("rendered") + &told;
+    let paid: Vec<&str> =
+        told.lines().filter_map(|line| line.strip_prefix("berth_tx_fees_gwei_total ")).collect();
+    assert!(paid.iter().any(|gwei| *gwei != "0"), "{paid:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use manifests::money::Amount;
-use manifests::order::{BlockRef, Hash};
+use manifests::order::{BlockRef, CloseReason, Fact, Hash};
 use provider::follower::{ChainSource as _, Follower, Settings};
 use provider::freshness::Freshness;
 use provider::metrics::Metrics;
@@ -14,6 +14,7 @@ struct Bench {
     store: Store,
     follower: Follower<FakeChain>,
     nudge: Nudge,
+    metrics: Metrics,
 }
 
 impl Bench {
@@ -27,9 +28,9 @@ impl Bench {
             freshness: Freshness::default(),
             nudges: vec![nudge.clone()],
         };
-        let follower =
-            Follower::new(chain.clone(), store.clone(), settings, Metrics::new().expect("distinct names"));
-        Self { chain, store, follower, nudge }
+        let metrics = Metrics::new().expect("distinct names");
+        let follower = Follower::new(chain.clone(), store.clone(), settings, metrics.clone());
+        Self { chain, store, follower, nudge, metrics }
     }
 
     /// Takes turns until one changes nothing.
@@ -64,6 +65,42 @@ async fn facts_of_new_blocks_are_stored_and_other_loops_are_woken() {
 }
 
 #[tokio::test]
+async fn what_becomes_of_our_leases_is_counted_and_what_becomes_of_others_is_not() {
+    let mut bench = Bench::new().await;
+    bench.chain.mine(vec![deployed(1, 7), moved(1, 5_000_000), posted(1), posted(2), posted(3)]);
+    bench.chain.mine(vec![won_by(US, 1), won_by(US, 2), won_by(RIVAL, 3)]);
+    let closed = |dseq, provider, reason| Fact::LeaseClosed {
+        lease: id(dseq),
+        provider,
+        reason,
+        ended_at: GENESIS,
+        penalty: Amount::ZERO,
+    };
+    bench.chain.mine(vec![
+        closed(1, US, CloseReason::TENANT),
+        closed(2, US, CloseReason::MANIFEST_TIMEOUT),
+        closed(3, RIVAL, CloseReason::UNSTABLE),
+    ]);
+    bench.catch_up().await;
+    bench.chain.mine(vec![closed(4, US, CloseReason::DEPLETED)]);
+    for _ in 0..3700 {
+        bench.chain.mine(vec![]);
+    }
+    bench.catch_up().await;
+    let told = bench.metrics.render(&bench.store, US).await.expect("rendered");
+    for line in [
+        r#"berth_lease_events_total{event="started"} 2"#,
+        r#"berth_lease_events_total{event="closed"} 2"#,
+        r#"berth_leases_closed_total{initiator="tenant",reason="asked"} 1"#,
+        r#"berth_leases_closed_total{initiator="provider",reason="manifest_timeout"} 1"#,
+        r#"berth_leases{state="closed"} 2"#,
+    ] {
+        assert!(told.lines().any(|told| told == line), "{line} is not in:\n{told}");
+    }
+    assert!(!told.contains("depleted"), "that is an hour ago");
+}
+
+#[tokio::test]
 async fn a_second_turn_without_a_new_block_changes_nothing() {
     let mut bench = Bench::new().await;
     bench.chain.mine(vec![posted(1)]);
@@ -89,6 +126,12 @@ async fn a_reorg_that_takes_a_lease_away_leaves_the_order_open() {
     assert_eq!(bench.store.order(id(1)).await.expect("read").expect("stays").state, OrderState::Open);
     assert_eq!(bench.store.bid(id(1), US).await.expect("read").expect("stays").state, BidState::Open);
     assert!(bench.store.order(id(2)).await.expect("read").is_some());
+    let told = bench.metrics.render(&bench.store, US).await.expect("rendered");
+    let block_time = format!("berth_chain_block_timestamp_seconds {}", head[2].timestamp);
+    let height = format!("berth_chain_head_height {}", head[2].number);
+    for line in ["berth_chain_reorgs_total 1", "berth_chain_lag_blocks 0", &block_time, &height] {
+        assert!(told.lines().any(|told| told == line), "{line} is not in:\n{told}");
+    }
 }
 
 #[tokio::test]

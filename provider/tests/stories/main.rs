@@ -15,6 +15,8 @@ mod explained;
 mod follower;
 mod histories;
 mod kills;
+#[path = "../rims/lint.rs"]
+mod lint;
 mod money;
 mod moving;
 mod oracle;

@@ -258,6 +258,7 @@ async fn operators_see_what_is_earned_at_risk_and_left_for_gas() {
     let told = till.escrow.metrics.render(&till.store, US).await.expect("rendered");
     for line in [
         // 5 units a second: lease 1 was paid 99 and earned 80 seconds since, lease 2 80 seconds in all.
+        "berth_lease_revenue_nanounits_per_second 10000000000",
         "berth_earnings_accrued_units 899",
         "berth_earnings_withdrawn_units 98",
         "berth_earnings_to_collect_units 792",

@@ -189,6 +189,14 @@ async fn bids_stop_when_a_days_gas_is_spent_and_closes_go_on() {
     desk.wish_close(4).await;
     assert_eq!(desk.speaks().await, [["close 4"]]);
     assert_eq!(desk.state(IntentKind::Bid, 3).await, IntentState::Pending);
+    let told = desk.metrics.render(&desk.store, US).await.expect("rendered");
+    for line in [
+        "berth_bids_held_back_total{reason=\"budget\"} 1",
+        "berth_intents{kind=\"bid\",state=\"pending\"} 1",
+        "berth_intents{kind=\"close\",state=\"done\"} 1",
+    ] {
+        assert!(told.lines().any(|told| told == line), "{line} is not in:\n{told}");
+    }
     desk.clock.set(GENESIS + 86_401);
     assert_eq!(desk.speaks().await, [["bid 3"]], "another day");
 }
@@ -213,6 +221,9 @@ async fn bids_are_counted_by_result_and_the_first_of_an_order_is_timed_from_its_
         "berth_orders_seen_total 1",
         "berth_bids_total{result=\"ok\"} 2",
         "berth_bid_latency_seconds_count 1",
+        "berth_tx_total{msg=\"bid\",result=\"ok\"} 2",
+        "berth_tx_confirm_duration_seconds_count{msg=\"bid\"} 2",
+        "berth_tx_gas_used_total{msg=\"bid\"} 2",
     ] {
         assert!(text.lines().any(|told| told == line), "{line} is not in:\n{text}");
     }

@@ -4,6 +4,7 @@
 //! nothing in the cluster changes. The same holds for every later manifest of the lease.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::extract::State;
@@ -17,20 +18,43 @@ use market::api::ErrorKind;
 
 use crate::gateway::auth::Signed;
 use crate::gateway::error::Refused;
+use crate::gateway::observe::HOSTNAME_TAKEN;
 use crate::gateway::{Gateway, hosts};
 
 pub(in crate::gateway) async fn put(
     State(gateway): State<Arc<Gateway>>,
-    Signed { id, body }: Signed,
+    signed: Signed,
 ) -> Result<StatusCode, Refused> {
-    gateway.live_lease(id).await?;
+    let taken = take(&gateway, signed).await;
+    let refused = taken.as_ref().err().map(|refused| refused.reason().unwrap_or(word(refused.kind())));
+    gateway.observe.manifest(refused);
+    taken
+}
+
+/// What metrics call a refusal that has no finer code.
+fn word(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::BadRequest | ErrorKind::TooLarge | ErrorKind::NotFound | ErrorKind::Unauthorized => {
+            "bad_request"
+        }
+        ErrorKind::LeaseUnknown => "lease_unknown",
+        ErrorKind::LeaseClosed => "lease_closed",
+        ErrorKind::ManifestMismatch => "mismatch",
+        ErrorKind::ManifestRefused => "refused",
+        ErrorKind::Busy | ErrorKind::Unavailable => "unavailable",
+        ErrorKind::Internal => "internal",
+    }
+}
+
+async fn take(gateway: &Gateway, Signed { id, body }: Signed) -> Result<StatusCode, Refused> {
+    let row = gateway.live_lease(id).await?;
     let manifest = Manifest::from_json(&body).map_err(|problems| {
         let sentences: Vec<String> = problems.iter().map(ToString::to_string).collect();
         Refused::new(ErrorKind::BadRequest, sentences.join("; "))
     })?;
-    is_the_one_on_chain(&gateway, id, &manifest).await?;
-    let group = is_what_was_ordered(&gateway, id, &manifest).await?;
-    images_are_run(&gateway, group)?;
+    is_the_one_on_chain(gateway, id, &manifest).await?;
+    let group = is_what_was_ordered(gateway, id, &manifest).await?;
+    images_are_run(gateway, group)?;
 
     let cluster = gateway.cluster.settings().map_err(|problem| {
         let message = format!(
@@ -38,12 +62,16 @@ pub(in crate::gateway) async fn put(
         );
         Refused::new(ErrorKind::Unavailable, message)
     })?;
-    can_be_run(&gateway, id, group, &cluster).await?;
+    can_be_run(gateway, id, group, &cluster).await?;
     let _alone = gateway.claims.lock().await;
-    hosts_are_free(&gateway, id, group).await?;
-    volumes_can_follow(&gateway, id, group, &cluster).await?;
+    hosts_are_free(gateway, id, group).await?;
+    volumes_can_follow(gateway, id, group, &cluster).await?;
     let digest = manifest.digest();
-    let revision = gateway.store.put_manifest(id, digest, &manifest.to_json(), gateway.clock.now()).await?;
+    let (now, known) = (gateway.clock.now(), gateway.store.has_manifest(id).await?);
+    let revision = gateway.store.put_manifest(id, digest, &manifest.to_json(), now).await?;
+    if !known {
+        gateway.observe.manifest_waited(Duration::from_secs(now.saturating_sub(row.lease.started_at)));
+    }
     gateway.reconcile.nudge();
     tracing::info!(lease = %id, %digest, revision, "a manifest was accepted");
     Ok(StatusCode::NO_CONTENT)
@@ -152,7 +180,7 @@ async fn hosts_are_free(gateway: &Gateway, id: LeaseId, group: &Group) -> Result
             let message = format!(
                 "the host name {host} is in use by another lease at this provider: use another name, or end that lease first"
             );
-            Err(Refused::new(ErrorKind::ManifestRefused, message).because("hostname_taken"))
+            Err(Refused::new(ErrorKind::ManifestRefused, message).because(HOSTNAME_TAKEN))
         }
     }
 }

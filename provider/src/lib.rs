@@ -6,7 +6,7 @@
 //!   them without running; [`explain`] tells why an order was bid on or declined; [`resync`] reads the chain anew;
 //!   [`operator`] holds what they ask beside the daemon; [`money`] reconciles, [`withdraw`] collects at once, [`owner`] is for the cold key alone.
 //! - [`task`] is the one shape of loop, [`lifecycle`] starts and stops them, [`clock`] is the time they see,
-//!   [`telemetry`] and [`metrics`] are what operators see, [`failpoint`] is where tests make the daemon die.
+//!   [`telemetry`] and [`metrics`] are what operators see, [`wildcard`] looks at what visitors see, [`failpoint`] is where tests make the daemon die.
 //! - [`store`] is the memory: every loop starts from its tables and can be killed at any line.
 //! - [`follower`] writes what the chain says; [`bidder`] answers open orders; [`outbox`] says to the chain what the store
 //!   holds as intents; [`quote`] says what would be bid on an order that was not posted.
@@ -45,4 +45,5 @@ pub mod store;
 pub mod sweep;
 pub mod task;
 pub mod telemetry;
+pub mod wildcard;
 pub mod withdraw;

@@ -51,6 +51,10 @@ use crate::quote::Quoter;
 use crate::store::{Identity, Sealer, Store};
 use crate::sweep::{self, Sweep};
 use crate::task::{Nudge, Turn, repeat};
+use crate::wildcard::Wildcard;
+
+/// How often the wildcard's certificate is looked at.
+const VISIT: Duration = Duration::from_secs(600);
 
 /// How often loops look although nobody nudges them.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -131,6 +135,10 @@ pub async fn run(config: Config, file: PathBuf) -> anyhow::Result<ExitCode> {
         loops.keep("heads", async move { ws.run(move || to_follower.nudge()).await });
     }
     let nudges = vec![bidder.clone(), reconcile.clone(), escrow.clone()];
+    // Nobody has this name, so the wildcard answers for it.
+    let visited = format!("https://berth-check.{}/", config.ingress.domain).parse();
+    let visited = visited.context("ingress.domain makes no name of a host")?;
+    loops.start(Wildcard::new(visited, metrics.clone())?, VISIT, Nudge::default());
     let freshness = freshness(&config);
     loops.start(
         Sweep::new(

@@ -151,8 +151,8 @@ fn each_outside_word_has_one_room_in_the_provider() {
         ("tonic", &["inventory/podresources"], "the kubelet's socket lives in inventory/podresources.rs"),
         (
             "reqwest",
-            &["pricing/", "check/ways_in.rs"],
-            "who tells prices is asked in pricing/, visitors are played in check/",
+            &["pricing/", "check/ways_in.rs", "wildcard/"],
+            "who tells prices is asked in pricing/, visitors are played in check/ and wildcard/",
         ),
         ("nix", &["pricing/hook.rs"], "programs of the operator are started and ended in pricing/hook.rs"),
         ("prometheus", &["metrics/", "inventory/agent/metrics.rs"], "prometheus lives in metrics/"),

@@ -17,6 +17,7 @@ pub(super) struct Gateway {
     streams: IntGaugeVec,
     stream_ends: IntCounterVec,
     bytes: IntCounterVec,
+    certificates: IntGaugeVec,
 }
 
 impl Gateway {
@@ -49,6 +50,11 @@ impl Gateway {
                 "Bytes of bodies of requests (in) and answers (out).",
                 &["direction"],
             )?,
+            certificates: make.gauges(
+                "berth_tls_cert_expiry_timestamp_seconds",
+                "Unix time at which a certificate ends: the wildcard's, as visitors of tenants' hosts are shown it.",
+                &["name"],
+            )?,
         })
     }
 }
@@ -57,6 +63,15 @@ impl Metrics {
     /// Shows how many streams are open.
     pub(crate) fn streams(&self, open: &Streams) {
         self.0.gateway.streams.with_label_values(&["logs"]).set(gauge(open.count()));
+    }
+
+    /// Shows when the wildcard's certificate ends; nothing if that is not known.
+    pub(crate) fn wildcard_ends(&self, at: Option<u64>) {
+        let certificates = &self.0.gateway.certificates;
+        certificates.reset();
+        if let Some(at) = at {
+            certificates.with_label_values(&["wildcard"]).set(gauge(at));
+        }
     }
 }
 

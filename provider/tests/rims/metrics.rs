@@ -1,9 +1,11 @@
 //! What Prometheus is told: things are done, and `/metrics` is read.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use manifests::order::Address;
@@ -11,14 +13,21 @@ use provider::bidder::cluster::ClusterCapacity;
 use provider::clock::Clock;
 use provider::freshness::Freshness;
 use provider::gateway::ops::{self, Ops};
+use provider::gateway::server::{Limits, bind, serve};
 use provider::gateway::streams::Streams;
 use provider::inventory::Inventory;
 use provider::leases::workloads::Workloads;
 use provider::lifecycle::Lifecycle;
 use provider::metrics::Metrics;
 use provider::task::{Nudge, Report, Turn, repeat};
+use provider::wildcard::Wildcard;
+use rcgen::{CertificateParams, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde_json::json;
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
+use url::Url;
 
 use crate::apiserver::Apiserver;
 use crate::leader;
@@ -26,7 +35,7 @@ use crate::leases::{House, RECORD, becomes, gone, node, record};
 use crate::lint::lint;
 use crate::stage::{PROVIDER, document, named, parsed, sold};
 use crate::wait::until;
-use provider::store::{Health, Store};
+use provider::store::{Health, LeaseStatus, Store};
 
 const TENANT: Address = Address([0xaa; 20]);
 
@@ -273,4 +282,75 @@ async fn turns_of_loops_are_counted_by_how_they_went_and_so_are_nonces_that_were
     })
     .await;
     turns.abort();
+}
+
+/// The series of a scrape, without their values.
+fn series(scrape: &str) -> BTreeSet<&str> {
+    let lines = scrape.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.rsplit_once(' ').map(|(series, _)| series)).collect()
+}
+
+#[expect(clippy::print_stdout, reason = "how long it takes is for whoever runs it by hand")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+#[tokio::test]
+async fn a_scrape_has_no_more_series_for_many_leases_than_for_one() {
+    let (house, metrics) = (House::new().await, Metrics::new().expect("distinct names"));
+    let (inventory, workloads) = (house.inventory.clone(), house.reconcile.workloads.clone());
+    let (manifest, spec) = parsed(&document(1, 1, ""));
+    let mut scrapes = Vec::new();
+    for (count, leases) in [(1, 1..=1), (100, 2..=100)] {
+        for dseq in leases {
+            let id = house.stage.lease(TENANT, dseq, &manifest, &spec).await;
+            house.stage.send(id, &manifest).await;
+            let status = LeaseStatus {
+                lease: id,
+                health: Health::Healthy,
+                since: 1,
+                applied_revision: Some(1),
+                torn_down_at: None,
+                body: "{}".to_owned(),
+                updated_at: 1,
+            };
+            house.stage.store.put_lease_status(&status).await.expect("stored");
+        }
+        scrape(&house, &inventory, &workloads, &metrics).await;
+        let began = Instant::now();
+        let told = scrape(&house, &inventory, &workloads, &metrics).await;
+        say(&format!("a scrape with {count} leases took {:?} and has {} bytes", began.elapsed(), told.len()));
+        tells(&told, &[&format!("berth_workload_health{{state=\"healthy\"}} {count}")]);
+        scrapes.push(told);
+    }
+    let (one, all) = (series(&scrapes[0]), series(&scrapes[1]));
+    assert_eq!(one, all, "{:?}", all.symmetric_difference(&one));
+}
+
+#[tokio::test]
+async fn the_end_of_the_wildcards_certificate_is_told_and_nothing_of_one_that_is_not_reached() {
+    let (house, metrics, lifecycle) =
+        (House::new().await, Metrics::new().expect("distinct names"), Lifecycle::new());
+    let mut params = CertificateParams::new(vec!["*.apps.provider.test".to_owned()]).expect("a name");
+    params.not_after = rcgen::date_time_ymd(2030, 1, 2);
+    let key = KeyPair::generate().expect("a key");
+    let certificate = params.self_signed(&key).expect("signed").der().clone();
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+    market::tls::install_provider();
+    let tls = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key);
+    let tls = TlsAcceptor::from(Arc::new(tls.expect("a configuration")));
+    let listener = bind("127.0.0.1:0".parse().expect("an address"), "test").await.expect("bound");
+    let url: Url = format!("https://{}/", listener.local_addr().expect("bound")).parse().expect("a URL");
+    let served = tokio::spawn(serve(listener, Some(tls), Router::new(), Limits::default(), lifecycle.stop()));
+
+    let mut wildcard = Wildcard::new(url, metrics.clone()).expect("a client");
+    wildcard.turn().await.expect("a turn");
+    let told = metrics.render(&house.stage.store, PROVIDER).await.expect("rendered");
+    tells(&told, &[r#"berth_tls_cert_expiry_timestamp_seconds{name="wildcard"} 1893542400"#]);
+    served.abort();
+    served.await.expect_err("aborted");
+    let nobody = "https://127.0.0.1:1/".parse().expect("a URL");
+    Wildcard::new(nobody, metrics.clone()).expect("a client").turn().await.expect("no fault of ours");
+    let told = metrics.render(&house.stage.store, PROVIDER).await.expect("rendered");
+    assert!(!told.contains("berth_tls_cert_expiry_timestamp_seconds{"), "{told}");
 }

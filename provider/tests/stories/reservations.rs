@@ -54,6 +54,8 @@ struct Sequence {
     dseq: u64,
     chance: StdRng,
     stands: Option<Stands>,
+    /// Whether it was promised something before.
+    was_promised: bool,
     /// How often another promise came first.
     outdated: u64,
 }
@@ -92,6 +94,7 @@ impl Sequence {
             };
             match self.store.put_decisions(&[decision], last).await.expect("stored")[0] {
                 Put::Stored => {
+                    self.was_promised = true;
                     self.stands = Some(Stands { state: ReservationState::Held, placement });
                     return;
                 }
@@ -116,8 +119,42 @@ impl Sequence {
         }
     }
 
+    /// Takes up again what was released, for a bid or a lease that stands again.
+    async fn again(&mut self, state: ReservationState) {
+        loop {
+            let Promised { rows, last } = self.promised().await;
+            let Some(placement) = self.choose(&rows) else { return };
+            tokio::task::yield_now().await;
+            let order = id(self.dseq);
+            let done = match state {
+                ReservationState::Leased => self.store.lease_again(order, &placement, last, 6).await,
+                _ => self.store.hold_again(order, &placement, last, 6).await,
+            };
+            if done.expect("stored") {
+                self.stands = Some(Stands { state, placement });
+                return;
+            }
+            self.outdated += 1;
+        }
+    }
+
+    /// What is released is only taken up by who has looked for room.
+    async fn is_left_alone(&self) {
+        let (order, Promised { last, .. }) = (id(self.dseq), self.promised().await);
+        assert!(!self.store.lease_reservation(order, 7).await.expect("read"), "a lease takes what is held");
+        assert!(!self.store.hold_reservation(order, 7).await.expect("read"), "only a lease is held again");
+        let moved = self.store.move_reservation(order, &placement(1, 1), last, 7).await;
+        assert!(!moved.expect("read"), "nothing is there to be moved");
+    }
+
     async fn step(&mut self) {
-        let Some(stands) = &mut self.stands else { return self.reserve().await };
+        let Some(stands) = &mut self.stands else {
+            return match self.chance.random_range(0..3) {
+                1 if self.was_promised => self.again(ReservationState::Held).await,
+                2 if self.was_promised => self.again(ReservationState::Leased).await,
+                _ => self.reserve().await,
+            };
+        };
         let order = id(self.dseq);
         match self.chance.random_range(0..4) {
             0 => {
@@ -132,9 +169,14 @@ impl Sequence {
             }
             2 => self.r#move().await,
             _ => {
+                let Promised { last, .. } = self.store.promised().await.expect("read");
+                let taken = stands.placement.clone();
+                assert!(!self.store.hold_again(order, &taken, last, 5).await.expect("read"), "it stands");
+                assert!(!self.store.lease_again(order, &taken, last, 5).await.expect("read"), "it stands");
                 assert!(self.store.release_reservation(order, "over", true, 5).await.expect("freed"));
                 assert!(!self.store.release_reservation(order, "over", true, 5).await.expect("freed once"));
                 self.stands = None;
+                self.is_left_alone().await;
             }
         }
     }
@@ -161,7 +203,8 @@ async fn interleaved_promises_never_exceed_what_is_there_and_each_step_shows() {
         let store = if dseq % 2 == 0 { store.clone() } else { beside.clone() };
         let chance = StdRng::seed_from_u64(seed + dseq);
         tokio::spawn(async move {
-            let mut sequence = Sequence { store, dseq, chance, stands: None, outdated: 0 };
+            let mut sequence =
+                Sequence { store, dseq, chance, stands: None, was_promised: false, outdated: 0 };
             for _ in 0..12 {
                 sequence.step().await;
                 sequence.is_stored().await;

@@ -2,9 +2,8 @@
 //! A reorganisation brings such back. That is no fault of the tenant's, and is not to cost it anything.
 //!
 //! Each is placed anew in what is free, never in what is promised. Where nothing fits, the bid is taken back; and if it was
-//! accepted before that, the lease is closed at once. What accrued from its first second to its last cannot be given back by the
-//! contract, and no longer time is ever charged; a close before the notice that the bid promised (`bids.reclaim`) pays the tenant
-//! that notice from our stake.
+//! accepted before that, the lease is closed at once. The contract cannot give back what accrued in the seconds between; it pays
+//! the tenant the notice that the bid promised (`bids.reclaim`) from our stake, which is more, as long as some was promised.
 
 use std::collections::BTreeSet;
 

@@ -89,7 +89,9 @@ impl<V: EscrowView> Daemon<V> {
             nudges: vec![],
         };
         let follower = Follower::new(chain.clone(), store.clone(), settings, metrics.clone());
-        let settings = bidder::Settings { provider, ..bidder_settings() };
+        let settings = bidder_settings();
+        let bids = config::Bids { reclaim: Duration::from_secs(3600), ..settings.bids };
+        let settings = bidder::Settings { provider, bids, ..settings };
         let (cluster, wakes) = (Cluster::default(), Wakes::default());
         let bidder =
             Bidder::new(store.clone(), cluster.clone(), settings, clock.clone(), wakes, metrics.clone());
@@ -357,8 +359,9 @@ async fn reserved(store: &Store, order: OrderId) -> Option<ReservationState> {
     store.reservation(order).await.expect("read").map(|row| row.state)
 }
 
-/// Takes turns until our lease on this order is closed for want of a place; it must have cost seconds.
-async fn until_closed_by_us(daemon: &mut Daemon, lease: OrderId) {
+/// Takes turns until our lease on this order is closed for want of a place. What it was charged for seconds must be less than
+/// what the provider forfeits to it, for leaving without the notice that it promised.
+async fn until_closed_by_us(market: &Market, daemon: &mut Daemon, lease: OrderId, deposited: Amount) {
     daemon
         .until("the lease to be closed", async |store| {
             let row = store.lease(lease).await.expect("read");
@@ -373,10 +376,13 @@ async fn until_closed_by_us(daemon: &mut Daemon, lease: OrderId) {
     assert_eq!(reserved(&daemon.store, lease).await, Some(ReservationState::Released));
     let closes = daemon.store.intents_of(Some(lease), IntentKind::Close).await.expect("read");
     assert_eq!(closes.count, 1, "it is said once");
+    let account = market.chain.account(lease.account(), At::Latest).await.expect("read").expect("open");
+    assert!(account.balance > deposited, "{} of {deposited} are there: its tenant paid", account.balance);
+    assert_eq!(account.balance, account.refundable, "nothing of it goes on");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bid_without_a_place_that_is_accepted_before_it_is_taken_back_costs_its_tenant_seconds() {
+async fn a_bid_without_a_place_that_is_accepted_before_it_is_taken_back_costs_its_tenant_nothing() {
     let Some(market) = Market::open().await else { return };
     let folder = tempfile::tempdir().expect("a temporary folder");
     let database = DatabaseUrl::fresh(folder.path()).await.expect("a database");
@@ -395,7 +401,7 @@ async fn a_bid_without_a_place_that_is_accepted_before_it_is_taken_back_costs_it
     market.anvil.ask("anvil_reorg", json!([depth, []])).await;
     market.tenant.recover().await.expect("its nonces count from what is mined");
     accept(&market, first).await;
-    until_closed_by_us(&mut daemon, first).await;
+    until_closed_by_us(&market, &mut daemon, first, Amount(20_000_000)).await;
     assert_eq!(reserved(&daemon.store, second).await, Some(ReservationState::Held));
     for _ in 0..5 {
         market.anvil.mine().await;
@@ -441,7 +447,7 @@ async fn the_best_bid_of_an_auction_cannot_be_taken_back_and_its_lease_is_closed
     market.tenant.recover().await.expect("its nonces count from what is mined");
     market.anvil.mine_at(end + 1).await;
     mined(&market.tenant, &Call::Award { order }).await;
-    until_closed_by_us(&mut daemon, order).await;
+    until_closed_by_us(&market, &mut daemon, order, Amount(20_000_000)).await;
 }
 
 /// Leases that run since now, each with its manifest.

@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::*;
-use manifests::order::{CloseReason, Fact, Hash, LogRef};
+use manifests::order::{CloseReason, Fact, Hash, LogRef, Order};
 use market::call::Call;
 use market::revert::MarketError;
-use market::sender::{Journal as _, Outcome, SendError, Verdict};
+use market::sender::{Attempt, Journal as _, Outcome, SendError, Verdict};
 use provider::clock::Clock;
 use provider::config::Gas;
 use provider::metrics::Metrics;
@@ -151,6 +151,42 @@ async fn a_bid_whose_order_is_gone_is_given_up_unsaid() {
         panic!("not given up")
     };
     assert!(problem.ends_with("the order became a lease"), "{problem}");
+}
+
+#[tokio::test]
+async fn a_bid_whose_order_expired_before_it_could_be_said_is_given_up() {
+    let mut desk = Desk::new(GAS, false).await;
+    let over = Order { expires_at: GENESIS + 1, ..order(1, spec(1000, 0)) };
+    desk.followed(vec![Fact::OrderCreated(over), posted(2)]).await;
+    desk.followed(vec![]).await;
+    for dseq in 1..=2 {
+        desk.wish_bid(dseq).await;
+    }
+    assert_eq!(desk.speaks().await, [["bid 2"]]);
+    let IntentState::Failed { problem } = desk.state(IntentKind::Bid, 1).await else {
+        panic!("not given up")
+    };
+    assert!(problem.ends_with("the order expired"), "{problem}");
+}
+
+#[tokio::test]
+async fn a_bid_of_which_a_transaction_is_on_its_way_is_seen_through_although_its_order_is_gone() {
+    let mut desk = Desk::new(GAS, false).await;
+    desk.followed(vec![posted(1)]).await;
+    desk.wish_bid(1).await;
+    let attempt = Attempt {
+        intents: vec!["bid 1".to_owned()],
+        key: US,
+        nonce: 0,
+        hash: Hash([7; 32]),
+        raw: vec![1],
+        max_fee: 1,
+        max_tip: 1,
+        signed_at: 0,
+    };
+    desk.store.remember(&attempt).await.expect("remembered");
+    desk.followed(vec![Fact::OrderClosed { order: id(1), reason: CloseReason::TENANT }]).await;
+    assert_eq!(desk.speaks().await, [["bid 1"]], "it may be mined whatever is thought of it here");
 }
 
 #[tokio::test]

@@ -76,22 +76,7 @@ impl Sequence {
             let Promised { rows, last } = self.promised().await;
             let Some(placement) = self.choose(&rows) else { return };
             tokio::task::yield_now().await;
-            let nothing = Part::new(&json!({})).expect("written");
-            let decision = NewDecision {
-                order: id(self.dseq),
-                spec_hash: Hash([1; 32]),
-                decided_at: 1,
-                decision: Decision::Bid {
-                    rate: rate(1),
-                    floor: rate(1),
-                    expires_at: 0,
-                    items: vec![],
-                    placement: placement.clone(),
-                    warnings: vec![],
-                },
-                inputs: NewInputs::new(nothing.clone(), nothing, &json!({})).expect("written"),
-                intent: None,
-            };
+            let decision = bid_on(self.dseq, placement.clone());
             match self.store.put_decisions(&[decision], last).await.expect("stored")[0] {
                 Put::Stored => {
                     self.was_promised = true;
@@ -230,4 +215,53 @@ async fn interleaved_promises_never_exceed_what_is_there_and_each_step_shows() {
     watch.await.expect("never more was promised than there is");
     left(&store.reservations().await.expect("read"));
     assert!(outdated > 0, "some decided at the same time");
+}
+
+/// A bid's worth of decision with this placement.
+fn bid_on(dseq: u64, placement: Placement) -> NewDecision {
+    let nothing = Part::new(&json!({})).expect("written");
+    NewDecision {
+        order: id(dseq),
+        spec_hash: Hash([1; 32]),
+        decided_at: 1,
+        decision: Decision::Bid {
+            rate: rate(1),
+            floor: rate(1),
+            expires_at: 0,
+            items: vec![],
+            placement,
+            warnings: vec![],
+        },
+        inputs: NewInputs::new(nothing.clone(), nothing, &json!({})).expect("written"),
+        intent: None,
+    }
+}
+
+#[tokio::test]
+async fn a_place_that_was_chosen_before_others_promised_is_refused_however_old_the_choice() {
+    let store = Store::fresh().await.expect("opens");
+    let (first, second, place) = (id(1), id(2), placement(1, 4));
+    store.put_decisions(&[bid_on(1, place.clone())], 0).await.expect("stored");
+    store.release_reservation(first, "over", false, 2).await.expect("freed");
+    let chosen_by = store.promised().await.expect("read").last;
+    // Another is promised something and moves on, so that the number after the one that was seen is nobody's.
+    let put = store.put_decisions(&[bid_on(2, place.clone())], chosen_by).await.expect("stored");
+    assert_eq!(put, [Put::Stored]);
+    let last = store.promised().await.expect("read").last;
+    assert!(store.move_reservation(second, &placement(2, 4), last, 3).await.expect("moved"));
+    let states = async || store.reservation(first).await.expect("read").expect("reserved").state;
+    assert!(!store.lease_again(first, &place, chosen_by, 4).await.expect("read"));
+    assert!(!store.hold_again(first, &place, chosen_by, 4).await.expect("read"));
+    assert_eq!(states().await, ReservationState::Released);
+    let put = store.put_decisions(&[bid_on(3, place.clone())], chosen_by).await.expect("stored");
+    assert_eq!(put, [Put::Outdated]);
+    assert!(!store.move_reservation(second, &place, chosen_by, 5).await.expect("read"));
+    let last = store.promised().await.expect("read").last;
+    assert!(store.lease_again(first, &place, last, 6).await.expect("leased"));
+    assert_eq!(states().await, ReservationState::Leased);
+    // Each promise has a number of its own, above all before it.
+    let last = store.promised().await.expect("read").last;
+    store.release_reservation(first, "over", true, 7).await.expect("freed");
+    let put = store.put_decisions(&[bid_on(1, place.clone())], last).await.expect("stored");
+    assert_eq!((put, store.promised().await.expect("read").last), (vec![Put::Stored], last + 1));
 }

@@ -11,6 +11,7 @@ use e2e::cache::Cache;
 use e2e::lent::Lent;
 use e2e::progress::say;
 use e2e::report::Timeline;
+use e2e::story::seller::Place;
 use e2e::tools::{Purpose, Tools};
 use e2e::{
     bench, chart, device_plugin, interrupt, measure, namespaces, product, story, suite, supervisor, workspace,
@@ -53,6 +54,9 @@ enum Verb {
         /// Leave the bench up afterwards
         #[arg(long, conflicts_with_all = ["kubeconfig", "rpc"])]
         keep: bool,
+        /// Install the provider with its chart, in pods of the cluster, instead of running it beside
+        #[arg(long, conflicts_with_all = ["kubeconfig", "rpc"])]
+        in_cluster: bool,
         /// Use this cluster instead of one of our own: it has one Gateway of Gateway API, and its nodes can pull
         /// berthdemo/hello:1.0
         #[arg(long, value_name = "FILE", requires = "rpc")]
@@ -70,7 +74,10 @@ enum Verb {
         long: bool,
     },
     #[command(name = "tell", hide = true)]
-    Tell,
+    Tell {
+        #[arg(long)]
+        in_cluster: bool,
+    },
     #[command(name = "keep-market", hide = true)]
     KeepMarket,
     /// Make the chart's schema and README anew from its commented values
@@ -146,10 +153,11 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Demo { kubeconfig: Some(kubeconfig), rpc: Some(rpc), .. } => {
             return demo_on_lent(&kubeconfig, &rpc);
         }
-        Verb::Demo { keep, .. } => return demo(keep),
-        Verb::Tell => {
+        Verb::Demo { keep, in_cluster, .. } => return demo(keep, in_cluster),
+        Verb::Tell { in_cluster } => {
             let tools = Tools::installed(&Cache::open()?, Purpose::Bench)?;
-            block_on(story::demo::tell(tools.as_ref(), DEMO))?;
+            let place = if in_cluster { Place::InCluster } else { Place::Beside };
+            block_on(story::demo::tell(tools.as_ref(), DEMO, place))?;
         }
         Verb::KeepMarket => block_on(story::market::keep(&tools_of_the_bench()?))?,
         Verb::Bench { name } => return bench_all(name.as_deref()),
@@ -212,11 +220,12 @@ fn down(name: &str) -> Result<()> {
     Ok(())
 }
 
-fn demo(keep: bool) -> Result<ExitCode> {
+fn demo(keep: bool, in_cluster: bool) -> Result<ExitCode> {
     bench::ensure_root()?;
     let cache = Cache::open()?;
     let mut timeline = Timeline::start();
-    let tools = Tools::ensure(&cache, Purpose::Bench)?;
+    let purpose = if in_cluster { Purpose::Chart } else { Purpose::Bench };
+    let tools = Tools::ensure(&cache, purpose)?;
     timeline.step("parts ready");
     workspace::build(false)?;
     timeline.step("berth and berth-provider built");
@@ -225,8 +234,9 @@ fn demo(keep: bool) -> Result<ExitCode> {
     let life = if keep { Life::UntilDown } else { Life::WithThisProcess };
     let running = bench.start(&cache, life, Holds::Parts, &mut timeline)?;
     // Inside the bench, where the cluster and the chain can be reached.
-    let told = bench.command(&tools, workspace::program()?)?.arg("tell").status();
-    let told = told.context("failed to start the telling")?;
+    let mut tell = bench.command(&tools, workspace::program()?)?;
+    tell.arg("tell").args(in_cluster.then_some("--in-cluster"));
+    let told = tell.status().context("failed to start the telling")?;
     timeline.resume();
     if keep {
         running.leave_up();

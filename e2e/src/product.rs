@@ -43,9 +43,12 @@ const AGAIN: &str = "image-again";
 /// When the build fails, a file of the system is missing, or the second image is another one.
 pub fn make(verify: bool) -> Result<()> {
     let programs = build(RELEASE)?;
-    let image = assemble(&programs)?;
+    let image = assemble(&programs, Compression::best())?;
     let digest = image.manifest().digest;
-    ensure!(assemble(&programs)?.manifest().digest == digest, "the same programs made two different images");
+    ensure!(
+        assemble(&programs, Compression::best())?.manifest().digest == digest,
+        "the same programs made two different images"
+    );
     let version = env!("CARGO_PKG_VERSION");
     let name = format!("{NAME}:{version}");
     let path = programs.join(format!("berth-provider-{version}.oci.tar"));
@@ -66,7 +69,7 @@ pub fn make(verify: bool) -> Result<()> {
         if folder.exists() {
             fs::remove_dir_all(&folder).with_context(|| format!("failed to empty {}", folder.display()))?;
         }
-        let again = assemble(&build(AGAIN)?)?.manifest().digest;
+        let again = assemble(&build(AGAIN)?, Compression::best())?.manifest().digest;
         ensure!(again == digest, "built again from nothing the programs make another image: {again}");
         fs::remove_dir_all(&folder).with_context(|| format!("failed to remove {}", folder.display()))?;
         say("built again from nothing the programs make the same image");
@@ -78,7 +81,7 @@ pub fn make(verify: bool) -> Result<()> {
 ///
 /// # Errors
 /// When a program or a file of the system cannot be read.
-pub fn assemble(folder: &Path) -> Result<Image> {
+pub fn assemble(folder: &Path, compression: Compression) -> Result<Image> {
     let mut root = Root::default()
         .folder("tmp", 0o1777)
         .file("etc/passwd", 0o644, format!("berth:x:{USER}:{USER}:berth:/:/nonexistent\n"))
@@ -124,7 +127,23 @@ pub fn assemble(folder: &Path) -> Result<Image> {
             "org.opencontainers.image.licenses": env!("CARGO_PKG_LICENSE"),
         },
     });
-    Ok(Image::new(root.layer(Compression::best())?, &config))
+    Ok(Image::new(root.layer(compression)?, &config))
+}
+
+/// The image of the programs that lie in `folder` and were built for tests, without what debuggers want of them: it is the
+/// product's image in all but the compiler's effort.
+///
+/// # Errors
+/// As [`assemble`], and when `strip` is not there.
+pub fn assemble_unoptimised(folder: &Path) -> Result<Image> {
+    let stripped = tempfile::tempdir().context("failed to make a folder for the programs")?;
+    for name in PROGRAMS {
+        let mut strip = Command::new("strip");
+        strip.arg("-o").arg(stripped.path().join(name)).arg(folder.join(name));
+        let status = strip.status().context("failed to start strip, which comes with every linker")?;
+        ensure!(status.success(), "strip failed for {name}: {status}");
+    }
+    assemble(stripped.path(), Compression::fast())
 }
 
 /// The path of a file of the system, as the image has it.

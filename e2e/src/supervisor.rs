@@ -22,8 +22,9 @@ use crate::{
     chain, cluster, dns, images, ingress, mounts, network, node, registry, story, volumes, wait, workspace,
 };
 
-/// The script, in the folder of the bench, that the fake NVML and the device plugin read.
-pub const GPU_SCRIPT: &str = "gpus.json";
+/// The script, in the folder of the bench, that the fake NVML and the device plugin read. It lies in a folder of its own, which
+/// an agent inside the cluster sees as the driver's.
+pub const GPU_SCRIPT: &str = "driver/gpus.json";
 
 const MARKET_PATIENCE: Duration = Duration::from_secs(120);
 

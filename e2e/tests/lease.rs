@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::addresses::NODE;
 use e2e::cache::Cache;
 use e2e::story::demo;
+use e2e::story::seller::Place;
 use e2e::story::tenant::Tenant;
 use e2e::story::world::World;
 use e2e::tools::{Purpose, Tools};
@@ -27,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 async fn a_document_becomes_a_running_lease() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let tools = Tools::installed(&Cache::open().unwrap(), Purpose::Bench).unwrap().expect("the bench is up");
-    demo::tell(Some(&tools), "lease").await.unwrap();
+    demo::tell(Some(&tools), "lease", Place::Beside).await.unwrap();
 }
 
 /// What a tenant runs, with the GPUs that its containers were given.

@@ -13,13 +13,12 @@ use manifests::order::LeaseId;
 use market::At;
 use market::reader::OrderState;
 
-use super::provider::Provider;
+use super::seller::{Place, Seller};
 use super::tenant::{NO_BIDS, Tenant};
 use super::world::World;
 use crate::access::Access;
 use crate::addresses::NODE_NAME;
 use crate::images::{self, Maker};
-use crate::process::Process;
 use crate::report::{Timeline, table};
 use crate::tools::Tools;
 use crate::wait::until;
@@ -31,18 +30,21 @@ const REAL_DOCUMENT: (&str, &str, u16) =
 /// How long a step may take before the story is given up.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Tells the story on a market of its own, whose world is called `name`.
+/// Tells the story on a market of its own, whose world is called `name`, with a provider that runs at `place`.
 ///
 /// # Errors
 /// When something does not happen that should.
-pub async fn tell(tools: Option<&Tools>, name: &str) -> Result<()> {
+pub async fn tell(tools: Option<&Tools>, name: &str, place: Place) -> Result<()> {
     let mut timeline = Timeline::start();
-    let access = Access::here()?;
-    let world = if access.is_a_bench() { World::open(name).await? } else { World::on(access, name).await? };
+    let access = place.access(Access::here()?)?;
+    if access.is_a_bench() {
+        World::clear().await?;
+    }
+    let world = World::on(access, name).await?;
     let contracts = world.chain.contracts();
     timeline.step(format_args!("contracts deployed, a provider registered: market at {}", contracts.market));
     let mut stage = Stage { world: &world, timeline: &mut timeline };
-    stage.play(tools).await?;
+    stage.play(tools, place).await?;
     timeline.end("told");
     Ok(())
 }
@@ -61,18 +63,15 @@ struct Running<'a> {
 }
 
 impl Stage<'_> {
-    async fn play(&mut self, tools: Option<&Tools>) -> Result<()> {
+    async fn play(&mut self, tools: Option<&Tools>, place: Place) -> Result<()> {
         let client = cluster::client(&self.world.access.kubeconfig).await?;
-        let provider = self.world.provider().await?;
         let ours = self.world.access.is_a_bench();
-        let mut agent = if ours { Some(provider.agent()?) } else { None };
-        let mut daemon = provider.run().await?;
-        let offer = match &mut agent {
-            Some(agent) => {
-                let label = gpus_offered(&client, &mut daemon, agent).await?;
-                format!("{NODE_NAME} offers {label}, $1980 a month each")
-            }
-            None => "no agent runs on these nodes, so they offer no GPUs".to_owned(),
+        let mut provider = place.start(self.world, self.timeline).await?;
+        let offer = if ours {
+            let label = gpus_offered(&client, &mut provider).await?;
+            format!("{NODE_NAME} offers {label}, $1980 a month each")
+        } else {
+            "no agent runs on these nodes, so they offer no GPUs".to_owned()
         };
         self.timeline.step(format_args!("provider up: {offer}"));
 
@@ -112,11 +111,7 @@ impl Stage<'_> {
         self.withdrawn_twice(&leases).await?;
         self.close(&client, &leases, &offer).await?;
         self.balance(&leases).await?;
-        daemon.kill().await?;
-        match &mut agent {
-            Some(agent) => agent.kill().await,
-            None => Ok(()),
-        }
+        provider.retire().await
     }
 
     /// Brings a document up, each thing that `berth` tells as a line of its own.
@@ -158,7 +153,7 @@ impl Stage<'_> {
     }
 
     /// An order that no node can hold: nobody bids, the tenant hears why, and gets everything back.
-    async fn too_large(&mut self, tenant: &Tenant, provider: &Provider) -> Result<()> {
+    async fn too_large(&mut self, tenant: &Tenant, provider: &Seller) -> Result<()> {
         let token = |at| self.world.chain.token_balance(tenant.account.address, at);
         let before = token(At::Latest).await?;
         let said =
@@ -316,10 +311,9 @@ fn is_of(namespace: &Namespace, world: &World) -> bool {
     namespace.annotations().get(PROVIDER) == Some(&provider)
 }
 
-async fn gpus_offered(client: &kube::Client, daemon: &mut Process, agent: &mut Process) -> Result<String> {
+async fn gpus_offered(client: &kube::Client, provider: &mut Seller) -> Result<String> {
     until("the daemon to label the node with its GPUs", PATIENCE, async || {
-        agent.still_runs()?;
-        daemon.still_runs()?;
+        provider.still_works()?;
         gpu_label(client).await
     })
     .await

@@ -9,5 +9,7 @@ pub mod direct;
 pub mod ledger;
 pub mod market;
 pub mod provider;
+pub mod release;
+pub mod seller;
 pub mod tenant;
 pub mod world;

@@ -19,6 +19,20 @@ use crate::process::Process;
 use crate::volumes::STORAGE_CLASS;
 use crate::{kubectl, wait, workspace};
 
+/// What every provider of a story asks, in dollars a month.
+pub(super) const PRICES: &str = r#"
+pricing:
+  cpuThread: "1.60"
+  memoryGiB: "0.80"
+  ephemeralGiB: "0.02"
+  endpoint: "0.05"
+  storageGiB: {ram: "0.80", default: "0.04"}
+  ip: "5.00"
+  gpu:
+    - {model: h100, ram: 80Gi, interface: sxm, monthly: "1980"}
+  minimumMonthly: "1.00"
+"#;
+
 /// A registered provider.
 pub struct Provider {
     /// The address under which it is registered.
@@ -93,18 +107,7 @@ escrow:
   withdrawEvery: 5s
   checkInterval: 1s
 manifestTimeout: 60s
-# Dollars a month.
-pricing:
-  cpuThread: "1.60"
-  memoryGiB: "0.80"
-  ephemeralGiB: "0.02"
-  endpoint: "0.05"
-  storageGiB: {{ram: "0.80", default: "0.04"}}
-  ip: "5.00"
-  gpu:
-    - {{model: h100, ram: 80Gi, interface: sxm, monthly: "1980"}}
-  minimumMonthly: "1.00"
-"#,
+{PRICES}"#,
             rpc = self.access.rpc,
             keystore = keystore.display(),
             password_file = password_file.display(),

@@ -29,14 +29,21 @@ pub struct World {
 }
 
 impl World {
-    /// A world for the story called `name` on the bench that this runs in. What leases of the story before left in the
-    /// cluster goes: its daemon is dead, and nobody else may touch it.
+    /// A world for the story called `name` on the bench that this runs in, cleared of the story before.
     ///
     /// # Errors
     /// When this runs in no bench, or the chain does not take a transaction.
     pub async fn open(name: &str) -> Result<Self> {
-        kubectl::run(&["delete", "namespaces", "--selector", "berth.dev/lease", "--wait"]).await?;
+        Self::clear().await?;
         Self::on(Access::here()?, name).await
+    }
+
+    /// Takes away what leases of the story before left in the cluster: its daemon is dead, and nobody else may touch it.
+    ///
+    /// # Errors
+    /// When this runs in no bench.
+    pub async fn clear() -> Result<()> {
+        kubectl::run(&["delete", "namespaces", "--selector", "berth.dev/lease", "--wait"]).await.map(drop)
     }
 
     /// Deploys the contracts and registers a provider.

@@ -38,6 +38,8 @@ pub struct Tools {
 pub enum Purpose {
     /// Starting a bench.
     Bench,
+    /// Starting a bench and installing the chart on it.
+    Chart,
     /// Starting a bench and running every check.
     Everything,
 }
@@ -192,9 +194,11 @@ fn parts(purpose: Purpose) -> Result<Vec<Part>> {
             checks: &[("anvil", &["--version"]), ("cast", &["--version"])],
         },
     ];
+    if purpose != Purpose::Bench {
+        parts.push(go::part("helm", "helm.sh/helm/v4", &[("helm", &["version"])])?);
+    }
     if purpose == Purpose::Everything {
         parts.push(go::part("kubeconform", "github.com/yannh/kubeconform", &[("kubeconform", &["-v"])])?);
-        parts.push(go::part("helm", "helm.sh/helm/v4", &[("helm", &["version"])])?);
         parts.push(go::part(
             "helm-unittest",
             "github.com/helm-unittest/helm-unittest",

@@ -127,6 +127,14 @@ impl Release {
         self.explained(outcome).await
     }
 
+    /// Installs the chart and does not wait.
+    ///
+    /// # Errors
+    /// When Helm or the cluster does not take it.
+    pub async fn install_without_waiting(&self) -> Result<()> {
+        self.helm_with_values("install", &[]).await.map(drop)
+    }
+
     /// Gives the release its present values, and waits until they are in force.
     ///
     /// # Errors
@@ -169,15 +177,20 @@ impl Release {
     /// # Errors
     /// When that takes too long.
     pub async fn ready(&self) -> Result<()> {
-        until("the daemon to be Ready", PATIENCE, async || {
-            let pod = self.daemon().await?;
-            let conditions = pod.status.and_then(|status| status.conditions).unwrap_or_default();
-            let ready = conditions.into_iter().find(|condition| condition.type_ == "Ready");
-            let ready = ready.context("it has no conditions yet")?;
-            ensure!(ready.status == "True", "{}", ready.message.unwrap_or_default());
-            Ok(())
-        })
-        .await
+        until("the daemon to be Ready", PATIENCE, async || self.is_ready().await).await
+    }
+
+    /// An error while the daemon is not Ready.
+    ///
+    /// # Errors
+    /// With what Kubernetes says of it.
+    pub async fn is_ready(&self) -> Result<()> {
+        let pod = self.daemon().await?;
+        let conditions = pod.status.and_then(|status| status.conditions).unwrap_or_default();
+        let ready = conditions.into_iter().find(|condition| condition.type_ == "Ready");
+        let ready = ready.context("it has no conditions yet")?;
+        ensure!(ready.status == "True", "{}", ready.message.unwrap_or_default());
+        Ok(())
     }
 
     /// The daemon's pod.

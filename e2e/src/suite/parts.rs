@@ -72,6 +72,7 @@ pub(super) fn all() -> Vec<Part> {
         "volumes",
         "canary",
         "restart",
+        "operators",
         // Last: taking hundreds of leases away again takes as long as running them, and nobody comes after.
         "inventory",
     ];

@@ -1,0 +1,3 @@
+//! The provider as its operators run it: installed by the chart into the cluster that it sells.
+
+mod release;

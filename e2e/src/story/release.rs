@@ -31,6 +31,8 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const LIBRARY: &str = "libfake_nvml.so";
 const WALLET: &str = "berth-wallet";
 const TLS: &str = "berth-tls";
+/// The label of namespaces that stories install releases into.
+const MARK: &str = "story";
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A release of the chart, with the values that it is installed with.
@@ -53,6 +55,16 @@ pub async fn push_image(tag: &str) -> Result<()> {
     registry::push(product::NAME, tag, &image).await
 }
 
+/// Takes away every release that a story left behind.
+pub(super) async fn clear() -> Result<()> {
+    let marked = format!("{MARK}=release");
+    kubectl::run(&["delete", "namespaces", "--selector", &marked, "--wait"]).await?;
+    let kinds = "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings,\
+                 priorityclasses";
+    let selector = format!("app.kubernetes.io/instance={RELEASE}");
+    kubectl::run(&["delete", kinds, "--selector", &selector]).await.map(drop)
+}
+
 /// Where tenants reach the gateway of a release: what a world has to tell the registry.
 ///
 /// # Errors
@@ -72,10 +84,9 @@ impl Release {
         push_image(VERSION).await?;
         let folder = world.folder.join(namespace);
         fs::create_dir_all(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
-        kubectl::apply(
-            &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}).to_string(),
-        )
-        .await?;
+        let metadata = json!({"name": namespace, "labels": {MARK: "release"}});
+        kubectl::apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}).to_string())
+            .await?;
         kubectl::apply(&volume(namespace)?.to_string()).await?;
         let release = Self {
             namespace: namespace.to_owned(),

@@ -7,6 +7,7 @@ use market::Chain;
 
 use super::ledger::Ledger;
 use super::provider::Provider;
+use super::release;
 use super::tenant::Tenant;
 use crate::access::Access;
 use crate::chain::Anvil;
@@ -38,11 +39,13 @@ impl World {
         Self::on(Access::here()?, name).await
     }
 
-    /// Takes away what leases of the story before left in the cluster: its daemon is dead, and nobody else may touch it.
+    /// Takes away what the story before left in the cluster: its leases, whose daemon is dead and which nobody else may touch,
+    /// and its release, if it ended badly.
     ///
     /// # Errors
     /// When this runs in no bench.
     pub async fn clear() -> Result<()> {
+        release::clear().await?;
         kubectl::run(&["delete", "namespaces", "--selector", "berth.dev/lease", "--wait"]).await.map(drop)
     }
 

@@ -1,3 +1,5 @@
 //! The provider as its operators run it: installed by the chart into the cluster that it sells.
 
+mod alarms;
+mod prometheus;
 mod release;

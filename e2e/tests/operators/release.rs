@@ -32,6 +32,7 @@ const HOST: &str = "operators.example.test";
 #[ignore = "runs on the bench: cargo e2e test operators"]
 async fn leases_run_on_and_no_bid_is_lost_while_the_release_is_upgraded_and_installed_again() {
     let _ = rustls::crypto::ring::default_provider().install_default();
+    World::clear().await.unwrap();
     let world =
         World::on(Place::InCluster.access(Access::here().unwrap()).unwrap(), "operators").await.unwrap();
     let release = Release::prepare(&world, "berth-operators").await.unwrap();
@@ -67,7 +68,6 @@ struct Story<'a> {
 
 impl<'a> Story<'a> {
     async fn begin(world: &'a World, release: Release) -> Result<Self> {
-        World::clear().await?;
         let direct = Direct::of(world, &world.accounts.tenants[1]).await?;
         let wanted = Wanted::of(&document("plain.example.test")?)?;
         Ok(Self { world, release, direct, wanted, orders: 0, pods: BTreeSet::new() })

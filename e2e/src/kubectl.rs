@@ -35,7 +35,7 @@ async fn with_input(arguments: &[&str], input: &str) -> Result<String> {
     stdin.write_all(input.as_bytes()).await.context("kubectl does not read its input")?;
     drop(stdin);
     let output = child.wait_with_output().await.context("failed to wait for kubectl")?;
-    let words = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "kubectl {} failed: {}", arguments.join(" "), words.trim());
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    let (said, words) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "kubectl {} failed: {}\n{said}", arguments.join(" "), words.trim());
+    Ok(said.into_owned())
 }

@@ -77,6 +77,8 @@ pub async fn run(config: Config, file: PathBuf) -> anyhow::Result<ExitCode> {
     let operators = bind(config.metrics.listen, "metrics").await?;
     let store = open_store(&config).await?;
     let (chain, signer) = connect_chain(&config, &store, key.spki_hash()).await?;
+    // Only now is it known that such a chain, market and provider exist.
+    store.bind(identity(&config)).await?;
     chain.tell(Arc::new(metrics.clone()));
     let (cluster, version) =
         client::connect_heard(config.cluster.kubeconfig.as_deref(), Arc::new(metrics.clone())).await?;
@@ -323,7 +325,7 @@ impl Loops<'_> {
     }
 }
 
-/// Opens the database and makes sure that it is this market's and this provider's.
+/// Opens the database and makes sure that it is no other market's or provider's.
 ///
 /// # Errors
 /// As [`Store::open`] and [`Store::belongs_to`].

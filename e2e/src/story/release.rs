@@ -46,19 +46,20 @@ pub struct Release {
 }
 
 /// Puts the product's image, made from the programs beside this one, where the bench's nodes pull images from; `tag` is the
-/// version that it claims.
+/// version that it claims. Answers its digest.
 ///
 /// # Errors
 /// When it cannot be made, or the registry does not take it.
-pub async fn push_image(tag: &str) -> Result<()> {
+pub async fn push_image(tag: &str) -> Result<String> {
     let image = product::assemble_unoptimised(&workspace::binaries()?)?;
-    registry::push(product::NAME, tag, &image).await
+    registry::push(product::NAME, tag, &image).await?;
+    Ok(image.manifest().digest)
 }
 
 /// Takes away every release that a story left behind.
 pub(super) async fn clear() -> Result<()> {
     let marked = format!("{MARK}=release");
-    kubectl::run(&["delete", "namespaces", "--selector", &marked, "--wait"]).await?;
+    kubectl::run(&["delete", "namespaces,persistentvolumes", "--selector", &marked, "--wait"]).await?;
     let kinds = "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings,\
                  priorityclasses";
     let selector = format!("app.kubernetes.io/instance={RELEASE}");
@@ -81,7 +82,7 @@ impl Release {
     /// # Errors
     /// When the cluster does not take an object, or the image cannot be made.
     pub async fn prepare(world: &World, namespace: &str) -> Result<Self> {
-        push_image(VERSION).await?;
+        let digest = push_image(VERSION).await?;
         let folder = world.folder.join(namespace);
         fs::create_dir_all(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
         let metadata = json!({"name": namespace, "labels": {MARK: "release"}});
@@ -90,12 +91,18 @@ impl Release {
         kubectl::apply(&volume(namespace)?.to_string()).await?;
         let release = Self {
             namespace: namespace.to_owned(),
-            values: values(world, namespace)?,
+            values: values(world, namespace, &digest)?,
             folder,
             kubeconfig: world.access.kubeconfig.clone(),
         };
         release.give_secrets(world).await?;
         Ok(release)
+    }
+
+    /// The folder of the node that the daemon's claim is bound to.
+    #[must_use]
+    pub fn volume(&self) -> PathBuf {
+        volume_folder(&self.namespace)
     }
 
     async fn give_secrets(&self, world: &World) -> Result<()> {
@@ -143,7 +150,7 @@ impl Release {
     /// # Errors
     /// When Helm or the cluster does not take it.
     pub async fn install_without_waiting(&self) -> Result<()> {
-        self.helm_with_values("install", &[]).await.map(drop)
+        self.helm_with_values("install", &["--no-hooks"]).await.map(drop)
     }
 
     /// Gives the release its present values, and waits until they are in force.
@@ -153,6 +160,14 @@ impl Release {
     pub async fn upgrade(&self) -> Result<()> {
         let outcome = self.helm_with_values("upgrade", &["--wait", "--timeout", "120s"]).await;
         self.explained(outcome).await.map(drop)
+    }
+
+    /// Gives the release its present values and does not wait.
+    ///
+    /// # Errors
+    /// When Helm or the cluster does not take them.
+    pub async fn upgrade_without_waiting(&self) -> Result<()> {
+        self.helm_with_values("upgrade", &["--no-hooks"]).await.map(drop)
     }
 
     /// Runs the chart's own tests and answers what they said.
@@ -324,13 +339,13 @@ fn driver(access: &Access) -> Result<PathBuf> {
 
 /// A folder of the node that the daemon's claim is bound to. It is not one of those that tenants' claims find.
 fn volume(namespace: &str) -> Result<Value> {
-    let path = format!("/var/lib/berth-operators/{namespace}");
-    fs::create_dir_all(&path).with_context(|| format!("failed to make {path}"))?;
+    let path = volume_folder(namespace);
+    fs::create_dir_all(&path).with_context(|| format!("failed to make {}", path.display()))?;
     let here = json!({"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE_NAME]});
     Ok(json!({
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": {"name": namespace},
+        "metadata": {"name": namespace, "labels": {MARK: "release"}},
         "spec": {
             "capacity": {"storage": "10Gi"},
             "accessModes": ["ReadWriteOnce"],
@@ -342,7 +357,11 @@ fn volume(namespace: &str) -> Result<Value> {
     }))
 }
 
-fn values(world: &World, namespace: &str) -> Result<Value> {
+fn volume_folder(namespace: &str) -> PathBuf {
+    PathBuf::from("/var/lib/berth-operators").join(namespace)
+}
+
+fn values(world: &World, namespace: &str, digest: &str) -> Result<Value> {
     let access = &world.access;
     let prices: Value = serde_yaml::from_str(PRICES).context("the prices are no YAML")?;
     let driver = driver(access)?;
@@ -369,6 +388,8 @@ fn values(world: &World, namespace: &str) -> Result<Value> {
             "tls": {"existingSecret": TLS},
         },
         "persistence": {"storageClassName": namespace},
+        // A node has the image of this name already, perhaps of other programs.
+        "image": {"digest": digest},
         "agent": {
             "period": 1,
             "driverRoot": {"path": driver, "library": LIBRARY},

@@ -46,7 +46,7 @@ mod tallies;
 use std::sync::Arc;
 
 use ::manifests::order::Address;
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use sqlx::migrate::MigrateError;
 use sqlx::{Any, AnyPool, Row, Transaction};
 
@@ -97,6 +97,17 @@ pub struct Identity {
     pub provider: Address,
 }
 
+impl Identity {
+    fn told(&self) -> [(&'static str, String); 3] {
+        let Self { chain_id, market, provider } = self;
+        [
+            ("chain id", chain_id.to_string()),
+            ("market", market.to_string()),
+            ("provider", provider.to_string()),
+        ]
+    }
+}
+
 impl Store {
     /// Opens the database, creates it if it is a SQLite file that is missing, and brings its tables up to this program's
     /// version.
@@ -127,25 +138,30 @@ impl Store {
         Ok(after.saturating_sub(before))
     }
 
-    /// Binds a new database to a chain, market and provider, or makes sure that this is the one it was bound to.
+    /// Makes sure that the database is bound to no other chain, market or provider; a new one is bound to none.
+    ///
+    /// # Errors
+    /// When it is.
+    pub async fn belongs_to(&self, identity: Identity) -> anyhow::Result<()> {
+        for (key, value) in identity.told() {
+            let stored = sqlx::query("select value from identity where key = $1").bind(key);
+            let stored = stored.fetch_optional(&self.reader).await;
+            if let Some(row) = stored.with_context(|| format!("failed to read the database's {key}"))? {
+                ensure_same(key, &row.try_get::<String, _>("value")?, &value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Binds a new database to a chain, market and provider, or makes sure that this is the one it was bound to. Before, they
+    /// must be known to be right: the database cannot be bound to others afterwards.
     ///
     /// # Errors
     /// When the database belongs to another.
-    pub async fn belongs_to(&self, identity: Identity) -> anyhow::Result<()> {
-        let Identity { chain_id, market, provider } = identity;
+    pub async fn bind(&self, identity: Identity) -> anyhow::Result<()> {
         let mut tx = self.begin().await?;
-        for (key, value) in [
-            ("chain id", chain_id.to_string()),
-            ("market", market.to_string()),
-            ("provider", provider.to_string()),
-        ] {
-            let stored = remember(&mut tx, key, &value).await?;
-            if stored != value {
-                bail!(
-                    "the database belongs to {key} {stored}, but the configuration says {value}: use another database, or \
-                     correct the configuration"
-                );
-            }
+        for (key, value) in identity.told() {
+            ensure_same(key, &remember(&mut tx, key, &value).await?, &value)?;
         }
         tx.commit().await.context("failed to bind the database")
     }
@@ -166,8 +182,27 @@ impl Store {
     }
 
     async fn begin(&self) -> anyhow::Result<Transaction<'static, Any>> {
-        self.writer.begin_with(self.engine.begin()).await.context("failed to begin a transaction")
+        let begin = async || self.writer.begin_with(self.engine.begin()).await;
+        let begun = match begin().await {
+            // SQLite ends a transaction by itself when its disk is full, and the connection goes on counting it.
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                let stuck = self.writer.acquire().await.context("failed to reach the database")?;
+                stuck.close().await.context("failed to leave the database")?;
+                begin().await
+            }
+            begun => begun,
+        };
+        begun.context("failed to begin a transaction")
     }
+}
+
+fn ensure_same(key: &str, stored: &str, value: &str) -> anyhow::Result<()> {
+    ensure!(
+        stored == value,
+        "the database belongs to {key} {stored}, but the configuration says {value}: use another database, or correct the \
+         configuration"
+    );
+    Ok(())
 }
 
 /// Writes the value unless the key has one, and returns what stands there.
@@ -242,13 +277,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_transaction_that_the_database_ended_by_itself_does_not_keep_the_next_from_beginning() {
+        let store = Store::fresh().await.expect("opens");
+        let mut ended = store.begin().await.expect("the first");
+        // As SQLite does it where there is no room left.
+        sqlx::query("rollback").execute(&mut *ended).await.expect("ends it");
+        drop(ended);
+        store.begin().await.expect("the next").commit().await.expect("it counts");
+    }
+
+    #[tokio::test]
     async fn a_database_serves_one_market_and_one_provider() {
         let store = Store::fresh().await.expect("opens");
         let ours = Identity { chain_id: 1, market: Address([1; 20]), provider: Address([2; 20]) };
-        store.belongs_to(ours).await.expect("bound");
+        let other = Identity { chain_id: 2, ..ours };
+        // A look at a new database binds it to nobody.
+        store.belongs_to(other).await.expect("not bound yet");
+        store.bind(ours).await.expect("bound");
         store.belongs_to(ours).await.expect("the same");
-        let refused = store.belongs_to(Identity { chain_id: 2, ..ours }).await.expect_err("another chain");
-        assert!(refused.to_string().contains("chain id 1"), "{refused}");
+        for refused in [store.belongs_to(other).await, store.bind(other).await] {
+            let refused = refused.expect_err("another chain");
+            assert!(refused.to_string().contains("chain id 1"), "{refused}");
+        }
     }
 
     #[tokio::test]

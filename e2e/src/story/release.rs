@@ -1,7 +1,7 @@
 //! A provider as operators run it: a release of the chart, inside the cluster.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -31,6 +31,8 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const LIBRARY: &str = "libfake_nvml.so";
 const WALLET: &str = "berth-wallet";
 const TLS: &str = "berth-tls";
+/// Folders of the node that claims of releases are bound to; inside a bench they are the bench's own.
+const VOLUMES: &str = "/var/lib/berth-operators";
 /// The label of namespaces that stories install releases into.
 const MARK: &str = "story";
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -63,7 +65,13 @@ pub(super) async fn clear() -> Result<()> {
     let kinds = "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings,\
                  priorityclasses";
     let selector = format!("app.kubernetes.io/instance={RELEASE}");
-    kubectl::run(&["delete", kinds, "--selector", &selector]).await.map(drop)
+    kubectl::run(&["delete", kinds, "--selector", &selector]).await?;
+    match fs::remove_dir_all(VOLUMES) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("failed to remove {VOLUMES}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Where tenants reach the gateway of a release: what a world has to tell the registry.
@@ -358,7 +366,7 @@ fn volume(namespace: &str) -> Result<Value> {
 }
 
 fn volume_folder(namespace: &str) -> PathBuf {
-    PathBuf::from("/var/lib/berth-operators").join(namespace)
+    Path::new(VOLUMES).join(namespace)
 }
 
 fn values(world: &World, namespace: &str, digest: &str) -> Result<Value> {

@@ -43,16 +43,12 @@ impl Bids {
                 "Orders that were declined, by the reason's code.",
                 &["reason"],
             )?,
-            said: make.counters(
-                "berth_bids_total",
+            said: make.counted("berth_bids_total",
                 "Bids that were said to the chain, by result: ok, reverted, refused or error (which is tried again).",
-                &["result"],
-            )?,
-            outcomes: make.counters(
-                "berth_bid_outcomes_total",
+                "result", &["ok", "reverted", "refused", "error"],)?,
+            outcomes: make.counted("berth_bid_outcomes_total",
                 "Bids, by how they ended: won, lost, expired, order_closed, refused or reorganised.",
-                &["outcome"],
-            )?,
+                "outcome", &["won", "lost", "expired", "order_closed", "refused", "reorganised"],)?,
             latency: make.histogram(
                 "berth_bid_latency_seconds",
                 "How long it took from an order's appearance to our bid on the chain.",
@@ -62,11 +58,9 @@ impl Bids {
                 "berth_bid_revisions_total",
                 "Bids that were lowered because another was lower, on orders that go to the lowest.",
             )?,
-            held_back: make.counters(
-                "berth_bids_held_back_total",
+            held_back: make.counted("berth_bids_held_back_total",
                 "Bids that were put off to save gas money, by why: the reserve for closes, or the day's budget.",
-                &["reason"],
-            )?,
+                "reason", &["reserve", "budget"],)?,
             open: make.gauge("berth_bids_open", "Bids that hold capacity.")?,
             reservations: make.gauges("berth_reservations", "Promised capacity, by state.", &["state"])?,
             expired: make.counter(

@@ -60,12 +60,10 @@ impl Chain {
             )?,
             reorgs: make
                 .counter("berth_chain_reorgs_total", "Reorganisations of the chain that were followed.")?,
-            differences: make.counters(
-                "berth_chain_differences_total",
+            differences: make.counted("berth_chain_differences_total",
                 "What was different when the chain was asked again: events that were missing (and were added), events that were \
                  not_told this time (and were kept), orders whose state the contract sees differently.",
-                &["kind"],
-            )?,
+                "kind", &["missing", "not_told", "state"],)?,
         })
     }
 

@@ -33,11 +33,9 @@ impl Gateway {
                 "How long it took until an answer was begun.",
                 &["route"],
             )?,
-            refused_signatures: make.counters(
-                "berth_gateway_auth_failures_total",
+            refused_signatures: make.counted("berth_gateway_auth_failures_total",
                 "Requests whose signature was not believed, by reason.",
-                &["reason"],
-            )?,
+                "reason", &["missing", "malformed", "other_provider", "other_lease", "other_request", "other_body", "too_late", "too_early", "unknown_nonce", "bad_signature", "not_the_tenant"],)?,
             streams: make.gauges("berth_gateway_streams", "Streams that are open, by kind.", &["kind"])?,
             stream_ends: make.counters(
                 "berth_gateway_stream_closed_total",
@@ -45,11 +43,9 @@ impl Gateway {
                  cut before its end.",
                 &["kind", "reason"],
             )?,
-            bytes: make.counters(
-                "berth_gateway_bytes_total",
+            bytes: make.counted("berth_gateway_bytes_total",
                 "Bytes of bodies of requests (in) and answers (out).",
-                &["direction"],
-            )?,
+                "direction", &["in", "out"],)?,
             certificates: make.gauges(
                 "berth_tls_cert_expiry_timestamp_seconds",
                 "Unix time at which a certificate ends: the wildcard's, as visitors of tenants' hosts are shown it.",

@@ -31,11 +31,9 @@ impl Leases {
     pub(super) fn new(make: &Make<'_>) -> anyhow::Result<Self> {
         Ok(Self {
             states: make.gauges("berth_leases", "Our leases, by state.", &["state"])?,
-            events: make.counters(
-                "berth_lease_events_total",
+            events: make.counted("berth_lease_events_total",
                 "What the chain told of our leases: started, noticed (we leave), paid or closed.",
-                &["event"],
-            )?,
+                "event", &["started", "noticed", "paid", "closed"],)?,
             closed: make.counters(
                 "berth_leases_closed_total",
                 "Our leases that ended, by who ended them (tenant, provider or market) and why.",

@@ -44,6 +44,22 @@ impl Make<'_> {
         self.register(IntCounterVec::new(Opts::new(name, help), labels))
     }
 
+    /// Counters by one label whose words are known. Each is there from the start, at zero: of one that appeared with its first
+    /// event, that event would be seen by no rate and no alert.
+    pub(super) fn counted(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+        words: &[&str],
+    ) -> anyhow::Result<IntCounterVec> {
+        let counters = self.counters(name, help, &[label])?;
+        for word in words {
+            counters.with_label_values(&[word]).reset();
+        }
+        Ok(counters)
+    }
+
     pub(super) fn histogram(&self, name: &str, help: &str) -> anyhow::Result<Histogram> {
         self.register(Histogram::with_opts(HistogramOpts::new(name, help).buckets(MOMENTS.to_vec())))
     }

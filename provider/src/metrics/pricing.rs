@@ -29,12 +29,10 @@ impl Pricing {
                 "How long the operator's pricing program took, by how it is asked.",
                 &["strategy"],
             )?,
-            errors: make.counters(
-                "berth_pricing_errors_total",
+            errors: make.counted("berth_pricing_errors_total",
                 "Times that the operator's pricing program named no price, by why: busy, timeout, start, exit, unreachable, \
                  status or answer.",
-                &["reason"],
-            )?,
+                "reason", &["busy", "timeout", "start", "exit", "unreachable", "status", "answer"],)?,
             fx_rate: make.decimals(
                 "berth_price_fx_rate",
                 "What one unit of the tariff's currency is worth in dollars.",

@@ -50,11 +50,9 @@ impl Transactions {
                 "Gas that mined transactions used, by the kind of intent that it was for.",
                 &["msg"],
             )?,
-            resyncs: make.counters(
-                "berth_tx_sequence_resyncs_total",
+            resyncs: make.counted("berth_tx_sequence_resyncs_total",
                 "Times that the key's nonces were not as the sender took them to be: a gap that it filled, or one lost to another.",
-                &["reason"],
-            )?,
+                "reason", &["gap", "lost"],)?,
             stake: make.gauges(
                 "berth_stake_units",
                 "Token units of our stake, by state: locked as bond of leases and best bids, or free.",

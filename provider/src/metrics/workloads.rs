@@ -33,11 +33,9 @@ impl Workloads {
                 "Live leases, by their workload's health.",
                 &["state"],
             )?,
-            restarts: make.counters(
-                "berth_workload_restarts_total",
+            restarts: make.counted("berth_workload_restarts_total",
                 "Times that something of a lease ended and was begun again, by reason: oom, error, ended (without one) or evicted.",
-                &["reason"],
-            )?,
+                "reason", &["oom", "error", "ended", "evicted"],)?,
             drift: make.gauges(
                 "berth_drift_objects",
                 "What the cluster has and should not (orphan), or should have and has not (missing), by kind.",
@@ -63,11 +61,9 @@ impl Workloads {
             )?,
             apply_failures: make
                 .counter("berth_apply_failures_total", "Leases whose objects could not be applied.")?,
-            incidents: make.counters(
-                "berth_inventory_invariant_violations_total",
+            incidents: make.counted("berth_inventory_invariant_violations_total",
                 "Things that must not be, such as one GPU in two leases, by kind.",
-                &["kind"],
-            )?,
+                "kind", &["gpu_shared", "gpu_wrong_model", "gpu_unknown"],)?,
         })
     }
 

@@ -15,6 +15,7 @@ use e2e::story::tenant::NO_BIDS;
 use e2e::story::world::World;
 use e2e::wait::until;
 use e2e::{chart, dashboards, kubectl, workspace};
+use fake_nvml::script::Ecc;
 use fake_nvml::{Health, Script};
 use manifests::objects::labels::{LEASE, PROVIDER};
 use nix::sys::signal::{Signal, kill};
@@ -26,6 +27,8 @@ use super::prometheus::{self, Prometheus};
 const PATIENCE: Duration = Duration::from_secs(90);
 /// A namespace that carries the label of a lease that nobody knows.
 const ORPHAN: &str = "berth-nobodys";
+/// `nvmlClocksThrottleReasonHwThermalSlowdown`.
+const HOT: u64 = 0x40;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "runs on the bench: cargo e2e test operators"]
@@ -44,6 +47,7 @@ async fn story() -> Result<()> {
         "dashboards": {"enabled": true},
     });
     release.values["chain"]["staleAfter"] = json!("10s");
+    release.values["pricing"]["fx"] = json!({"currency": "EUR", "sources": [{"static": "1.10"}]});
     prometheus::forget_kinds().await?;
     let refusal = release.refusal().await?;
     ensure!(
@@ -143,7 +147,7 @@ impl Panels {
 
 #[derive(Clone, Copy, Debug)]
 enum Fault {
-    /// The driver tells that a GPU fell off the bus.
+    /// The driver tells that a GPU fell off the bus, and that another is in trouble.
     Gpu,
     /// The operator key's gas money is gone.
     Wallet,
@@ -158,7 +162,7 @@ enum Fault {
 impl Fault {
     fn alerts(self) -> &'static [&'static str] {
         match self {
-            Self::Gpu => &["GpuUnhealthy", "XidError"],
+            Self::Gpu => &["GpuUnhealthy", "XidError", "GpuRowRemapPending"],
             Self::Wallet => &["WalletLow"],
             Self::Orphan => &["OrphanedNamespaces", "HoldMode"],
             Self::Chain => &["ChainEventsStale", "NoHealthyChainEndpoint", "ReconcileStalled"],
@@ -178,6 +182,11 @@ impl Faults<'_> {
             Fault::Gpu => self.gpus(|script| {
                 let gpu = script.devices.last_mut().context("the machine has no GPU")?;
                 gpu.health = Health::Xid(79);
+                // Another is hot, and waits for a reset.
+                let gpu = script.devices.first_mut().context("the machine has no GPU")?;
+                gpu.throttle_reasons = HOT;
+                gpu.ecc =
+                    Some(Ecc { corrected: 7, remapped_corrected: 1, remap_pending: true, ..Ecc::default() });
                 Ok(())
             }),
             Fault::Wallet => self.gas("0x11c37937e08000").await,

@@ -45,11 +45,7 @@ impl Metrics {
         let turns = |result| loops.turns.with_label_values(&[name, result]);
         // Both are there from the first turn on, so that the first that fails is seen to be one more.
         let (good, bad) = (turns("ok"), turns("error"));
-        if ok {
-            good.inc()
-        } else {
-            bad.inc()
-        }
+        if ok { good } else { bad }.inc();
         loops.took.with_label_values(&[name]).observe(took.as_secs_f64());
         if ok && let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) {
             loops.last_success.with_label_values(&[name]).set(gauge(now.as_secs()));

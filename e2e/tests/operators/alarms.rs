@@ -53,7 +53,6 @@ async fn story() -> Result<()> {
         "rules": {"enabled": true},
         "dashboards": {"enabled": true},
     });
-    release.values["chain"]["staleAfter"] = json!("10s");
     release.values["pricing"]["fx"] = json!({"currency": "EUR", "sources": [{"static": "1.10"}]});
     prometheus::forget_kinds().await?;
     let refusal = release.refusal().await?;

@@ -230,17 +230,7 @@ impl Store {
         last: u64,
         now: u64,
     ) -> anyhow::Result<bool> {
-        let held = self
-            .place_anew(
-                "update reservations set state = 'held', placement = $2, promise = $3 + 1, updated_at = $4, \
-             released_because = null where order_id = $1 and state = 'released' \
-             and $3 = (select coalesce(max(promise), 0) from reservations)",
-                order,
-                placement,
-                last,
-                now,
-            )
-            .await;
+        let held = self.promise_again(ReservationState::Held, order, placement, last, now).await;
         held.with_context(|| format!("failed to reserve again for order {order}"))
     }
 
@@ -255,17 +245,7 @@ impl Store {
         last: u64,
         now: u64,
     ) -> anyhow::Result<bool> {
-        let leased = self
-            .place_anew(
-                "update reservations set state = 'leased', placement = $2, promise = $3 + 1, updated_at = $4, \
-             released_because = null where order_id = $1 and state = 'released' \
-             and $3 = (select coalesce(max(promise), 0) from reservations)",
-                order,
-                placement,
-                last,
-                now,
-            )
-            .await;
+        let leased = self.promise_again(ReservationState::Leased, order, placement, last, now).await;
         leased.with_context(|| format!("failed to reserve again for lease {order}"))
     }
 
@@ -287,10 +267,27 @@ impl Store {
         Ok(changed.rows_affected() > 0)
     }
 
-    /// Gives a reservation a placement that was chosen by the promises up to `last`; whether it did.
+    /// Gives what was released a place and a state again; whether it did.
+    async fn promise_again(
+        &self,
+        state: ReservationState,
+        order: OrderId,
+        placement: &Placement,
+        last: u64,
+        now: u64,
+    ) -> anyhow::Result<bool> {
+        let statement = "update reservations set state = $5, placement = $2, promise = $3 + 1, updated_at = $4, \
+             released_because = null where order_id = $1 and state = 'released' \
+             and $3 = (select coalesce(max(promise), 0) from reservations)";
+        self.place_anew(statement, state, order, placement, last, now).await
+    }
+
+    /// Gives a reservation a placement that was chosen by the promises up to `last`; whether it did. The statement says what is
+    /// done with `state`, its last parameter.
     async fn place_anew(
         &self,
         statement: &'static str,
+        state: ReservationState,
         order: OrderId,
         placement: &Placement,
         last: u64,
@@ -301,6 +298,7 @@ impl Store {
             .bind(to_json(placement)?)
             .bind(sql(last)?)
             .bind(sql(now)?)
+            .bind(state.word())
             .execute(&self.writer)
             .await;
         Ok(is_made(done)?)
@@ -423,8 +421,9 @@ impl Store {
         let moved = self
             .place_anew(
                 "update reservations set placement = $2, promise = $3 + 1, updated_at = $4 \
-             where order_id = $1 and state <> 'released' \
+             where order_id = $1 and state <> $5 \
              and $3 = (select coalesce(max(promise), 0) from reservations)",
+                ReservationState::Released,
                 order,
                 placement,
                 last,
